@@ -1,0 +1,1 @@
+"""Synthetic faces: a batched torch renderer whose landmarks are known exactly."""
