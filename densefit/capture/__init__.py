@@ -1,0 +1,1 @@
+"""What the cameras saw: takes, pictures by presentation time, and one timeline for all cameras."""

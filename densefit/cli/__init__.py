@@ -1,0 +1,92 @@
+"""The command line: parses, calls one stage, prints, and picks the exit code.
+
+Exit codes: 0 ok; 1 our own fault (a log file is named); 2 usage; 3 bad input or missing optional package;
+4 quality gate failed; 5 part of a batch failed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_FAULT = 1
+EXIT_USAGE = 2
+EXIT_INPUT = 3
+EXIT_INTERRUPTED = 130
+
+# What the machine, not densefit, says no to: reported in one line as bad input.
+_ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Every error of every command ends here."""
+    try:
+        from densefit.cli.app import run
+
+        return run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, the same command continues", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`densefit ... | head`); keep the interpreter from complaining again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except Exception as error:
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """Print the error for a person and choose the exit code."""
+    from densefit.errors import DensefitError
+
+    if isinstance(error, DensefitError):
+        return _fail(str(error), error.exit_code)
+    # `calibration` knows nothing of densefit, so its error carries no exit code. The module is only looked up:
+    # if it was never imported, the error cannot be its own.
+    calibration = sys.modules.get("calibration.errors")
+    if calibration is not None and isinstance(error, calibration.CalibrationError):
+        return _fail(str(error), EXIT_INPUT)
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRNOS:
+        where = error.filename or "output"
+        return _fail(f"{where}: {error.strerror}; free space or choose another place", EXIT_INPUT)
+    if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name):
+        remedy = f"pip install {error.name}"
+        return _fail(f"the package '{error.name}' is not installed; {remedy}", EXIT_INPUT)
+    return _fail(
+        f"unexpected {type(error).__name__}: {error}\n"
+        f"this is a fault of densefit; please report it with {_write_log(error)}",
+        EXIT_FAULT,
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _is_ours(module: str | None) -> bool:
+    return (module or "densefit").split(".")[0] in ("densefit", "calibration")
+
+
+def _write_log(error: Exception) -> Path:
+    """Write the traceback with the command and versions to a file in the temporary folder; return its path."""
+    from densefit import __version__
+
+    name = f"densefit-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    path = Path(tempfile.gettempdir()) / name
+    lines = [
+        f"densefit {__version__}, python {sys.version}",
+        f"arguments: {sys.argv[1:]}",
+        f"folder: {Path.cwd()}",
+        "",
+        *traceback.format_exception(error),
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path

@@ -1,0 +1,74 @@
+"""The typer application: which commands there are. Each lives in its own module and imports its work when called."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from densefit import __version__
+
+# command -> (module, function)
+COMMANDS = {
+    "predict": ("densefit.cli.predict", "predict"),
+    "fit-rig": ("densefit.cli.fit_rig", "fit_rig"),
+    "export": ("densefit.cli.export", "export"),
+    "demo": ("densefit.cli.demo", "demo"),
+    "synth": ("densefit.cli.synth", "synth"),
+    "train": ("densefit.cli.train", "train"),
+}
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"densefit {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Turn video from one camera or a synchronized rig into an animated 3D head."""
+
+
+def build_app() -> typer.Typer:
+    """Register every command. Only typer is imported by the command modules at this point."""
+    app = typer.Typer(
+        name="densefit",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, (module, function) in COMMANDS.items():
+        if importlib.util.find_spec(module) is not None:
+            app.command(name)(getattr(importlib.import_module(module), function))
+    from densefit.cli.rig import rig_app
+
+    app.add_typer(rig_app, name="rig")
+    return app
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Parse and run; usage errors are printed here, all other errors go to `densefit.cli.main`."""
+    try:
+        code = build_app()(
+            args=None if arguments is None else list(arguments),
+            prog_name="densefit",
+            standalone_mode=False,
+        )
+    except typer.TyperException as error:
+        # The parser's own errors know how to show themselves with the usage line of their command.
+        error.show()  # type: ignore[attr-defined]
+        return error.exit_code
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,55 @@
+"""Options that several commands share, so that they read and behave the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="INPUT...",
+        help="take.yaml, one video, one photo, a folder of photos, or rig.yaml and videos whose names are its cameras.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Where the network and the solver run."),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads; default: all cores.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Start = Annotated[
+    str | None,
+    typer.Option("--start", help="First frame: a frame number (120) or seconds (4.5s)."),
+]
+End = Annotated[
+    str | None,
+    typer.Option("--end", help="Frame to stop before: a frame number (240) or seconds (9s)."),
+]
+Every = Annotated[int, typer.Option("--every", min=1, help="Use every n-th frame only.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", help="Network weights (.safetensors); default: the shipped ones."),
+]
+Model = Annotated[
+    Path | None, typer.Option("--model", help="Head model (.npz); default: the shipped one.")
+]
+Identity = Annotated[
+    Path | None,
+    typer.Option("--identity", help="fit.npz of an earlier take of the same person."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Redo what an earlier run has finished.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse damaged videos instead of using their beginning.")
+]
+Sequence = Annotated[
+    bool,
+    typer.Option("--sequence", help="A folder of pictures is a film, not separate photos."),
+]
