@@ -1,6 +1,7 @@
 """The errors densefit raises on purpose. Each message says what is wrong, where, and what to do.
 
-The command line maps `exit_code` to the process' exit code; anything else that escapes is our own fault (1).
+The command line maps `exit_code` to the process' exit code; anything else that escapes is our own
+fault (1).
 """
 
 
@@ -17,7 +18,7 @@ class UsageError(DensefitError):
 
 
 class InputError(DensefitError):
-    """A file is missing, damaged, inconsistent or cannot be written, or an optional package is missing."""
+    """A file is missing, damaged, inconsistent or not writable, or an optional package is missing."""
 
     exit_code = 3
 

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; what was written there becomes `path` when the block ends well.
+    """Yield a temporary name beside `path`; what was written there becomes `path` at the end.
 
-    The temporary name keeps the suffix of `path`, because writers choose their format by it. When the block raises
-    (Ctrl-C included), the temporary file is removed and an earlier `path` stays as it was.
+    The temporary name keeps the suffix of `path`, because writers choose their format by it. When
+    the block raises (Ctrl-C included), the temporary file is removed and an earlier `path` stays
+    as it was.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -49,7 +50,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON atomically. NaN and infinity are refused: they are not JSON."""
+    """Write `value` as indented JSON atomically. NaN and infinity are refused: not JSON."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -65,7 +66,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
-    """Write arrays to an uncompressed .npz atomically. Object arrays are refused (they would be pickled)."""
+    """Write arrays to an uncompressed .npz atomically. Object arrays are refused (pickle)."""
     import numpy as np
 
     for name, array in arrays.items():
@@ -76,7 +77,7 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz. InputError names the file when it is missing, damaged or holds pickled data."""
+    """Read all arrays of an .npz; InputError when it is missing, damaged or holds pickled data."""
     import numpy as np
 
     path = Path(path)
@@ -90,7 +91,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def ensure_out_dir(path: str | Path) -> Path:
-    """Create the output folder if need be and prove that it can be written to; InputError otherwise."""
+    """Create the output folder if need be and prove that it is writable; InputError otherwise."""
     path = Path(path)
     probe = path / f".write-test.{os.getpid()}"
     try:

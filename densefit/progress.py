@@ -1,4 +1,4 @@
-"""Progress and messages on stderr: a live bar on a terminal, a plain line every few seconds elsewhere."""
+"""Progress and messages on stderr: a live bar on a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def _say(line: str) -> None:
 def progress(total: int | None, title: str, unit: str = "frames") -> Iterator[Bar]:
     """Count work in a with-block: `with progress(240, "predict left") as bar: bar.advance(8)`.
 
-    `total` may be None when it is not known. Bars do not nest on a terminal: the inner one prints lines.
+    `total` may be None when it is not known. Bars do not nest on a terminal: the inner one prints
+    lines.
     """
     if sys.stderr.isatty() and _LiveBar.console is None:
         with _LiveBar(total, title, unit) as live:
@@ -93,7 +94,7 @@ class _PlainBar:
 
 
 class _LiveBar:
-    """A rich progress bar; imported here so that a command that prints nothing does not load rich."""
+    """A rich progress bar; rich is imported here so that other commands do not load it."""
 
     # The console of the bar that is on screen, if one is; info() and warn() print through it.
     console = None

@@ -1,7 +1,7 @@
 """The command line: parses, calls one stage, prints, and picks the exit code.
 
-Exit codes: 0 ok; 1 our own fault (a log file is named); 2 usage; 3 bad input or missing optional package;
-4 quality gate failed; 5 part of a batch failed; 130 interrupted.
+Exit codes: 0 ok; 1 our own fault (a log file is named); 2 usage; 3 bad input or missing optional
+package; 4 quality gate failed; 5 part of a batch failed; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; what is finished is kept, the same command continues", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (`densefit ... | head`); keep the interpreter from complaining again.
+        # The reader of our output went away (`densefit ... | head`); without this the interpreter
+        # complains again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except Exception as error:
@@ -48,8 +49,8 @@ def _report(error: Exception) -> int:
 
     if isinstance(error, DensefitError):
         return _fail(str(error), error.exit_code)
-    # `calibration` knows nothing of densefit, so its error carries no exit code. The module is only looked up:
-    # if it was never imported, the error cannot be its own.
+    # `calibration` knows nothing of densefit, so its error carries no exit code. The module is only
+    # looked up: if it was never imported, the error cannot be its own.
     calibration = sys.modules.get("calibration.errors")
     if calibration is not None and isinstance(error, calibration.CalibrationError):
         return _fail(str(error), EXIT_INPUT)
@@ -76,7 +77,7 @@ def _is_ours(module: str | None) -> bool:
 
 
 def _write_log(error: Exception) -> Path:
-    """Write the traceback with the command and versions to a file in the temporary folder; return its path."""
+    """Write traceback, command and versions to a file in the temporary folder; return its path."""
     from densefit import __version__
 
     name = f"densefit-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"

@@ -1,4 +1,4 @@
-"""The typer application: which commands there are. Each lives in its own module and imports its work when called."""
+"""The typer application: which commands there are. Each has its own module, light to import."""
 
 from __future__ import annotations
 

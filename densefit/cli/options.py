@@ -11,7 +11,8 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT...",
-        help="take.yaml, one video, one photo, a folder of photos, or rig.yaml and videos whose names are its cameras.",
+        help="take.yaml, one video, one photo, a folder of photos, "
+        "or rig.yaml and videos whose names are its cameras.",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
