@@ -18,7 +18,7 @@ class UsageError(DensefitError):
 
 
 class InputError(DensefitError):
-    """A file is missing, damaged, inconsistent or not writable, or an optional package is missing."""
+    """A file is missing, damaged, inconsistent or not writable, or a package is missing."""
 
     exit_code = 3
 
