@@ -11,7 +11,7 @@ the picture plane, which makes interpolation of it exact and perspective correct
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,8 @@ MAX_TESTS = 4_000_000
 
 AREA_EPSILON = 1e-9
 CULL_MODES = ("none", "back", "front")
+
+Keep = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,17 @@ class _Planes:
     z: Tensor
     z_dx: Tensor
     z_dy: Tensor
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """Pixel centres inside triangles (N,): where, how near, row of the planes, and weights."""
+
+    pixel: Tensor
+    inverse_depth: Tensor
+    row: Tensor
+    b1: Tensor
+    b2: Tensor
 
 
 @dataclass(frozen=True)
@@ -91,16 +104,28 @@ def depth_keys(
     height: int,
     width: int,
     cull: str = "back",
+    keep: Keep | None = None,
 ) -> Tensor:
-    """As `rasterize`, but returns the (B, H, W) int64 keys, into which points can be merged."""
+    """As `rasterize`, but returns the (B, H, W) int64 keys, which can be merged by `maximum`.
+
+    Args:
+        keep: an alpha test, called with (picture, triangle, b1, b2) of hits (N,), where b1 and b2
+            are the affine weights of the second and third corner; returns (N,) bool.
+    """
     if cull not in CULL_MODES:
         raise ValueError(f"cull must be one of {CULL_MODES}, not {cull!r}")
     planes = _setup(vertices_px, triangles, height, width, cull)
     shape = (vertices_px.shape[0], height, width)
     keys = torch.zeros(shape, dtype=torch.int64, device=vertices_px.device)
     flat = keys.view(-1)
-    for pixel, inverse_depth, rows in _covered_pixels(planes, height, width):
-        flat.scatter_reduce_(0, pixel, _key(inverse_depth, planes.triangle[rows]), "amax")
+    for hit in _covered_pixels(planes, height, width):
+        triangle = planes.triangle[hit.row]
+        key = _key(hit.inverse_depth, triangle)
+        pixel = hit.pixel
+        if keep is not None:
+            kept = keep(planes.picture[hit.row], triangle, hit.b1, hit.b2)
+            pixel, key = pixel[kept], key[kept]
+        flat.scatter_reduce_(0, pixel, key, "amax")
     return keys
 
 
@@ -112,21 +137,9 @@ def depth_map(
     shape = (vertices_px.shape[0], height, width)
     buffer = torch.zeros(shape, dtype=torch.float32, device=vertices_px.device)
     flat = buffer.view(-1)
-    for pixel, inverse_depth, _ in _covered_pixels(planes, height, width):
-        flat.scatter_reduce_(0, pixel, inverse_depth, "amax")
+    for hit in _covered_pixels(planes, height, width):
+        flat.scatter_reduce_(0, hit.pixel, hit.inverse_depth, "amax")
     return buffer
-
-
-def merge_points(keys: Tensor, pixel: Tensor, inverse_depth: Tensor, ids: Tensor) -> None:
-    """Draw points into `keys` in place, nearest wins.
-
-    Args:
-        keys: (B, H, W) int64 from `depth_keys`.
-        pixel: (N,) int64 index into the flattened keys.
-        inverse_depth: (N,) float32, positive.
-        ids: (N,) int64, at least the number of triangles, so that the two can be told apart.
-    """
-    keys.view(-1).scatter_reduce_(0, pixel, _key(inverse_depth, ids), "amax")
 
 
 def decode_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +151,7 @@ def decode_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
 def fragments(vertices_px: Tensor, triangles: Tensor, triangle_id: Tensor) -> Fragments:
     """Barycentric weights of the covered pixels of `triangle_id` (B, H, W), as `rasterize` gives.
 
-    Ids beyond the last triangle (merged points) and empty pixels are left out.
+    Ids beyond the last triangle and empty pixels are left out.
     """
     vertex_count = vertices_px.shape[1]
     _, height, width = triangle_id.shape
@@ -235,10 +248,8 @@ def _max3(corner: list[Tensor]) -> Tensor:
     return torch.maximum(torch.maximum(corner[0], corner[1]), corner[2])
 
 
-def _covered_pixels(
-    planes: _Planes, height: int, width: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield (pixel (N,), inverse_depth (N,), row (N,) of `planes`), bucket by bucket."""
+def _covered_pixels(planes: _Planes, height: int, width: int) -> Iterator[_Hits]:
+    """Yield what the triangles cover, bucket by bucket."""
     edges = torch.tensor(BUCKETS, dtype=planes.size.dtype, device=planes.size.device)
     bucket = torch.bucketize(planes.size, edges)
     order = torch.argsort(bucket)
@@ -252,9 +263,7 @@ def _covered_pixels(
                 yield _test_bucket(planes, part, size, height, width)
 
 
-def _test_bucket(
-    planes: _Planes, rows: Tensor, size: int, height: int, width: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _test_bucket(planes: _Planes, rows: Tensor, size: int, height: int, width: int) -> _Hits:
     def pick(values: Tensor) -> Tensor:
         return values[rows][:, None, None]
 
@@ -273,4 +282,5 @@ def _test_bucket(
     step_x = offset - step_y * size
     first = (planes.picture[row] * height + planes.y0[row].long()) * width + planes.x0[row].long()
     inverse_depth = planes.z[row] + planes.z_dx[row] * step_x + planes.z_dy[row] * step_y
-    return first + step_y * width + step_x, inverse_depth, row
+    pixel = first + step_y * width + step_x
+    return _Hits(pixel, inverse_depth, row, b1.reshape(-1)[hit], b2.reshape(-1)[hit])

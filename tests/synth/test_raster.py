@@ -98,11 +98,18 @@ def test_large_triangles_and_points_behind_the_camera() -> None:
     torch.testing.assert_close(inverse_depth, torch.full((1, 300, 400), 0.5))
 
 
-def test_merged_points_win_only_where_nearer() -> None:
-    corners = torch.tensor([[[-5.0, -5.0, 1.0], [-5.0, 30.0, 1.0], [30.0, -5.0, 1.0]]])
-    keys = raster.depth_keys(corners, torch.tensor([[0, 1, 2]]), 8, 8)
-    raster.merge_points(keys, torch.tensor([9, 10]), torch.tensor([1.5, 0.5]), torch.tensor([7, 8]))
-    ids, _ = raster.decode_keys(keys)
-    assert ids[0, 1, 1] == 7 and ids[0, 1, 2] == 0
-    covered = raster.fragments(corners, torch.tensor([[0, 1, 2]]), ids)
-    assert 9 not in covered.pixel.tolist() and len(covered.pixel) == 63
+def test_alpha_test_opens_holes_to_what_lies_behind() -> None:
+    corners = torch.tensor([[[-5.0, -5.0, 2.0], [-5.0, 30.0, 2.0], [30.0, -5.0, 2.0]]])
+    near = corners.clone()
+    near[..., 2] = 3.0
+    vertices = torch.cat([corners, near], 1)
+    triangles = torch.tensor([[0, 1, 2], [3, 4, 5]])
+
+    def keep(
+        picture: torch.Tensor, triangle: torch.Tensor, b1: torch.Tensor, b2: torch.Tensor
+    ) -> torch.Tensor:
+        return (triangle == 0) | (b1 > b2)
+
+    ids, _ = raster.decode_keys(raster.depth_keys(vertices, triangles, 8, 8, keep=keep))
+    y, x = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    assert (ids[0][y > x] == 1).all() and (ids[0][y < x] == 0).all()
