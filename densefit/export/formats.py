@@ -1,0 +1,80 @@
+"""The list of export formats and the stage that writes them: `out/` ->
+`out/export/<format>/...`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from densefit.errors import UsageError
+from densefit.export.scene import ExportOptions, ExportScene, load_scene
+from densefit.files import ensure_out_dir
+from densefit.fit_file import open_head
+
+Writer = Callable[[ExportScene, Path], list[Path]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One export format; `writer` is `module:function` and imported only when used."""
+
+    name: str
+    description: str
+    writer: str
+
+    def load(self) -> Writer:
+        module, function = self.writer.split(":")
+        return getattr(importlib.import_module(module), function)
+
+
+_ALL = (
+    Format(
+        "glb",
+        "animated head with 52 morph targets, joints and materials",
+        "densefit.export.glb:write_glb",
+    ),
+    Format("ply", "one mesh a frame", "densefit.export.mesh_sequence:write_ply"),
+    Format("obj", "one mesh a frame, with UVs", "densefit.export.mesh_sequence:write_obj"),
+    Format(
+        "npz",
+        "vertices of all frames and all of fit.npz",
+        "densefit.export.tables:write_vertices_npz",
+    ),
+    Format("csv", "parameters, one row a frame", "densefit.export.tables:write_csv"),
+)
+FORMATS = {form.name: form for form in _ALL}
+
+
+def find_format(name: str) -> Format:
+    """Format by name; UsageError with the nearest name otherwise."""
+    if name in FORMATS:
+        return FORMATS[name]
+    near = difflib.get_close_matches(name.lower().lstrip("."), FORMATS, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"--format {name}: unknown format{hint} (known: {', '.join(FORMATS)})")
+
+
+def export(
+    out: Path,
+    formats: Sequence[str],
+    options: ExportOptions | None = None,
+    model: Path | None = None,
+) -> dict[str, list[Path]]:
+    """Write a finished fit in each of `formats`.
+
+    Args:
+        out: folder with fit.npz, meta.json and rig.yaml.
+        formats: names out of FORMATS; all are checked before anything is written.
+        model: head model file; default the shipped one.
+    Returns:
+        The files written, by format.
+    Raises:
+        UsageError: unknown format or frames. InputError: no usable fit, folder not writable.
+    """
+    chosen = [find_format(name) for name in dict.fromkeys(formats)]
+    scene = load_scene(Path(out), open_head(model), options or ExportOptions())
+    base = scene.fit.path.parent / "export"
+    return {form.name: form.load()(scene, ensure_out_dir(base / form.name)) for form in chosen}

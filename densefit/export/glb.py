@@ -1,0 +1,229 @@
+"""GLB: the person's neutral head with 52 morph targets, skinned neck and eyes, and the take as
+animation.
+
+The head model is morph targets followed by linear-blend skinning about the joints' centres, which
+is just what
+glTF does, so the file reproduces the fit: node `head_root` carries the rigid motion, its children
+`neck`, `head`,
+`left_eye` and `right_eye` stand at the person's joint centres and turn, the morph weights are the
+expression. Node
+`world` above them turns the rig's world y-up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import densefit
+from densefit.export.gltf_file import INDEX_BUFFER, VERTEX_BUFFER, GltfFile
+from densefit.export.materials import material_of
+from densefit.export.mesh_arrays import split_at_seams, vertex_normals
+from densefit.export.orientation import world_to_up
+from densefit.export.quaternions import quaternion_from_axis_angle, quaternion_from_matrix
+from densefit.export.scene import ExportScene
+from densefit.head.model import JOINT_NAMES
+
+
+def write_glb(scene: ExportScene, folder: Path) -> list[Path]:
+    """head.glb, y-up, metres. Gaps have no keys: players interpolate across them (listed in the
+    asset's extras)."""
+    gltf = GltfFile(f"densefit {densefit.__version__}")
+    nodes = _add_nodes(gltf, scene)
+    mesh = _add_mesh(gltf, scene)
+    inverse_bind = np.tile(np.eye(4, dtype=np.float32), (len(JOINT_NAMES), 1, 1))
+    inverse_bind[
+        :, 3, :3
+    ] = -scene.joint_centres()  # column-major: the last row in memory is the translation
+    joints = [nodes[name] for name in JOINT_NAMES]
+    matrices = gltf.add_array(inverse_bind)
+    skin = gltf.add(
+        "skins", {"joints": joints, "skeleton": nodes["head_root"], "inverseBindMatrices": matrices}
+    )
+    person = gltf.add("nodes", {"name": "person", "mesh": mesh, "skin": skin})
+    _add_animation(gltf, scene, {**nodes, "person": person})
+    gltf.add("scenes", {"name": "densefit", "nodes": [nodes["world"], person]})
+    gltf.json["scene"] = 0
+    gltf.json["asset"]["extras"] = _extras(scene)
+    return [gltf.write(folder / "head.glb")]
+
+
+def _extras(scene: ExportScene) -> dict[str, Any]:
+    fit = scene.fit
+    absent = [int(frame) for frame in scene.frames if not fit.posed[frame]]
+    return {
+        "model": fit.meta["model"],
+        "scale": fit.meta["scale"],
+        "fps": scene.fps,
+        "frames": [int(scene.frames[0]), int(scene.frames[-1]) + 1],
+        "frames_without_head": absent,
+    }
+
+
+def _add_nodes(gltf: GltfFile, scene: ExportScene) -> dict[str, int]:
+    """World, root, joints and cameras; the rest pose is the first frame with a head."""
+    fit = scene.fit
+    first = scene.posed_frames[0]
+    centres = scene.joint_centres()
+    nodes: dict[str, int] = {}
+    for j, name in enumerate(JOINT_NAMES):
+        rotation = quaternion_from_axis_angle(fit.joints[first, j])
+        nodes[name] = gltf.add(
+            "nodes",
+            {"name": name, "translation": centres[j].tolist(), "rotation": rotation.tolist()},
+        )
+    root = {
+        "name": "head_root",
+        "children": [nodes[name] for name in JOINT_NAMES],
+        "translation": fit.translation[first].tolist(),
+        "rotation": quaternion_from_axis_angle(fit.rotation[first]).tolist(),
+    }
+    nodes["head_root"] = gltf.add("nodes", root)
+    y_up = world_to_up("y", scene.rig, fit.meta.get("up"))
+    world = {
+        "name": "world",
+        "children": [nodes["head_root"], *_add_cameras(gltf, scene)],
+        "rotation": quaternion_from_matrix(y_up).tolist(),
+    }
+    nodes["world"] = gltf.add("nodes", world)
+    return nodes
+
+
+def _add_cameras(gltf: GltfFile, scene: ExportScene) -> list[int]:
+    """A node for each calibrated camera; glTF knows neither lens distortion nor an off-centre
+    image, so extras hold K."""
+    nodes = []
+    for camera in scene.rig.cameras.values() if scene.rig is not None else ():
+        if camera.K is None or camera.T_camera_world is None:
+            continue
+        perspective = {
+            "yfov": float(2 * np.arctan(camera.height / (2 * camera.K[1, 1]))),
+            "aspectRatio": camera.width / camera.height,
+            "znear": 0.01,
+        }
+        extras = {"K": camera.K.tolist(), "dist": camera.dist.tolist(), "model": camera.model}
+        index = gltf.add(
+            "cameras",
+            {
+                "name": camera.name,
+                "type": "perspective",
+                "perspective": perspective,
+                "extras": extras,
+            },
+        )
+        T_world_camera = np.linalg.inv(camera.T_camera_world)
+        flipped = T_world_camera[:3, :3] * [1.0, -1.0, -1.0]  # glTF cameras look along -z with y up
+        node = {
+            "name": f"camera_{camera.name}",
+            "camera": index,
+            "translation": T_world_camera[:3, 3].tolist(),
+            "rotation": quaternion_from_matrix(flipped).tolist(),
+        }
+        nodes.append(gltf.add("nodes", node))
+    return nodes
+
+
+def _add_mesh(gltf: GltfFile, scene: ExportScene) -> int:
+    """One primitive a part; all share the vertex arrays."""
+    head, neutral = scene.head, scene.neutral()
+    source, uv_index, triangles = split_at_seams(head.triangles, head.uv_triangles, len(neutral))
+    normals = vertex_normals(neutral, head.triangles)
+    uv = np.where(uv_index[:, None] >= 0, head.uv[uv_index], 0.0)
+    uv[:, 1] = 1.0 - uv[:, 1]  # glTF counts v from the top
+    skinning = head.skinning / head.skinning.sum(axis=1, keepdims=True)
+    joints = np.where(skinning > 0, np.arange(skinning.shape[1]), 0)
+    attributes = {
+        "POSITION": _add_vertex_array(gltf, neutral[source], bounds=True),
+        "NORMAL": _add_vertex_array(gltf, normals[source]),
+        "TEXCOORD_0": _add_vertex_array(gltf, uv),
+        "JOINTS_0": gltf.add_array(joints[source].astype(np.uint8), VERTEX_BUFFER),
+        "WEIGHTS_0": _add_vertex_array(gltf, skinning[source]),
+    }
+    targets = _add_morph_targets(gltf, scene, neutral, normals, source)
+    primitives = []
+    for part, name in enumerate(head.part_names):
+        faces = triangles[head.triangle_part == part]
+        if len(faces):
+            indices = gltf.add_array(faces.reshape(-1).astype(np.uint32), INDEX_BUFFER)
+            material = _add_material(gltf, name)
+            primitives.append(
+                {
+                    "attributes": attributes,
+                    "indices": indices,
+                    "material": material,
+                    "targets": targets,
+                }
+            )
+    expression = scene.expression(scene.posed_frames[:1])[0]
+    mesh = {
+        "name": "head",
+        "primitives": primitives,
+        "weights": [float(w) for w in expression],
+        "extras": {"targetNames": list(head.expression_names), "model_vertices": len(neutral)},
+    }
+    return gltf.add("meshes", mesh)
+
+
+def _add_vertex_array(gltf: GltfFile, array: np.ndarray, bounds: bool = False) -> int:
+    return gltf.add_array(array.astype(np.float32), VERTEX_BUFFER, bounds)
+
+
+def _add_morph_targets(
+    gltf: GltfFile, scene: ExportScene, neutral: np.ndarray, normals: np.ndarray, source: np.ndarray
+) -> list[dict[str, int]]:
+    """Displacement of positions and normals for each expression."""
+    targets = []
+    for delta in scene.head.expression_basis.astype(np.float64):
+        turned = vertex_normals(neutral + delta, scene.head.triangles) - normals
+        targets.append(
+            {
+                "POSITION": _add_vertex_array(gltf, delta[source], bounds=True),
+                "NORMAL": _add_vertex_array(gltf, turned[source]),
+            }
+        )
+    return targets
+
+
+def _add_material(gltf: GltfFile, part: str) -> int:
+    material = material_of(part)
+    item: dict[str, Any] = {
+        "name": part,
+        "pbrMetallicRoughness": {
+            "baseColorFactor": [*material.rgb, material.alpha],
+            "metallicFactor": 0.0,
+            "roughnessFactor": material.roughness,
+        },
+    }
+    if material.alpha < 1:
+        item.update(alphaMode="BLEND", doubleSided=True)
+    return gltf.add("materials", item)
+
+
+def _add_animation(gltf: GltfFile, scene: ExportScene, nodes: dict[str, int]) -> None:
+    """Keys at the frames that have a head; time starts at the first exported frame."""
+    fit, frames = scene.fit, scene.posed_frames
+    if scene.options.fps:
+        seconds = (frames - scene.frames[0]) / scene.options.fps
+    else:
+        seconds = fit.time[frames] - fit.time[scene.frames[0]]
+    times = gltf.add_array(seconds.astype(np.float32), bounds=True)
+    tracks = [
+        ("head_root", "translation", fit.translation[frames]),
+        ("head_root", "rotation", quaternion_from_axis_angle(fit.rotation[frames])),
+        ("person", "weights", scene.expression(frames).reshape(-1)),
+    ]
+    for j, name in enumerate(JOINT_NAMES):
+        if name != "head":  # the head is the root
+            tracks.append((name, "rotation", quaternion_from_axis_angle(fit.joints[frames, j])))
+    # Independent pictures have nothing between them to interpolate.
+    interpolation = "STEP" if fit.meta.get("independent_frames") else "LINEAR"
+    samplers, channels = [], []
+    for node, path, values in tracks:
+        output = gltf.add_array(values.astype(np.float32))
+        samplers.append({"input": times, "output": output, "interpolation": interpolation})
+        channels.append(
+            {"sampler": len(samplers) - 1, "target": {"node": nodes[node], "path": path}}
+        )
+    gltf.add("animations", {"name": "take", "samplers": samplers, "channels": channels})

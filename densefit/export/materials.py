@@ -1,0 +1,36 @@
+"""Plausible colours of the head's parts, for formats that carry materials and for overlays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Material:
+    """Metallic-roughness material; colour in linear RGB."""
+
+    rgb: tuple[float, float, float]
+    roughness: float
+    alpha: float = 1.0
+
+
+SKIN = Material((0.60, 0.36, 0.27), 0.55)
+MATERIALS = {
+    "skin": SKIN,
+    "ears": SKIN,
+    "neck": SKIN,
+    "scalp": Material((0.42, 0.25, 0.18), 0.65),
+    "mouth": Material((0.20, 0.04, 0.04), 0.5),
+    "eyes": Material((0.82, 0.80, 0.77), 0.15),
+    "iris": Material((0.10, 0.16, 0.18), 0.15),
+    "pupil": Material((0.005, 0.005, 0.005), 0.1),
+    "teeth": Material((0.75, 0.70, 0.58), 0.25),
+    "gums": Material((0.45, 0.12, 0.12), 0.4),
+    "tongue": Material((0.45, 0.13, 0.13), 0.45),
+    "lashes": Material((0.02, 0.012, 0.01), 0.8, alpha=0.35),
+}
+
+
+def material_of(part: str) -> Material:
+    """Material of a part; skin for parts that an imported model may name otherwise."""
+    return MATERIALS.get(part, SKIN)

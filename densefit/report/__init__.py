@@ -1,0 +1,1 @@
+"""Pictures and figures about a finished fit."""

@@ -1,0 +1,248 @@
+"""Draws a fitted head over a picture: shaded, half transparent, with outlines that show whether
+it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+
+from densefit.export.materials import material_of
+from densefit.export.mesh_arrays import vertex_normals
+from densefit.synth.raster import fragments, interpolate, rasterize
+
+if TYPE_CHECKING:
+    from calibration import Camera
+    from densefit.head.model import HeadModel
+
+
+@dataclass(frozen=True)
+class PainterOptions:
+    """Look of the drawn head."""
+
+    opacity: float = 0.45
+    """Of the shaded surface, 0 to 1; the footage must stay readable below it."""
+    line_opacity: float = 0.8
+    """Of outlines and of the curves of lids, brows and lips."""
+    raster_side: int = 384
+    """px: the head is rasterised at most this large and then enlarged, which bounds the time for
+    a picture."""
+    wire_from: float = 6.0
+    """px: triangles whose edges are longer than this in the raster get their edges drawn."""
+
+
+class HeadPainter:
+    """Draws heads of one model; the tables that do not change are made once."""
+
+    def __init__(self, head: HeadModel, options: PainterOptions | None = None) -> None:
+        self.options = options or PainterOptions()
+        # Lashes are alpha cards, which would draw as black bands.
+        keep = np.array([name != "lashes" for name in head.part_names])[head.triangle_part]
+        self._head = head
+        self._triangles = head.triangles[keep]
+        self._torch_triangles = torch.from_numpy(self._triangles.astype(np.int64))
+        self._triangle_part = head.triangle_part[keep]
+        colours = np.array([material_of(name).rgb for name in head.part_names], np.float32)
+        self._part_colour = colours
+        self._curves = landmark_curves(head)
+
+    def draw(self, image: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
+        """The picture with the head drawn over it.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, as recorded (with lens distortion).
+            vertices: (V, 3) metres, world.
+            camera: calibrated, of the picture's size.
+        Returns:
+            (H, W, 3) uint8 RGB, a new array.
+        """
+        height, width = image.shape[:2]
+        points = _camera_points(vertices, camera)
+        pixels = _project(points, camera)
+        box = _visible_box(pixels, points[:, 2], width, height)
+        picture = image.copy()
+        if box is None:
+            return picture
+        x0, y0, x1, y1 = box
+        scale = min(1.0, self.options.raster_side / max(x1 - x0, y1 - y0))
+        raster = self._rasterize(points, pixels, box, scale)
+        patch = picture[y0:y1, x0:x1]
+        picture[y0:y1, x0:x1] = _blend(patch, self._layer(raster, points))
+        self._draw_curves(picture, vertices, camera, raster, box, scale)
+        return picture
+
+    def _rasterize(
+        self, points: np.ndarray, pixels: np.ndarray, box: tuple[int, int, int, int], scale: float
+    ) -> _Raster:
+        x0, y0, x1, y1 = box
+        width, height = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
+        # Pixel centres are at integers, so a change of size acts on coordinates shifted by half a
+        # pixel.
+        local = (pixels - (x0, y0) + 0.5) * (width / (x1 - x0), height / (y1 - y0)) - 0.5
+        inverse = np.where(points[:, 2] > 1e-3, 1 / np.maximum(points[:, 2], 1e-3), 0.0)
+        stacked = np.concatenate([local, inverse[:, None]], axis=1).astype(np.float32)
+        vertices_px = torch.from_numpy(stacked)[None]
+        ids, inverse_depth = rasterize(vertices_px, self._torch_triangles, height, width)
+        return _Raster(vertices_px, ids, inverse_depth[0].numpy())
+
+    def _layer(self, raster: _Raster, points: np.ndarray) -> np.ndarray:
+        """(h, w, 4) float32: sRGB colour 0..1 and opacity."""
+        height, width = raster.inverse_depth.shape
+        covered = fragments(raster.vertices_px, self._torch_triangles, raster.triangle_id)
+        normals = vertex_normals(points, self._triangles)
+        light = interpolate(torch.from_numpy(_light(normals, points)[:, None]), covered).numpy()
+        part = self._triangle_part[covered.triangle.numpy()]
+        layer = np.zeros((height * width, 4), np.float32)
+        pixel = covered.pixel.numpy()
+        layer[pixel, :3] = np.clip(self._part_colour[part] * light, 0, 1) ** (1 / 2.2)
+        layer[pixel, 3] = self.options.opacity
+        layer = layer.reshape(height, width, 4)
+        parts = np.full(height * width, -1, np.int16)
+        parts[pixel] = part
+        lines = _outlines(parts.reshape(height, width), raster.inverse_depth)
+        lines = np.maximum(lines, self._wire(raster, covered, (height, width)))
+        alpha = lines * self.options.line_opacity
+        layer[..., :3] = layer[..., :3] * (1 - alpha[..., None])
+        layer[..., 3] = np.maximum(layer[..., 3], alpha)
+        return layer
+
+    def _wire(self, raster: _Raster, covered: object, shape: tuple[int, int]) -> np.ndarray:
+        """(h, w) 0..1: edges of triangles, where they are large enough to be told apart."""
+        triangle, weights = covered.triangle, covered.weights  # type: ignore[attr-defined]
+        corners = raster.vertices_px[0, :, :2][self._torch_triangles]
+        sides = corners.roll(-1, 1) - corners
+        length = sides.norm(dim=-1)
+        area = (sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).abs()
+        wire = torch.zeros(shape[0] * shape[1])
+        if len(triangle) and float(length[triangle.unique()].mean()) > self.options.wire_from:
+            # Distance to the side opposite of corner k: its weight times the triangle's height
+            # over that side.
+            heights = area[:, None] / length.roll(-1, 1).clamp_min(1e-6)
+            distance = (weights * heights[triangle]).amin(dim=1)
+            wire[covered.pixel] = 0.35 * (1 - distance).clamp(0, 1)  # type: ignore[attr-defined]
+        return wire.view(shape).numpy()
+
+    def _draw_curves(
+        self,
+        picture: np.ndarray,
+        vertices: np.ndarray,
+        camera: Camera,
+        raster: _Raster,
+        box: tuple[int, int, int, int],
+        scale: float,
+    ) -> None:
+        """Lids, brows and lips through their landmarks, where the surface does not hide them."""
+        points = _camera_points(self._head.landmarks(vertices), camera)
+        pixels = _project(points, camera)
+        height, width = raster.inverse_depth.shape
+        local = np.round((pixels - box[:2] + 0.5) * scale - 0.5)
+        inside = (np.isfinite(local) & (local >= 0) & (local < (width, height))).all(axis=1)
+        column, row = np.where(inside[:, None], local, 0).astype(int).T
+        surface = raster.inverse_depth[row, column]
+        depth = points[:, 2]
+        # A landmark lies on the surface; 6 mm allow for the slope inside one pixel.
+        visible = inside & (surface > 0) & (depth < 1 / np.maximum(surface, 1e-6) + 0.006)
+        for curve, colour in self._curves:
+            for a, b in zip(curve[:-1], curve[1:], strict=True):
+                if visible[a] and visible[b]:
+                    ends = np.round(pixels[[a, b]] * 16).astype(int)
+                    thickness = 1 if max(box[2] - box[0], box[3] - box[1]) < 500 else 2
+                    cv2.line(
+                        picture,
+                        tuple(ends[0]),
+                        tuple(ends[1]),
+                        colour,
+                        thickness,
+                        cv2.LINE_AA,
+                        shift=4,
+                    )
+
+
+@dataclass(frozen=True)
+class _Raster:
+    vertices_px: torch.Tensor  # (1, V, 3): x, y in raster pixels, 1/z
+    triangle_id: torch.Tensor  # (1, h, w)
+    inverse_depth: np.ndarray  # (h, w)
+
+
+CURVE_COLOURS = {
+    "lid": (90, 255, 160),
+    "lip": (255, 120, 120),
+    "brow": (255, 210, 90),
+    "iris": (120, 200, 255),
+}
+
+
+def landmark_curves(head: HeadModel) -> list[tuple[np.ndarray, tuple[int, int, int]]]:
+    """Landmark numbers along lids, lips, brows and irises with the RGB colour to draw them in."""
+    curves = []
+    for region, name in enumerate(head.region_names):
+        members = np.flatnonzero(head.landmark_region == region)
+        for key, colour in CURVE_COLOURS.items():
+            if key in name and len(members) > 2:
+                ring = np.append(members[:-1], members[0]) if key == "iris" else members
+                curves.append((ring, colour))
+    return curves
+
+
+def _camera_points(points_world: np.ndarray, camera: Camera) -> np.ndarray:
+    transform = camera.T_camera_world
+    return np.asarray(points_world, np.float64) @ transform[:3, :3].T + transform[:3, 3]
+
+
+def _project(points_camera: np.ndarray, camera: Camera) -> np.ndarray:
+    """(N, 2) px; NaN behind the camera, where the lens model means nothing."""
+    pixels = np.full((len(points_camera), 2), np.nan)
+    front = points_camera[:, 2] > 1e-3
+    if front.any():
+        pixels[front] = camera.project_camera(points_camera[front])
+    return pixels
+
+
+def _visible_box(
+    pixels: np.ndarray, depth: np.ndarray, width: int, height: int
+) -> tuple[int, int, int, int] | None:
+    """x0, y0, x1, y1 (end excluded) of the part of the picture that the head can cover; None if
+    outside."""
+    if not (depth > 1e-3).all():  # inside the camera: nothing sensible to draw
+        return None
+    low = np.floor(pixels.min(axis=0)) - 2
+    high = np.ceil(pixels.max(axis=0)) + 3
+    x0, y0 = np.clip(low, 0, (width, height)).astype(int)
+    x1, y1 = np.clip(high, 0, (width, height)).astype(int)
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+
+
+def _light(normals: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(V,) float32: a head light with a weaker one from above, brightness factor about 0.3 to
+    1.6."""
+    towards = -points / np.linalg.norm(points, axis=1, keepdims=True)
+    front = np.clip((normals * towards).sum(axis=1), 0, 1)
+    above = np.clip(-normals[:, 1], 0, 1)
+    return (0.3 + 1.1 * front + 0.3 * above).astype(np.float32)
+
+
+def _outlines(parts: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
+    """(h, w) float32 0..1: where parts meet, and where the surface jumps in depth by more than 12
+    mm."""
+    depth = np.where(inverse_depth > 0, 1 / np.maximum(inverse_depth, 1e-6), 1e3)
+    lines = np.zeros(parts.shape, np.float32)
+    for axis in (0, 1):
+        step = (np.diff(parts, axis=axis) != 0) | (np.abs(np.diff(depth, axis=axis)) > 0.012)
+        target = lines[:-1] if axis == 0 else lines[:, :-1]
+        target[step] = 1.0
+    return cv2.GaussianBlur(lines, (3, 3), 0.6)
+
+
+def _blend(patch: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """Enlarge the layer to the patch and mix; the colour is weighted by opacity so that rims stay
+    clean."""
+    size = (patch.shape[1], patch.shape[0])
+    premultiplied = np.concatenate([layer[..., :3] * layer[..., 3:], layer[..., 3:]], axis=2)
+    if layer.shape[:2] != patch.shape[:2]:
+        premultiplied = cv2.resize(premultiplied, size, interpolation=cv2.INTER_LINEAR)
+    mixed = patch * (1 - premultiplied[..., 3:]) + 255 * premultiplied[..., :3]
+    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
