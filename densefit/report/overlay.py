@@ -1,0 +1,112 @@
+"""Overlays: the fitted head drawn over each camera's own pictures, as videos or, for photos, as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from densefit.export.scene import CHUNK, iterate_vertices
+from densefit.files import atomic_path, ensure_out_dir
+from densefit.progress import progress
+from densefit.report.painter import HeadPainter
+
+if TYPE_CHECKING:
+    from calibration import Camera
+    from densefit.capture import Frame, Source
+    from densefit.fit_file import FitFile
+    from densefit.head.model import HeadModel
+
+
+@dataclass(frozen=True)
+class OverlayJob:
+    """One camera's overlay.
+
+    `master_frame` says which frame of the fit belongs to each picture of the camera, counted in the order in
+    which they are read: (T_c,) int64, -1 where none does.
+    """
+
+    source: Source
+    camera: Camera
+    master_frame: np.ndarray
+
+
+def write_overlay_video(
+    job: OverlayJob,
+    frames: Iterable[Frame],
+    fit: FitFile,
+    head: HeadModel,
+    path: Path,
+    fps: float,
+) -> Path:
+    """Write an H.264 video of `frames` with the head drawn on those that have one.
+
+    Args:
+        frames: the camera's pictures, in order.
+        path: .mp4, written whole or not at all.
+        fps: frames per second to write.
+    """
+    from densefit.capture import VideoWriter
+
+    ensure_out_dir(path.parent)
+    count = len(job.master_frame)
+    with (
+        progress(count, f"overlay {job.source.name}") as bar,
+        VideoWriter(path, fps, job.source.width, job.source.height) as video,
+    ):
+        for _, picture in painted(job, frames, fit, head):
+            video.write(picture)
+            bar.advance(1)
+    return path
+
+
+def write_overlay_pictures(
+    job: OverlayJob, frames: Iterable[Frame], fit: FitFile, head: HeadModel, folder: Path
+) -> list[Path]:
+    """Write each of `frames` as folder/%06d.png, numbered as in the camera."""
+    import cv2
+
+    ensure_out_dir(folder)
+    files = []
+    with progress(len(job.master_frame), f"overlay {job.source.name}") as bar:
+        for index, picture in painted(job, frames, fit, head):
+            files.append(folder / f"{index:06d}.png")
+            with atomic_path(files[-1]) as temporary:
+                cv2.imwrite(str(temporary), picture[..., ::-1])
+            bar.advance(1)
+    return files
+
+
+def painted(
+    job: OverlayJob, frames: Iterable[Frame], fit: FitFile, head: HeadModel
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (frame number in the camera, picture (H, W, 3) uint8 RGB with the head drawn over it)."""
+    painter = HeadPainter(head)
+    heads = HeadCache(fit, head)
+    for position, frame in enumerate(frames):
+        master = int(job.master_frame[position]) if position < len(job.master_frame) else -1
+        if master >= 0 and fit.posed[master]:
+            yield frame.index, painter.draw(frame.image, heads.vertices(master), job.camera)
+        else:
+            yield frame.index, frame.image
+
+
+class HeadCache:
+    """World vertices of single frames, computed a chunk at a time because that is faster."""
+
+    def __init__(self, fit: FitFile, head: HeadModel) -> None:
+        self._fit, self._head = fit, head
+        self._first = -1
+        self._chunk = np.zeros((0, 0, 3), np.float32)
+
+    def vertices(self, frame: int) -> np.ndarray:
+        """(V, 3) float32, metres, world."""
+        first = frame - frame % CHUNK
+        if first != self._first:
+            numbers = np.arange(first, min(first + CHUNK, self._fit.n_frames))
+            _, self._chunk = next(iterate_vertices(self._fit, self._head, numbers))
+            self._first = first
+        return self._chunk[frame - first]
