@@ -1,4 +1,5 @@
-"""Overlays: the fitted head drawn over each camera's own pictures, as videos or, for photos, as PNG."""
+"""Overlays: the fitted head drawn over each camera's own pictures, as videos or, for photos, as
+PNG."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 class OverlayJob:
     """One camera's overlay.
 
-    `master_frame` says which frame of the fit belongs to each picture of the camera, counted in the order in
+    `master_frame` says which frame of the fit belongs to each picture of the camera, counted in
+    the order in
     which they are read: (T_c,) int64, -1 where none does.
     """
 
@@ -83,7 +85,8 @@ def write_overlay_pictures(
 def painted(
     job: OverlayJob, frames: Iterable[Frame], fit: FitFile, head: HeadModel
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (frame number in the camera, picture (H, W, 3) uint8 RGB with the head drawn over it)."""
+    """Yield (frame number in the camera, picture (H, W, 3) uint8 RGB with the head drawn over
+    it)."""
     painter = HeadPainter(head)
     heads = HeadCache(fit, head)
     for position, frame in enumerate(frames):

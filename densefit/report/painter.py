@@ -61,7 +61,7 @@ class HeadPainter:
         """
         height, width = image.shape[:2]
         points = _camera_points(vertices, camera)
-        pixels = _project(points, camera)
+        pixels = camera.project_camera(points)
         box = _visible_box(pixels, points[:, 2], width, height)
         picture = image.copy()
         if box is None:
@@ -82,7 +82,10 @@ class HeadPainter:
         # Pixel centres are at integers, so a change of size acts on coordinates shifted by half a
         # pixel.
         local = (pixels - (x0, y0) + 0.5) * (width / (x1 - x0), height / (y1 - y0)) - 0.5
-        inverse = np.where(points[:, 2] > 1e-3, 1 / np.maximum(points[:, 2], 1e-3), 0.0)
+        drawable = np.isfinite(local).all(axis=1) & (points[:, 2] > 1e-3)
+        local = np.where(drawable[:, None], local, 0.0)
+        # The rasteriser leaves out triangles with a vertex at 1/z = 0.
+        inverse = np.where(drawable, 1 / np.maximum(points[:, 2], 1e-3), 0.0)
         stacked = np.concatenate([local, inverse[:, None]], axis=1).astype(np.float32)
         vertices_px = torch.from_numpy(stacked)[None]
         ids, inverse_depth = rasterize(vertices_px, self._torch_triangles, height, width)
@@ -136,7 +139,7 @@ class HeadPainter:
     ) -> None:
         """Lids, brows and lips through their landmarks, where the surface does not hide them."""
         points = _camera_points(self._head.landmarks(vertices), camera)
-        pixels = _project(points, camera)
+        pixels = camera.project_camera(points)
         height, width = raster.inverse_depth.shape
         local = np.round((pixels - box[:2] + 0.5) * scale - 0.5)
         inside = (np.isfinite(local) & (local >= 0) & (local < (width, height))).all(axis=1)
@@ -193,24 +196,16 @@ def _camera_points(points_world: np.ndarray, camera: Camera) -> np.ndarray:
     return np.asarray(points_world, np.float64) @ transform[:3, :3].T + transform[:3, 3]
 
 
-def _project(points_camera: np.ndarray, camera: Camera) -> np.ndarray:
-    """(N, 2) px; NaN behind the camera, where the lens model means nothing."""
-    pixels = np.full((len(points_camera), 2), np.nan)
-    front = points_camera[:, 2] > 1e-3
-    if front.any():
-        pixels[front] = camera.project_camera(points_camera[front])
-    return pixels
-
-
 def _visible_box(
     pixels: np.ndarray, depth: np.ndarray, width: int, height: int
 ) -> tuple[int, int, int, int] | None:
     """x0, y0, x1, y1 (end excluded) of the part of the picture that the head can cover; None if
     outside."""
-    if not (depth > 1e-3).all():  # inside the camera: nothing sensible to draw
+    drawable = np.isfinite(pixels).all(axis=1) & (depth > 1e-3)
+    if drawable.mean() < 0.5:  # the camera is inside the head, or the lens model does not reach it
         return None
-    low = np.floor(pixels.min(axis=0)) - 2
-    high = np.ceil(pixels.max(axis=0)) + 3
+    low = np.floor(pixels[drawable].min(axis=0)) - 2
+    high = np.ceil(pixels[drawable].max(axis=0)) + 3
     x0, y0 = np.clip(low, 0, (width, height)).astype(int)
     x1, y1 = np.clip(high, 0, (width, height)).astype(int)
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None

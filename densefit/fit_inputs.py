@@ -1,0 +1,140 @@
+"""What the fit is given: landmarks on the master timeline, cameras at the size of their pictures, and the
+hash that tells whether an earlier fit was made from the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calibration import Camera
+from densefit.errors import InputError
+from densefit.progress import warn
+
+if TYPE_CHECKING:
+    from densefit.capture import MasterTimeline, Take
+    from densefit.fit.observations import Observations
+    from densefit.head.model import HeadModel
+    from densefit.landmarks.files import LandmarkTrack
+
+
+@dataclass(frozen=True)
+class FitInputs:
+    """Everything the solver sees, for the cameras in which a head was found."""
+
+    observations: Observations
+    cameras: list[Camera]
+    """Of `observations`, in its order; pictures' own size."""
+    unseen: list[Camera]
+    """Cameras of the take without a single head; no part of the fit."""
+
+
+def take_cameras(take: Take) -> dict[str, Camera]:
+    """The rig's camera for each source, scaled to its pictures; without a rig, cameras of unknown focal length.
+
+    Raises:
+        CalibrationError: the pictures have another aspect ratio than the rig file says.
+    """
+    cameras = {}
+    for name, source in take.sources.items():
+        if take.rig is not None and name in take.rig.cameras:
+            cameras[name] = take.rig.cameras[name].scaled_to(source.width, source.height)
+        else:
+            cameras[name] = Camera(name, source.width, source.height)
+    return cameras
+
+
+def check_landmarks(tracks: Mapping[str, LandmarkTrack], head: HeadModel) -> None:
+    """Raise InputError when landmarks and head model do not number the landmarks alike."""
+    for name, track in tracks.items():
+        if track.landmarks_version != head.landmarks_version:
+            raise InputError(
+                f"landmarks/{name}.npz: made for landmarks {track.landmarks_version[:12]}, the head model {head.name} "
+                f"has {head.landmarks_version[:12]}; use weights trained for this model, or predict again"
+            )
+
+
+def gather(
+    tracks: Mapping[str, LandmarkTrack], timeline: MasterTimeline, cameras: Mapping[str, Camera]
+) -> FitInputs:
+    """Put the cameras' landmarks onto the master timeline.
+
+    Args:
+        tracks: by camera; those without a head are left out with a warning.
+        timeline: index (T, C) in the order of `tracks`.
+    Raises:
+        InputError: no camera has a head in any frame.
+    """
+    from densefit.fit import Observations
+
+    columns = []
+    seen, unseen = [], []
+    for column, (name, track) in enumerate(tracks.items()):
+        index = timeline.index[:, column]
+        valid = (index >= 0) & track.valid[np.maximum(index, 0)]
+        (seen if valid.any() else unseen).append(cameras[name])
+        if valid.any():
+            columns.append((track, index, valid))
+        else:
+            warn(f"camera {name}: no head found in any frame; it takes no part in the fit")
+    if not columns:
+        raise InputError(
+            f"no head found in any frame of {', '.join(tracks)}; check that a face is in view and large enough "
+            "(at least 40 pixels)"
+        )
+    frames, count = len(timeline.time), columns[0][0].xy.shape[1]
+    xy = np.full((frames, len(columns), count, 2), np.nan, np.float32)
+    sigma = np.full((frames, len(columns), count), np.nan, np.float32)
+    for column, (track, index, valid) in enumerate(columns):
+        xy[valid, column] = track.xy[index[valid]]
+        sigma[valid, column] = track.sigma[index[valid]]
+    valid = np.stack([valid for _, _, valid in columns], axis=1)
+    return FitInputs(Observations(xy, sigma, valid, timeline.time), seen, unseen)
+
+
+def input_hashes(inputs: FitInputs, head: HeadModel, options: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 of each thing that a fit depends on, by what a person would call it."""
+    observations = inputs.observations
+    arrays = (observations.time, observations.valid, observations.xy, observations.sigma)
+    return {
+        "landmarks": _hash(*arrays),
+        "cameras": _hash(*(part for camera in inputs.cameras for part in _camera_parts(camera))),
+        "head model": head.sha256,
+        "options": _hash(json.dumps(options, sort_keys=True, default=str)),
+    }
+
+
+def changed_inputs(earlier: Any, now: Mapping[str, str]) -> list[str]:
+    """Names of the inputs that differ from those of an earlier fit."""
+    stated = earlier if isinstance(earlier, dict) else {}
+    return [name for name, value in now.items() if stated.get(name) != value]
+
+
+def with_unseen_cameras(residual_px: np.ndarray, inputs: FitInputs, order: Sequence[str]) -> np.ndarray:
+    """Residuals (T, seen) -> (T, C) in the take's order, NaN for cameras without a head."""
+    column = {camera.name: i for i, camera in enumerate(inputs.cameras)}
+    full = np.full((len(residual_px), len(order)), np.nan)
+    for i, name in enumerate(order):
+        if name in column:
+            full[:, i] = residual_px[:, column[name]]
+    return full
+
+
+def _camera_parts(camera: Camera) -> list[Any]:
+    matrices = [camera.K, camera.dist, camera.T_camera_world]
+    return [f"{camera.name} {camera.width} {camera.height} {camera.model}", *matrices]
+
+
+def _hash(*parts: Any) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(repr(part).encode())
+    return digest.hexdigest()
