@@ -1,4 +1,5 @@
-"""What the fit is given: landmarks on the master timeline, cameras at the size of their pictures, and the
+"""What the fit is given: landmarks on the master timeline, cameras at the size of their pictures,
+and the
 hash that tells whether an earlier fit was made from the same."""
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from calibration import Camera
 from densefit.errors import InputError
+from densefit.picture_size import picture_scale, to_camera_pixels
 from densefit.progress import warn
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class FitInputs:
 
 
 def take_cameras(take: Take) -> dict[str, Camera]:
-    """The rig's camera for each source, scaled to its pictures; without a rig, cameras of unknown focal length.
+    """The rig's camera for each source, scaled to its pictures; without a rig, cameras of unknown
+    focal length.
 
     Raises:
         CalibrationError: the pictures have another aspect ratio than the rig file says.
@@ -53,19 +56,25 @@ def check_landmarks(tracks: Mapping[str, LandmarkTrack], head: HeadModel) -> Non
     for name, track in tracks.items():
         if track.landmarks_version != head.landmarks_version:
             raise InputError(
-                f"landmarks/{name}.npz: made for landmarks {track.landmarks_version[:12]}, the head model {head.name} "
-                f"has {head.landmarks_version[:12]}; use weights trained for this model, or predict again"
+                f"landmarks/{name}.npz: made for landmarks {track.landmarks_version[:12]}, the "
+                f"head model {head.name} "
+                f"has {head.landmarks_version[:12]}; use weights trained for this model, or "
+                f"predict again"
             )
 
 
 def gather(
-    tracks: Mapping[str, LandmarkTrack], timeline: MasterTimeline, cameras: Mapping[str, Camera]
+    tracks: Mapping[str, LandmarkTrack],
+    timeline: MasterTimeline,
+    cameras: Mapping[str, Camera],
+    sizes: Mapping[str, Sequence[tuple[int, int]]],
 ) -> FitInputs:
     """Put the cameras' landmarks onto the master timeline.
 
     Args:
         tracks: by camera; those without a head are left out with a warning.
         timeline: index (T, C) in the order of `tracks`.
+        sizes: (width, height) of each picture of the cameras whose photos may differ in size.
     Raises:
         InputError: no camera has a head in any frame.
     """
@@ -78,22 +87,40 @@ def gather(
         valid = (index >= 0) & track.valid[np.maximum(index, 0)]
         (seen if valid.any() else unseen).append(cameras[name])
         if valid.any():
-            columns.append((track, index, valid))
+            xy, sigma = _camera_pixels(track, cameras[name], sizes.get(name, ()))
+            columns.append((xy, sigma, index, valid))
         else:
             warn(f"camera {name}: no head found in any frame; it takes no part in the fit")
     if not columns:
         raise InputError(
-            f"no head found in any frame of {', '.join(tracks)}; check that a face is in view and large enough "
+            f"no head found in any frame of {', '.join(tracks)}; check that a face is in view "
+            f"and large enough "
             "(at least 40 pixels)"
         )
-    frames, count = len(timeline.time), columns[0][0].xy.shape[1]
+    frames, count = len(timeline.time), columns[0][0].shape[1]
     xy = np.full((frames, len(columns), count, 2), np.nan, np.float32)
     sigma = np.full((frames, len(columns), count), np.nan, np.float32)
-    for column, (track, index, valid) in enumerate(columns):
-        xy[valid, column] = track.xy[index[valid]]
-        sigma[valid, column] = track.sigma[index[valid]]
-    valid = np.stack([valid for _, _, valid in columns], axis=1)
+    for column, (track_xy, track_sigma, index, valid) in enumerate(columns):
+        xy[valid, column] = track_xy[index[valid]]
+        sigma[valid, column] = track_sigma[index[valid]]
+    valid = np.stack([valid for *_, valid in columns], axis=1)
     return FitInputs(Observations(xy, sigma, valid, timeline.time), seen, unseen)
+
+
+def _camera_pixels(
+    track: LandmarkTrack, camera: Camera, sizes: Sequence[tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks (T_c, L, 2) and sigma (T_c, L) in pixels of `camera`, whatever the pictures'
+    sizes."""
+    if all(size == (camera.width, camera.height) for size in sizes):
+        return track.xy, track.sigma
+    xy, sigma = track.xy.copy(), track.sigma.copy()
+    for i, (width, height) in enumerate(sizes):
+        if camera.dist.any() or camera.T_camera_world is not None:
+            camera.scaled_to(width, height)  # refuses what a calibration cannot be true for
+        xy[i] = to_camera_pixels(track.xy[i], width, height, camera)
+        sigma[i] = track.sigma[i] * picture_scale(camera, width, height)
+    return xy, sigma
 
 
 def input_hashes(inputs: FitInputs, head: HeadModel, options: Mapping[str, Any]) -> dict[str, str]:
@@ -114,7 +141,9 @@ def changed_inputs(earlier: Any, now: Mapping[str, str]) -> list[str]:
     return [name for name, value in now.items() if stated.get(name) != value]
 
 
-def with_unseen_cameras(residual_px: np.ndarray, inputs: FitInputs, order: Sequence[str]) -> np.ndarray:
+def with_unseen_cameras(
+    residual_px: np.ndarray, inputs: FitInputs, order: Sequence[str]
+) -> np.ndarray:
     """Residuals (T, seen) -> (T, C) in the take's order, NaN for cameras without a head."""
     column = {camera.name: i for i, camera in enumerate(inputs.cameras)}
     full = np.full((len(residual_px), len(order)), np.nan)

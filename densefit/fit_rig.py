@@ -35,12 +35,11 @@ from densefit.fit_inputs import (
 from densefit.progress import info, progress
 
 if TYPE_CHECKING:
-    from densefit.capture import MasterTimeline, Take
+    from densefit.capture import Frame, MasterTimeline, Source, Take
     from densefit.fit import FitOptions, FitResult
     from densefit.head.model import HeadModel
     from densefit.landmarks.files import LandmarkTrack
     from densefit.landmarks.predictor import PredictOptions
-    from densefit.report.overlay import OverlayJob
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
     check_landmarks(tracks, head)
     clock.lap("predict")
     timeline = master_timeline(take, {name: track.time for name, track in tracks.items()})
-    inputs = gather(tracks, timeline, cameras)
+    inputs = gather(tracks, timeline, cameras, _photo_sizes(take, options))
     report = _fit_or_keep(take, out, head, inputs, options)
     clock.lap("fit")
     fit = read_fit(out, head)
@@ -116,6 +115,15 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
         _write_overlays(take, fit, head, timeline, tracks, report, options)
         clock.lap("overlay")
     return _summarize(report, fit, clock)
+
+
+def _photo_sizes(take: Take, options: FitRigOptions) -> dict[str, list[tuple[int, int]]]:
+    """(width, height) of each photo, for the cameras whose pictures may differ in size."""
+    return {
+        name: [(f.image.shape[1], f.image.shape[0]) for f in _frames(source, options)]
+        for name, source in take.sources.items()
+        if source.kind == "photos"
+    }
 
 
 def _with_identity(take: Take, head: HeadModel, options: FitRigOptions) -> FitRigOptions:
@@ -269,7 +277,7 @@ def _write_overlays(
             continue  # never saw a head, so nothing is known of it
         master = master_frames(timeline.index[:, column], len(tracks[name].time))
         job = OverlayJob(source, camera, master)
-        frames = _frames(job, options)
+        frames = _frames(source, options)
         if source.kind in ("photo", "photos"):
             pictures = folder / f"{name}_fit"
             if len(list(pictures.glob("*.png"))) < len(master):
@@ -283,12 +291,12 @@ def _write_overlays(
         report.overlays.append(path)
 
 
-def _frames(job: OverlayJob, options: FitRigOptions) -> Iterator[Any]:
+def _frames(source: Source, options: FitRigOptions) -> Iterator[Frame]:
     """The pictures that were predicted on, in the same order."""
     from densefit.capture import open_frames
 
     chosen = options.predict
-    return open_frames(job.source, chosen.start, chosen.end, chosen.every)
+    return open_frames(source, chosen.start, chosen.end, chosen.every)
 
 
 def master_frames(index: np.ndarray, n_frames: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from densefit.export.scene import CHUNK, iterate_vertices
 from densefit.files import atomic_path, ensure_out_dir
+from densefit.picture_size import picture_camera
 from densefit.progress import progress
 from densefit.report.painter import HeadPainter
 
@@ -92,7 +93,9 @@ def painted(
     for position, frame in enumerate(frames):
         master = int(job.master_frame[position]) if position < len(job.master_frame) else -1
         if master >= 0 and fit.posed[master]:
-            yield frame.index, painter.draw(frame.image, heads.vertices(master), job.camera)
+            height, width = frame.image.shape[:2]
+            camera = picture_camera(job.camera, width, height)
+            yield frame.index, painter.draw(frame.image, heads.vertices(master), camera)
         else:
             yield frame.index, frame.image
 
