@@ -81,7 +81,8 @@ def gather(
     from densefit.fit import Observations
 
     columns = []
-    seen, unseen = [], []
+    seen: list[Camera] = []
+    unseen: list[Camera] = []
     for column, (name, track) in enumerate(tracks.items()):
         index = timeline.index[:, column]
         valid = (index >= 0) & track.valid[np.maximum(index, 0)]

@@ -54,7 +54,7 @@ def _write_whole(mesh: Any, path: Path) -> None:
 
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
-        if not open3d.io.write_triangle_mesh(str(temporary), mesh, write_vertex_normals=False):
+        if not open3d.io.write_triangle_mesh(temporary, mesh, write_vertex_normals=False):
             raise InputError(f"{path}: could not be written; is the disk full?")
         os.replace(temporary, path)
 

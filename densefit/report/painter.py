@@ -193,6 +193,7 @@ def landmark_curves(head: HeadModel) -> list[tuple[np.ndarray, tuple[int, int, i
 
 def _camera_points(points_world: np.ndarray, camera: Camera) -> np.ndarray:
     transform = camera.T_camera_world
+    assert transform is not None, "overlays are drawn for cameras that the fit knows"
     return np.asarray(points_world, np.float64) @ transform[:3, :3].T + transform[:3, 3]
 
 
