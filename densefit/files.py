@@ -55,7 +55,7 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
         if np.asarray(array).dtype == object:
             raise TypeError(f"array '{name}' holds Python objects; only plain arrays are written")
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(stream, allow_pickle=False, **arrays)
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:

@@ -1,0 +1,189 @@
+"""Video decoding through PyAV: by presentation time, rotation applied, damage told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from densefit.capture.frames import Frame
+from densefit.capture.source import Source, plain, report_damage, video_stream
+from densefit.errors import InputError
+from densefit.progress import warn
+
+Wanted = Callable[[int, float], bool | None]
+"""(frame number, time) -> deliver it? None: stop reading."""
+
+# Times that stand still or run backwards are moved on by this much, below any real frame distance.
+_TIME_STEP = 1e-6
+
+
+def decode_video(
+    source: Source,
+    wanted: Wanted = lambda index, time: True,
+    threads: int = 0,
+    probe: bool = False,
+) -> Generator[Frame, None, None]:
+    """Decode a video in presentation order.
+
+    Args:
+        source: a video.
+        wanted: chooses frames; frames that it declines are decoded but not converted.
+        threads: decoder threads; 0 leaves it to the decoder.
+        probe: only the first frame matters: no threads, no reports.
+    Raises:
+        InputError: the picture size changes midway; or damage, when the source is strict.
+    """
+    import av
+
+    with av.open(str(source.path)) as container:
+        stream = video_stream(container, source.path)
+        stream.thread_type = "NONE" if probe else "AUTO"
+        if threads:
+            stream.codec_context.thread_count = threads
+        damage = _Damage()
+        clock = _Clock(source, stream.time_base)
+        index = 0
+        for picture in _pictures(container, stream, damage):
+            time = clock.time_of(picture)
+            take = wanted(index, time)
+            if take is None:
+                return
+            if take:
+                image = _upright_rgb(picture)
+                if not probe:
+                    _check_size(source, image, index)
+                yield Frame(index, time, image)
+            index += 1
+        if not probe:
+            _report(source, damage, clock, index)
+
+
+class _Damage:
+    """What went wrong while decoding, if anything."""
+
+    problem: str | None = None
+
+
+def _pictures(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
+    """Decoded frames up to the first that is damaged.
+
+    What cannot be decoded before the first good frame is skipped: streams that were cut out of
+    others begin in the middle of a group of pictures.
+    """
+    import av
+
+    started = False
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, OSError) as error:
+            damage.problem = plain(error)
+            return
+        if packet is None:
+            return
+        try:
+            pictures = packet.decode()
+        except (av.FFmpegError, ValueError) as error:
+            if started:
+                damage.problem = plain(error)
+                # With threads, good frames may still wait inside the decoder.
+                yield from _flushed(stream)
+                return
+            continue
+        for picture in pictures:
+            if picture.is_corrupt:
+                if started:
+                    damage.problem = "damaged picture"
+                    return
+                continue
+            started = True
+            yield picture
+
+
+def _flushed(stream: Any) -> Iterator[Any]:
+    import av
+
+    try:
+        pictures = stream.decode(None)
+    except (av.FFmpegError, ValueError):  # the decoder gave up altogether: nothing waits in it
+        return
+    for picture in pictures:
+        if picture.is_corrupt:
+            return
+        yield picture
+
+
+class _Clock:
+    """Presentation times in seconds, strictly increasing, made up where the file has none."""
+
+    def __init__(self, source: Source, time_base: Any) -> None:
+        self.source = source
+        self.time_base = time_base
+        self.last: float | None = None
+        self.warned = False
+
+    def time_of(self, picture: Any) -> float:
+        period = 1 / self.source.fps
+        if picture.pts is None:
+            time = 0.0 if self.last is None else self.last + period
+        else:
+            time = float(picture.pts * (picture.time_base or self.time_base))
+        if self.last is not None and time <= self.last:
+            if not self.warned:
+                warn(
+                    f"{self.source.path}: presentation times run backwards at {self.last:.3f} s; "
+                    "synchronization may suffer there"
+                )
+                self.warned = True
+            time = self.last + _TIME_STEP
+        self.last = time
+        return time
+
+
+def _upright_rgb(picture: Any) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, square pixels, turned as the file's display matrix says."""
+    image = picture.to_ndarray(format="rgb24")
+    turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
+    # The display matrix turns counter-clockwise, and so does rot90.
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _check_size(source: Source, image: np.ndarray, index: int) -> None:
+    if image.shape[:2] != (source.height, source.width):
+        raise InputError(
+            f"{source.path}: the picture changes from {source.width}x{source.height} to "
+            f"{image.shape[1]}x{image.shape[0]} at frame {index}; convert it to one size"
+        )
+
+
+def _report(source: Source, damage: _Damage, clock: _Clock, n_frames: int) -> None:
+    """Say where the good part of a damaged video ends."""
+    if n_frames == 0 or clock.last is None:
+        raise InputError(f"{source.path}: no picture in it can be decoded")
+    if damage.problem:
+        report_damage(source, f"damaged after {clock.last:.2f} s ({damage.problem})")
+        return
+    # Containers that are written on the fly end without an error; their headers tell.
+    missing = source.duration - (clock.last - source.start_time) - 1 / source.fps
+    if missing > max(0.5, 3 / source.fps):
+        report_damage(
+            source, f"ends at {clock.last:.2f} s, {missing:.2f} s before the length it states"
+        )
+
+
+def frame_times(path: Path) -> np.ndarray:
+    """(N,) float64: presentation times of all frames in order, read from the packets undecoded."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = video_stream(container, path)
+        times = [
+            float(packet.pts * packet.time_base)
+            for packet in container.demux(stream)
+            if packet.pts is not None and not packet.is_discard
+        ]
+    return np.sort(np.array(times, dtype=np.float64))
