@@ -1,0 +1,149 @@
+"""The square crop that the network sees, and the way back to pixels of the picture.
+
+A region (`roi`) is (centre x, centre y, side of the square, roll): pixels and radians, clockwise in
+the picture. Crop units run from -1 (left, upper edge) to +1 (right, lower edge) of the square.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from densefit.head import HeadModel
+
+# Second-pass crops: side of the square over the larger side of the landmark box.
+TIGHT_RATIO = 1.45
+
+
+@dataclass(frozen=True)
+class FaceLayout:
+    """What cropping needs to know about the landmarks of a head model.
+
+    box: (B,) int64 indices of the landmarks whose box is cropped (the face);
+    upright: (703, 2) float32, the template's landmarks seen from the front, x right, y down, metres;
+    mirror: (703,) int64 index of each landmark's left-right twin; version: landmarks_version.
+    """
+
+    box: Tensor
+    upright: Tensor
+    mirror: Tensor
+    version: str
+
+    @staticmethod
+    def of(head: HeadModel) -> FaceLayout:
+        """The layout of a head model."""
+        points = np.asarray(head.landmarks(head.template), np.float32)
+        return FaceLayout(
+            torch.from_numpy(np.asarray(head.face320, np.int64)),
+            torch.from_numpy(points[:, :2] * np.array([1, -1], np.float32)),
+            torch.from_numpy(np.asarray(head.mirror_landmarks, np.int64)),
+            head.landmarks_version,
+        )
+
+    def to(self, device: torch.device | str) -> FaceLayout:
+        """The same layout with its tensors on another device."""
+        return FaceLayout(
+            self.box.to(device), self.upright.to(device), self.mirror.to(device), self.version
+        )
+
+
+def face_roll(landmarks: Tensor, layout: FaceLayout) -> Tensor:
+    """Roll (B,) radians of the face in the picture, from landmarks (B, 703, 2).
+
+    The rotation of the best similarity from the upright template (Umeyama, 1991, two dimensions):
+    it stays meaningful on profiles, where the line between the eyes shrinks to a point.
+    """
+    points = landmarks[:, layout.box]
+    points = points - points.mean(1, keepdim=True)
+    upright = layout.upright[layout.box]
+    upright = upright - upright.mean(0)
+    along = (points * upright).sum((1, 2))
+    across = (upright[:, 0] * points[..., 1] - upright[:, 1] * points[..., 0]).sum(1)
+    return torch.atan2(across, along)
+
+
+def landmark_box(landmarks: Tensor, layout: FaceLayout, roll: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre (B, 2) and larger side (B,) of the face's box in axes turned by roll (B,)."""
+    cos, sin = roll.cos()[:, None], roll.sin()[:, None]
+    x, y = landmarks[:, layout.box].unbind(-1)
+    turned = torch.stack([cos * x + sin * y, cos * y - sin * x], -1)
+    low, high = turned.amin(1), turned.amax(1)
+    u, v = ((low + high) / 2).unbind(-1)
+    cos, sin = cos[:, 0], sin[:, 0]
+    centre = torch.stack([cos * u - sin * v, sin * u + cos * v], -1)
+    return centre, (high - low).amax(-1)
+
+
+def crop_around(landmarks: np.ndarray, layout: FaceLayout, ratio: float = TIGHT_RATIO) -> np.ndarray:
+    """Region of interest (B, 4) float64 px around landmarks (B, 703, 2) px."""
+    points = torch.as_tensor(landmarks, dtype=torch.float64)
+    upright = FaceLayout(layout.box, layout.upright.double(), layout.mirror, layout.version)
+    roll = face_roll(points, upright)
+    centre, side = landmark_box(points, upright, roll)
+    return torch.cat([centre, ratio * side[:, None], roll[:, None]], 1).numpy()
+
+
+def cut_crop(picture: np.ndarray, roi: np.ndarray, size: int) -> np.ndarray:
+    """Cut the square `roi` (4,) out of a picture (H, W, 3) uint8 -> (size, size, 3) uint8.
+
+    Averages when it shrinks (a plain bilinear cut of a large face would alias), repeats the last
+    row or column where the square reaches over the picture's edge.
+    """
+    import cv2
+
+    centre, side, roll = np.asarray(roi[:2], float), float(roi[2]), float(roi[3])
+    shrink = side / size
+    if shrink > 1.5:
+        picture, centre, side = _shrunk(picture, centre, side, shrink)
+        if picture.size == 0:
+            return np.zeros((size, size, 3), np.uint8)
+    step = side / size
+    cos, sin = np.cos(roll) * step, np.sin(roll) * step
+    turn = np.array([[cos, -sin], [sin, cos]])
+    # Output pixel i lies at (i + 0.5) - size / 2 steps from the centre.
+    origin = centre - turn @ np.full(2, (size - 1) / 2)
+    matrix = np.concatenate([turn, origin[:, None]], 1)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(
+        picture, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _shrunk(
+    picture: np.ndarray, centre: np.ndarray, side: float, shrink: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The neighbourhood of a crop at a scale where a bilinear cut no longer aliases."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    reach = 0.75 * side  # half a square's diagonal and a margin
+    x0, y0 = (int(np.clip(np.floor(c - reach), 0, n)) for c, n in zip(centre, (width, height)))
+    x1, y1 = (int(np.clip(np.ceil(c + reach), 0, n)) for c, n in zip(centre, (width, height)))
+    part = picture[y0:y1, x0:x1]
+    if part.size == 0:
+        x0, y0 = int(np.clip(centre[0], 0, width - 1)), int(np.clip(centre[1], 0, height - 1))
+        part = picture[y0 : y0 + 1, x0 : x0 + 1]
+    new = (max(1, round(part.shape[1] / shrink)), max(1, round(part.shape[0] / shrink)))
+    small = cv2.resize(part, new, interpolation=cv2.INTER_AREA)
+    scale = np.array([new[0] / part.shape[1], new[1] / part.shape[0]])
+    inner = (centre - [x0, y0] + 0.5) * scale - 0.5
+    return small, inner, side * float(scale.mean())
+
+
+def to_picture(landmarks: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Network output (B, 703, 3) in crop units -> xy (B, 703, 2) px and sigma (B, 703) px.
+
+    roi: (B, 4) regions of interest the crops were cut from.
+    """
+    roi = np.asarray(roi, np.float64)
+    half = roi[:, 2] / 2
+    cos, sin = np.cos(roi[:, 3]), np.sin(roi[:, 3])
+    turn = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1) * half[:, None, None]
+    xy = roi[:, None, :2] + np.einsum("bij,bkj->bki", turn, landmarks[..., :2])
+    # Pixel 0 covers [-0.5, 0.5]; the crop's centre already is in that convention.
+    return xy, np.exp(landmarks[..., 2]) * half[:, None]

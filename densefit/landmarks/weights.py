@@ -1,0 +1,68 @@
+"""Files of weights: safetensors in float16 with metadata that says what they were trained for."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from densefit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
+LANDMARK_WEIGHTS = WEIGHTS_FOLDER / "landmarks_fast.safetensors"
+DETECTOR_WEIGHTS = WEIGHTS_FOLDER / "detector.safetensors"
+
+
+def save_weights(network: nn.Module, path: Path, metadata: dict[str, Any]) -> None:
+    """Write a network's state in float16, whole or not at all.
+
+    metadata: JSON values; `config` (the network's frozen dataclass) is added from the network.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    state = {k: v.detach().cpu() for k, v in network.state_dict().items()}
+    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    tensors = {k: v.to(torch.float16).contiguous() for k, v in state.items()}
+    metadata = {"config": asdict(network.config), **metadata}  # type: ignore[call-overload]
+    temporary = path.with_name(f".{path.name}.part")
+    save_file(tensors, str(temporary), {k: json.dumps(v) for k, v in metadata.items()})
+    os.replace(temporary, path)
+
+
+def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """State (float32 tensors) and metadata of a file of weights.
+
+    kind: "landmarks" or "detector". Raises InputError when the file is missing, damaged or made
+    for another kind of network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file of weights; train one with `densefit train` or reinstall"
+        )
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+            state = {k: file.get_tensor(k).float() for k in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable file of weights ({error})") from error
+    if metadata.get("kind") != kind:
+        raise InputError(f"{path}: holds weights of a {metadata.get('kind')}, not of a {kind}")
+    return state, metadata
+
+
+def check_version(path: Path, metadata: dict[str, Any], landmarks_version: str) -> None:
+    """InputError unless the weights were trained for this head model's landmarks."""
+    trained = metadata.get("landmarks_version")
+    if trained != landmarks_version:
+        raise InputError(
+            f"{path}: trained for landmarks {str(trained)[:12]}, but the head model has"
+            f" {landmarks_version[:12]}; use the weights that belong to the model or train again"
+        )

@@ -1,0 +1,140 @@
+"""Synthetic faces in memory: shards of renders without background, read from a folder.
+
+A shard is an npz with `rgba (N, 4, S, S) uint8` (straight alpha, no background),
+`landmarks (N, 703, 2) float32` px (pixel centres at integers), `visible (N, 703) bool` and
+`landmarks_version`. New shards may appear in the folder while training runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+HELD_OUT_FRACTION = 1 / 32
+"""the last images of every shard are never trained on"""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A batch of renders.
+
+    rgba: (B, S, S, 4) uint8, premultiplied by alpha; landmarks: (B, 703, 2) float32, crop units of the
+    picture (-1 left or upper edge, +1 right or lower edge); visible: (B, 703) bool.
+    """
+
+    rgba: Tensor
+    landmarks: Tensor
+    visible: Tensor
+
+
+class ShardFolder:
+    """All shards of a folder, kept in memory as uint8."""
+
+    def __init__(self, folder: Path, landmarks_version: str, limit: int | None = None) -> None:
+        """Read what is there.
+
+        landmarks_version: shards of another version are an error, because their labels would mean
+        other points. limit: stop after about so many images (for tests and quick looks).
+        Raises ValueError when there is no shard or one of another version.
+        """
+        self.folder = Path(folder)
+        self.landmarks_version = landmarks_version
+        self.limit = limit
+        self._known: set[str] = set()
+        self._rgba: list[np.ndarray] = []
+        self._landmarks: list[np.ndarray] = []
+        self._visible: list[np.ndarray] = []
+        self._train = np.zeros((0, 2), np.int64)
+        self._held_out = np.zeros((0, 2), np.int64)
+        self.rescan()
+        if not len(self):
+            raise ValueError(
+                f"{self.folder}: no shards of synthetic faces; make some with"
+                " `densefit synth --format shards`"
+            )
+
+    def __len__(self) -> int:
+        """Number of images to train on."""
+        return len(self._train)
+
+    @property
+    def held_out(self) -> int:
+        """Number of images kept aside."""
+        return len(self._held_out)
+
+    def rescan(self) -> int:
+        """Read shards that have appeared since the last look; returns how many."""
+        new = [p for p in sorted(self.folder.glob("**/*.npz")) if str(p) not in self._known]
+        read = 0
+        for path in new:
+            if self.limit is not None and len(self) + self.held_out >= self.limit:
+                break
+            read += self._read(path)
+        return read
+
+    def _read(self, path: Path) -> bool:
+        try:
+            with np.load(path, allow_pickle=False) as shard:
+                if "rgba" not in shard or "landmarks" not in shard:
+                    self._known.add(str(path))  # something else, for example a table of labels
+                    return False
+                version = str(shard["landmarks_version"])
+                rgba, landmarks = shard["rgba"], shard["landmarks"].astype(np.float32)
+                visible = shard["visible"].astype(bool)
+        except (OSError, ValueError, EOFError, KeyError) as error:
+            # A shard that is still being written becomes readable later; say so and go on.
+            print(f"skipped for now: {path}: {error}", file=sys.stderr, flush=True)
+            return False
+        if version != self.landmarks_version:
+            raise ValueError(
+                f"{path}: rendered with landmarks {version[:12]}, but the head model has"
+                f" {self.landmarks_version[:12]}; render the shards again"
+            )
+        self._known.add(str(path))
+        size = rgba.shape[-1]
+        rgba = _premultiplied(rgba)
+        index = len(self._rgba)
+        self._rgba.append(rgba)
+        self._landmarks.append((landmarks + 0.5) * (2.0 / size) - 1.0)
+        self._visible.append(visible)
+        usable = np.flatnonzero(np.isfinite(landmarks).all((1, 2)))
+        rows = np.stack([np.full(len(usable), index), usable], 1)
+        kept = max(1, round(len(rows) * HELD_OUT_FRACTION))
+        self._train = np.concatenate([self._train, rows[:-kept]])
+        self._held_out = np.concatenate([self._held_out, rows[-kept:]])
+        return True
+
+    def batch(self, indices: np.ndarray, held_out: bool = False) -> Faces:
+        """Images by number (0 .. len - 1, or 0 .. held_out - 1), on the CPU."""
+        rows = (self._held_out if held_out else self._train)[indices]
+        return Faces(
+            torch.from_numpy(np.stack([self._rgba[s][i] for s, i in rows])),
+            torch.from_numpy(np.stack([self._landmarks[s][i] for s, i in rows])),
+            torch.from_numpy(np.stack([self._visible[s][i] for s, i in rows])),
+        )
+
+    def labels(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Only landmarks (B, 703, 2) and visible (B, 703) of training images by number."""
+        rows = self._train[indices]
+        return (
+            torch.from_numpy(np.stack([self._landmarks[s][i] for s, i in rows])),
+            torch.from_numpy(np.stack([self._visible[s][i] for s, i in rows])),
+        )
+
+
+def _premultiplied(rgba: np.ndarray) -> np.ndarray:
+    """(N, 4, S, S) uint8 straight alpha -> (N, S, S, 4) uint8 premultiplied.
+
+    Interpolating straight colours would draw the invisible ones in at the outline.
+    """
+    out = np.empty((len(rgba), *rgba.shape[2:], 4), np.uint8)
+    for target, source in zip(out, rgba, strict=True):
+        alpha = source[3:].astype(np.uint16)
+        target[..., :3] = ((source[:3] * alpha + 127) // 255).transpose(1, 2, 0)
+        target[..., 3] = source[3]
+    return out

@@ -1,0 +1,166 @@
+"""Training the landmark network: batches, Gaussian negative log likelihood, scores, export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from densefit.landmarks.crop import FaceLayout
+from densefit.landmarks.network import LandmarkNet, NetworkConfig
+from densefit.train import evaluate
+from densefit.train.augment import AugmentOptions, Augmenter, Batch
+from densefit.train.backgrounds import background_bank
+from densefit.train.dataset import Faces, ShardFolder
+from densefit.train.random import Draws
+
+if TYPE_CHECKING:
+    from densefit.head import HeadModel
+
+_RIGHT_EYE_CORNER, _LEFT_EYE_CORNER = 36, 45  # outer corners in iBUG order
+# Shares of the loss: what the fit depends on most weighs most. Matched against region names.
+_REGION_WEIGHTS = (
+    (("scalp", "neck"), 0.35),
+    (("ear", "teeth", "tongue"), 0.6),
+    (("lid", "lips", "iris", "brow"), 1.4),
+)
+
+
+@dataclass(frozen=True)
+class LandmarkTaskOptions:
+    """What to train on."""
+
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    backgrounds: int = 3000
+    """pictures in the bank of backgrounds"""
+    basis_samples: int = 16000
+    """random crops' labels that the decoding basis is taken from"""
+    score_samples: int = 512
+    presence_weight: float = 0.3
+    """weight of the face-or-not term beside the likelihood (per landmark)"""
+    batch: int = 64
+
+
+def region_weights(region: np.ndarray, names: tuple[str, ...]) -> Tensor:
+    """Weight (703,) of each landmark in the loss, mean one."""
+    weight = np.ones(len(region), np.float32)
+    for index, name in enumerate(names):
+        for words, value in _REGION_WEIGHTS:
+            if any(word in name for word in words):
+                weight[region == index] = value
+    return torch.from_numpy(weight / weight.mean())
+
+
+def landmark_loss(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean Gaussian negative log likelihood of each crop, (B,).
+
+    output (B, 703, 3), target (B, 703, 2) in crop units, weight (703,):
+    sum_k w_k (log sigma_k^2 + |mu_k - y_k|^2 / (2 sigma_k^2)) / 703   (Wood et al., 2022, eq. 1).
+    The squared distance is limited to one half crop, so that a lost crop does not rule a batch.
+    """
+    log_sigma = output[..., 2]
+    squared = (output[..., :2] - target).square().sum(-1).clamp(max=1.0)
+    likelihood = 2 * log_sigma + 0.5 * squared * torch.exp(-2 * log_sigma)
+    return (likelihood * weight).mean(1)
+
+
+class LandmarkTask:
+    """Everything the loop needs to train `LandmarkNet` on shards of renders."""
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        data: Path,
+        head: HeadModel,
+        draws: Draws,
+        options: LandmarkTaskOptions,
+        backgrounds: Path | None = None,
+        command: str = "",
+    ) -> None:
+        """data: folder of shards; backgrounds: folder of pictures without faces."""
+        self.head, self.options, self.draws, self.command = head, options, draws, command
+        self.store = ShardFolder(data, head.landmarks_version)
+        size = options.augment.size
+        rng = np.random.default_rng(draws.integer(0, 2**31))
+        self.bank = background_bank(options.backgrounds, size, rng, backgrounds)
+        self.layout = FaceLayout.of(head)
+        self.augmenter = Augmenter(self.layout, self.bank, draws, options.augment)
+        network = LandmarkNet(replace(options.network, input_size=size))
+        lost = network.set_basis(self._example_labels())
+        self.basis_error_px = lost * size / 2
+        self.network = network
+        self.weight = region_weights(head.landmark_region, head.region_names).to(draws.device)
+
+    def _example_labels(self) -> Tensor:
+        """Labels of random crops, as training will draw them."""
+        rows = self.draws.integers(0, len(self.store), self.options.basis_samples)
+        landmarks, visible = self.store.labels(rows.cpu().numpy())
+        return self.augmenter.targets(Faces(torch.empty(0), landmarks, visible))[1].cpu()
+
+    def batch(self) -> Batch:
+        """A fresh batch of training crops."""
+        rows = self.draws.integers(0, len(self.store), self.options.batch)
+        return self.augmenter(self.store.batch(rows.cpu().numpy()))
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Likelihood of the landmarks where there is a face, and face or not."""
+        batch = self.batch()
+        image = batch.image.contiguous(memory_format=torch.channels_last)
+        output, presence = self.network(image)
+        each = landmark_loss(output, batch.target, self.weight)
+        face = batch.presence
+        likelihood = (each * face).sum() / face.sum()
+        there = functional.binary_cross_entropy_with_logits(presence, face)
+        with torch.no_grad():
+            distance = (output[..., :2] - batch.target).norm(dim=-1).mean(1)
+            error = (distance * face).sum() / face.sum()
+        figures = {
+            "loss": float(likelihood.detach()),
+            "error_px": float(error) * image.shape[-1] / 2,
+            "presence": float(there.detach()),
+        }
+        return likelihood + self.options.presence_weight * there, figures
+
+    def predictions(self, network: nn.Module, seed: int, faceless: float) -> evaluate.Predictions:
+        """A network's output on held-out renders, augmented as in training, the same every time."""
+        draws = Draws(seed, self.draws.device)
+        options = replace(self.options.augment, faceless=faceless)
+        augmenter = Augmenter(self.layout, self.bank, draws, options)
+        ibug = self.head.ibug68
+        corners = (int(ibug[_RIGHT_EYE_CORNER]), int(ibug[_LEFT_EYE_CORNER]))
+        count = self.options.score_samples
+        return evaluate.predict_held_out(network, self.store, augmenter, count, corners)
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """Figures on held-out renders."""
+        found = self.predictions(network, seed=12345, faceless=0.07)
+        return evaluate.scores(found, self.head.ibug68, self.options.augment.size)
+
+    def look_for_data(self) -> None:
+        """Read shards that were rendered meanwhile."""
+        self.store.rescan()
+
+    def export(self, network: nn.Module, path: Path, seen: int) -> None:
+        """Calibrate sigma on held-out renders (with other draws than the scores), write weights."""
+        from densefit.landmarks.weights import save_weights
+
+        assert isinstance(network, LandmarkNet)
+        network.log_temperature.zero_()
+        found = self.predictions(network, seed=54321, faceless=0.0)
+        network.log_temperature.copy_(evaluate.sigma_temperature(found))
+        metadata = {
+            "kind": "landmarks",
+            "landmarks_version": self.head.landmarks_version,
+            "renders": len(self.store),
+            "crops_seen": seen,
+            "command": self.command,
+            "input": "RGB crop, float 0..1; normalisation is part of the network",
+        }
+        save_weights(network, path, metadata)

@@ -1,0 +1,162 @@
+"""The training loop that both networks share: time-limited, resumable, with an average of weights.
+
+A task (see `landmark_task`, `detector_task`) says what a batch is, what the loss is and how to
+score; the loop does the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from densefit.train.checkpoint import Average, load_checkpoint, save_checkpoint
+from densefit.train.precision import fastest_dtype
+from densefit.train.random import Draws
+
+
+class Task(Protocol):
+    """What the loop needs from a task."""
+
+    network: nn.Module
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a fresh batch, to be differentiated, and figures for the log."""
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """Figures on held-out data, for the averaged weights in eval mode."""
+
+    def look_for_data(self) -> None:
+        """Called now and then; new renders may have appeared."""
+
+    def export(self, network: nn.Module, path: Path, seen: int) -> None:
+        """Write weights that can be shipped."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How long and how fast."""
+
+    minutes: float = 40.0
+    """training time, over all resumed parts, without scoring and saving"""
+    batch: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warm_up: int = 150
+    """steps over which the learning rate rises"""
+    checkpoint_minutes: float = 3.0
+    """time between checkpoints (and scores)"""
+    clip: float = 4.0
+    """largest norm of the gradient"""
+    seed: int = 0
+
+
+class Trainer:
+    """Runs one task until its time is over."""
+
+    def __init__(
+        self,
+        task: Task,
+        draws: Draws,
+        out: Path,
+        name: str,
+        options: TrainOptions,
+        report: Callable[[str], None],
+    ) -> None:
+        self.task, self.draws, self.options, self.report = task, draws, options, report
+        self.device = draws.device
+        self.network = task.network.to(self.device, memory_format=torch.channels_last)
+        self.checkpoint = out / f"{name}.checkpoint.safetensors"
+        self.weights = out / f"{name}.safetensors"
+        decay, no_decay = [], []
+        for parameter in self.network.parameters():
+            (decay if parameter.ndim > 1 else no_decay).append(parameter)
+        groups = [
+            {"params": decay, "weight_decay": options.weight_decay},
+            {"params": no_decay, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate)
+        self.average = Average(self.network)
+        self.step, self.seen, self.seconds = 0, 0, 0.0
+        self.dtype = fastest_dtype(self.device)
+
+    def run(self) -> dict[str, float]:
+        """Train (from the checkpoint if there is one), export the weights, return the scores."""
+        if self.checkpoint.exists():
+            self._resume()
+        self.report(f"training on {self.device} in {str(self.dtype).removeprefix('torch.')}")
+        limit = self.options.minutes * 60
+        saved = shown = self.seconds
+        figures: dict[str, float] = {}
+        while self.seconds < limit:
+            started = time.perf_counter()
+            figures = self._train_step(self.seconds / limit)
+            self.seconds += time.perf_counter() - started
+            if self.seconds - shown > 15:
+                shown = self.seconds
+                self._show(figures, limit)
+            if self.seconds - saved > self.options.checkpoint_minutes * 60:
+                saved = self.seconds
+                self.save()
+                self.task.look_for_data()
+        scores = self.save()
+        return scores
+
+    def _train_step(self, progress: float) -> dict[str, float]:
+        options = self.options
+        rate = options.learning_rate * min(1.0, (self.step + 1) / options.warm_up)
+        rate *= 0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate + 1e-6
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        enabled = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=enabled):
+            loss, figures = self.task.loss(self.step)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), options.clip)
+        self.optimizer.step()
+        self.step += 1
+        self.seen += options.batch
+        self.average.update(self.network, self.step)
+        return figures
+
+    def _show(self, figures: dict[str, float], limit: float) -> None:
+        left = max(0.0, limit - self.seconds) / 60
+        values = "  ".join(f"{k} {v:.4g}" for k, v in figures.items())
+        speed = self.seen / max(self.seconds, 1e-9)
+        self.report(
+            f"step {self.step}  images {self.seen}  {values}  {speed:.0f} images/s"
+            f"  {self.seconds / 60:.1f} min, {left:.1f} min left"
+        )
+
+    def save(self) -> dict[str, float]:
+        """Checkpoint, score the averaged weights on held-out data, export them."""
+        counters = {"step": self.step, "seen": self.seen, "seconds": self.seconds}
+        save_checkpoint(
+            self.checkpoint, self.network, self.average, self.optimizer, self.draws, counters
+        )
+        training_state = {k: v.clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average.state)
+        self.network.eval()
+        with torch.no_grad():
+            scores = self.task.score(self.network)
+        self.task.export(self.network, self.weights, self.seen)
+        self.network.load_state_dict(training_state)
+        values = "  ".join(f"{k} {v:.4g}" for k, v in scores.items())
+        self.report(f"held out at step {self.step}: {values}")
+        return scores
+
+    def _resume(self) -> None:
+        counters = load_checkpoint(
+            self.checkpoint, self.network, self.average, self.optimizer, self.draws
+        )
+        self.step, self.seen = counters["step"], counters["seen"]
+        self.seconds = counters["seconds"]
+        self.report(f"going on from {self.checkpoint} at step {self.step}")
