@@ -18,7 +18,7 @@ from densefit.picture_size import picture_scale, to_camera_pixels
 from densefit.progress import warn
 
 if TYPE_CHECKING:
-    from densefit.capture import MasterTimeline, Take
+    from densefit.capture import MasterTimeline
     from densefit.fit.observations import Observations
     from densefit.head.model import HeadModel
     from densefit.landmarks.files import LandmarkTrack
@@ -33,22 +33,6 @@ class FitInputs:
     """Of `observations`, in its order; pictures' own size."""
     unseen: list[Camera]
     """Cameras of the take without a single head; no part of the fit."""
-
-
-def take_cameras(take: Take) -> dict[str, Camera]:
-    """The rig's camera for each source, scaled to its pictures; without a rig, cameras of unknown
-    focal length.
-
-    Raises:
-        CalibrationError: the pictures have another aspect ratio than the rig file says.
-    """
-    cameras = {}
-    for name, source in take.sources.items():
-        if take.rig is not None and name in take.rig.cameras:
-            cameras[name] = take.rig.cameras[name].scaled_to(source.width, source.height)
-        else:
-            cameras[name] = Camera(name, source.width, source.height)
-    return cameras
 
 
 def check_landmarks(tracks: Mapping[str, LandmarkTrack], head: HeadModel) -> None:

@@ -29,7 +29,6 @@ from densefit.fit_inputs import (
     check_landmarks,
     gather,
     input_hashes,
-    take_cameras,
     with_unseen_cameras,
 )
 from densefit.progress import info, progress
@@ -99,7 +98,7 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
     clock = _Clock()
     head = open_head(options.model)
     options = _with_identity(take, head, options)
-    cameras = take_cameras(take)
+    cameras = {name: take.camera(name) for name in take.sources}
     paths = predict(take, out, options.predict)
     tracks = {name: read_landmarks(paths[name]) for name in take.sources}
     check_landmarks(tracks, head)
