@@ -12,7 +12,7 @@ import torch
 
 from densefit.export.materials import material_of
 from densefit.export.mesh_arrays import vertex_normals
-from densefit.synth.raster import fragments, interpolate, rasterize
+from densefit.synth.raster import Fragments, fragments, interpolate, rasterize
 
 if TYPE_CHECKING:
     from calibration import Camera
@@ -27,11 +27,11 @@ class PainterOptions:
     """Of the shaded surface, 0 to 1; the footage must stay readable below it."""
     line_opacity: float = 0.8
     """Of outlines and of the curves of lids, brows and lips."""
-    raster_side: int = 384
+    raster_side: int = 320
     """px: the head is rasterised at most this large and then enlarged, which bounds the time for
     a picture."""
-    wire_from: float = 6.0
-    """px: triangles whose edges are longer than this in the raster get their edges drawn."""
+    wire_from: float = 5.0
+    """px: mean edge of a triangle in the raster from which edges begin to show."""
 
 
 class HeadPainter:
@@ -45,8 +45,10 @@ class HeadPainter:
         self._triangles = head.triangles[keep]
         self._torch_triangles = torch.from_numpy(self._triangles.astype(np.int64))
         self._triangle_part = head.triangle_part[keep]
-        colours = np.array([material_of(name).rgb for name in head.part_names], np.float32)
-        self._part_colour = colours
+        colours = [material_of(name) for name in head.part_names]
+        self._part_colour = np.array([c.rgb for c in colours], np.float32) ** (1 / 2.2)
+        # Lines are drawn where materials meet, not where the skin's parts do.
+        self._part_group = np.array([colours.index(c) for c in colours], np.int16)
         self._curves = landmark_curves(head)
 
     def draw(self, image: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
@@ -92,41 +94,41 @@ class HeadPainter:
         return _Raster(vertices_px, ids, inverse_depth[0].numpy())
 
     def _layer(self, raster: _Raster, points: np.ndarray) -> np.ndarray:
-        """(h, w, 4) float32: sRGB colour 0..1 and opacity."""
+        """(h, w, 4) float32: sRGB colour times opacity, 0..1, and opacity."""
         height, width = raster.inverse_depth.shape
         covered = fragments(raster.vertices_px, self._torch_triangles, raster.triangle_id)
         normals = vertex_normals(points, self._triangles)
         light = interpolate(torch.from_numpy(_light(normals, points)[:, None]), covered).numpy()
-        part = self._triangle_part[covered.triangle.numpy()]
-        layer = np.zeros((height * width, 4), np.float32)
         pixel = covered.pixel.numpy()
-        layer[pixel, :3] = np.clip(self._part_colour[part] * light, 0, 1) ** (1 / 2.2)
-        layer[pixel, 3] = self.options.opacity
-        layer = layer.reshape(height, width, 4)
-        parts = np.full(height * width, -1, np.int16)
-        parts[pixel] = part
-        lines = _outlines(parts.reshape(height, width), raster.inverse_depth)
-        lines = np.maximum(lines, self._wire(raster, covered, (height, width)))
-        alpha = lines * self.options.line_opacity
-        layer[..., :3] = layer[..., :3] * (1 - alpha[..., None])
-        layer[..., 3] = np.maximum(layer[..., 3], alpha)
-        return layer
+        part = self._triangle_part[covered.triangle.numpy()]
+        groups = np.full(height * width, -1, np.int16)
+        groups[pixel] = self._part_group[part]
+        lines = _outlines(groups.reshape(height, width), raster.inverse_depth).reshape(-1)
+        lines[pixel] = np.maximum(lines[pixel], self._wire(raster, covered))
+        lines *= self.options.line_opacity
+        layer = np.zeros((height * width, 4), np.float32)
+        layer[:, 3] = lines
+        layer[pixel, 3] = np.maximum(lines[pixel], self.options.opacity)
+        brightness = light * ((1 - lines) * layer[:, 3])[pixel, None]
+        layer[pixel, :3] = np.minimum(self._part_colour[part] * brightness, layer[pixel, 3:])
+        return layer.reshape(height, width, 4)
 
-    def _wire(self, raster: _Raster, covered: object, shape: tuple[int, int]) -> np.ndarray:
-        """(h, w) 0..1: edges of triangles, where they are large enough to be told apart."""
-        triangle, weights = covered.triangle, covered.weights  # type: ignore[attr-defined]
+    def _wire(self, raster: _Raster, covered: Fragments) -> np.ndarray:
+        """(P,) 0..1 for the covered pixels: edges of triangles, fading in where they are large
+        enough."""
+        triangle = covered.triangle
         corners = raster.vertices_px[0, :, :2][self._torch_triangles]
         sides = corners.roll(-1, 1) - corners
         length = sides.norm(dim=-1)
+        shown = float(length[triangle].mean()) if len(triangle) else 0.0
+        strength = 0.3 * np.clip(shown / self.options.wire_from - 1, 0, 1)
+        if strength == 0:
+            return np.zeros(len(triangle), np.float32)
         area = (sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).abs()
-        wire = torch.zeros(shape[0] * shape[1])
-        if len(triangle) and float(length[triangle.unique()].mean()) > self.options.wire_from:
-            # Distance to the side opposite of corner k: its weight times the triangle's height
-            # over that side.
-            heights = area[:, None] / length.roll(-1, 1).clamp_min(1e-6)
-            distance = (weights * heights[triangle]).amin(dim=1)
-            wire[covered.pixel] = 0.35 * (1 - distance).clamp(0, 1)  # type: ignore[attr-defined]
-        return wire.view(shape).numpy()
+        # Distance to the side opposite of corner k: its weight times the triangle's height there.
+        heights = area[:, None] / length.roll(-1, 1).clamp_min(1e-6)
+        distance = (covered.weights * heights[triangle]).amin(dim=1)
+        return (strength * (1 - distance).clamp(0, 1)).numpy()
 
     def _draw_curves(
         self,
@@ -213,12 +215,11 @@ def _visible_box(
 
 
 def _light(normals: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(V,) float32: a head light with a weaker one from above, brightness factor about 0.3 to
-    1.6."""
+    """(V,) float32: a head light with a weaker one from above, as a factor of sRGB values."""
     towards = -points / np.linalg.norm(points, axis=1, keepdims=True)
     front = np.clip((normals * towards).sum(axis=1), 0, 1)
     above = np.clip(-normals[:, 1], 0, 1)
-    return (0.3 + 1.1 * front + 0.3 * above).astype(np.float32)
+    return ((0.3 + 1.1 * front + 0.3 * above) ** (1 / 2.2)).astype(np.float32)
 
 
 def _outlines(parts: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
@@ -234,11 +235,9 @@ def _outlines(parts: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
 
 
 def _blend(patch: np.ndarray, layer: np.ndarray) -> np.ndarray:
-    """Enlarge the layer to the patch and mix; the colour is weighted by opacity so that rims stay
-    clean."""
-    size = (patch.shape[1], patch.shape[0])
-    premultiplied = np.concatenate([layer[..., :3] * layer[..., 3:], layer[..., 3:]], axis=2)
+    """Enlarge the premultiplied layer to the patch and mix."""
     if layer.shape[:2] != patch.shape[:2]:
-        premultiplied = cv2.resize(premultiplied, size, interpolation=cv2.INTER_LINEAR)
-    mixed = patch * (1 - premultiplied[..., 3:]) + 255 * premultiplied[..., :3]
-    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+        layer = cv2.resize(layer, (patch.shape[1], patch.shape[0]), interpolation=cv2.INTER_LINEAR)
+    mixed = patch * (1 - layer[..., 3:])
+    mixed += layer[..., :3] * 255 + 0.5
+    return np.minimum(mixed, 255).astype(np.uint8)
