@@ -18,7 +18,7 @@ import numpy as np
 
 from calibration import Rig, write_rig
 from densefit.errors import InputError
-from densefit.export.mesh_sequence import mesh_writer
+from densefit.export.mesh_sequence import ply_writer
 from densefit.export.orientation import viewing_axes
 from densefit.export.scene import iterate_vertices, neutral_vertices
 from densefit.files import ensure_out_dir, read_json, write_text
@@ -240,7 +240,7 @@ def _write_meshes(
     fit: FitFile, head: HeadModel, report: FitRigReport, options: FitRigOptions
 ) -> None:
     folder = ensure_out_dir(report.neutral.parent)
-    write = mesh_writer(head, with_uv=False)
+    write = ply_writer(head)
     if not report.neutral.is_file():
         write(report.neutral, neutral_vertices(fit, head))
     if not options.meshes:
