@@ -177,7 +177,9 @@ class HeadModel:
 
     def part_triangles(self, *names: str) -> Array:
         """Indices of the triangles of the named parts."""
-        return np.flatnonzero(np.isin(self.triangle_part, [self.part_names.index(n) for n in names]))
+        return np.flatnonzero(
+            np.isin(self.triangle_part, [self.part_names.index(n) for n in names])
+        )
 
 
 DEFAULT_ASSET = Path(__file__).with_name("head.npz")
@@ -196,7 +198,9 @@ def load_head(path: Path | None = None) -> HeadModel:
     with np.load(path, allow_pickle=False) as archive:
         missing = {"template", "identity_delta", "landmarks_version"} - set(archive.files)
         if missing:
-            raise ValueError(f"{path} is not a densefit head: it lacks {', '.join(sorted(missing))}")
+            raise ValueError(
+                f"{path} is not a densefit head: it lacks {', '.join(sorted(missing))}"
+            )
         arrays = {name: archive[name] for name in archive.files}
     return _from_arrays(arrays, hashlib.sha256(data).hexdigest())
 
