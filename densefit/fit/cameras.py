@@ -1,0 +1,102 @@
+"""Between the rig's cameras and the solver's: guesses for what is unknown, and estimates back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from densefit.fit import initial
+from densefit.fit.linearization import Planes
+from densefit.fit.options import FitOptions
+from densefit.fit.state import CameraState
+
+if TYPE_CHECKING:
+    from calibration import Camera
+
+Tensor = torch.Tensor
+
+
+def guessed_intrinsics(camera: Camera, factor: float) -> np.ndarray:
+    """K (3, 3) of a camera without one: centre of the picture, focal length `factor` of its longer side."""
+    focal = factor * max(camera.width, camera.height)
+    return np.array([[focal, 0, (camera.width - 1) / 2], [0, focal, (camera.height - 1) / 2], [0, 0, 1]])
+
+
+def camera_state(cameras: list[Camera], free_focal: list[bool]) -> tuple[CameraState, list[int]]:
+    """The solver's cameras, and those whose extrinsics are known.
+
+    Without any extrinsics the first camera is the world.
+    """
+    transforms = [c.T_camera_world for c in cameras]
+    if all(t is None for t in transforms):
+        transforms[0] = np.eye(4)
+    known = [i for i, t in enumerate(transforms) if t is not None]
+    stacked = torch.tensor(np.stack([np.eye(4) if t is None else t for t in transforms]))
+    state = CameraState(
+        rotation=stacked[:, :3, :3].contiguous(),
+        translation=stacked[:, :3, 3].contiguous(),
+        log_focal=torch.zeros(len(cameras), dtype=torch.float64),
+        free_focal=tuple(free_focal),
+        free_extrinsics=tuple(t is None for t in transforms),
+    )
+    return state, known
+
+
+def start_cameras(
+    points: Tensor, cameras: CameraState, known: list[int], planes: Planes, options: FitOptions
+) -> tuple[CameraState, list[int]]:
+    """Starts for unknown focal lengths and extrinsics from rigid poses of the mean head.
+
+    Cameras are placed one after the other, those with most frames in common with the placed ones first.
+    Returns the cameras and which of them are placed: one that never sees the head cannot be.
+    """
+    for c, free in enumerate(cameras.free_focal):
+        if free:
+            cameras = initial.initial_focal(points, cameras, planes, c, 0.0, options.focal_sd, options.correlation)
+    known = list(known)
+    waiting = [c for c in range(len(cameras.free_focal)) if c not in known]
+    seen = (planes.precision > 0).any(2)
+    while waiting:
+        rotation, shift, score = initial.initial_poses(points, cameras, planes, known)
+        usable = torch.isfinite(score) & (score < max(initial.GOOD_SCORE, 1.5 * float(score.nanmedian())))
+        common = [int((usable & seen[:, c]).sum()) for c in waiting]
+        camera = waiting.pop(int(np.argmax(common)))
+        cameras, placed = initial.initial_extrinsics(points, cameras, planes, camera, rotation, shift, usable)
+        if placed:
+            known = sorted([*known, camera])
+        else:
+            extrinsics = tuple(f and i != camera for i, f in enumerate(cameras.free_extrinsics))
+            cameras = replace(cameras, free_extrinsics=extrinsics)
+    return cameras, known
+
+
+def estimated_cameras(
+    cameras: list[Camera], state: CameraState, deviation: np.ndarray, placed: list[int]
+) -> list[Camera]:
+    """The rig's cameras with estimated focal lengths and extrinsics, and their deviations in `std`."""
+    out = []
+    for c, (extrinsics, focal) in enumerate(state.columns()):
+        camera = cameras[c]
+        std = dict(camera.std or {})
+        K = np.array(camera.K)
+        if focal is not None:
+            K[[0, 1], [0, 1]] *= float(state.log_focal[c].exp())
+            std["focal"] = float(K[0, 0] * deviation[focal])
+        transform = camera.T_camera_world
+        if transform is None and c in placed:
+            transform = np.eye(4)
+            transform[:3, :3], transform[:3, 3] = state.rotation[c], state.translation[c]
+        if extrinsics is not None:
+            std["rotation"] = float(np.sqrt(np.mean(np.square(deviation[extrinsics][:3]))))
+            std["translation"] = float(np.sqrt(np.mean(np.square(deviation[extrinsics][3:]))))
+        out.append(replace(camera, K=K, T_camera_world=transform, std=std or None))
+    return out
+
+
+def scale_source(cameras: list[Camera], seen: np.ndarray) -> str:
+    """`calibrated` when two placed cameras saw the head, else `prior`; seen (C,) bool."""
+    placed = [c.T_camera_world is not None for c in cameras]
+    return "calibrated" if int(np.sum(np.asarray(placed) & seen)) >= 2 else "prior"

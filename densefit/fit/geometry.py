@@ -1,0 +1,172 @@
+"""Landmarks of a posed head, and products of planes with the derivatives of their positions.
+
+Everything here lives in the head frame. A landmark's displacement there is
+
+    d X = w x X + d  +  n x (neck arm)  +  e x (eye arm)  +  M (E psi + B beta)
+
+for a small rotation w and shift d of the head, n of the neck joint and e of an eye joint, with
+arm = weight * R_j (S - c_j) and M = sum_j weight_j R_j. Moments of planes with the arms give all
+products with the rotation columns: no column is ever written out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from densefit.fit import so3
+from densefit.fit.landmark_model import NECK, PAIRS, SIX, LandmarkModel
+from densefit.fit.state import Motion
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """Joint rotations and their derivatives, float64."""
+
+    neck: Tensor
+    """(T, 3, 3)."""
+    eyes: tuple[Tensor, Tensor]
+    """(T, 3, 3) of the left and the right eye."""
+    pose_jacobian: Tensor
+    """(T, 15, 13): head-frame rotation, shift, neck, left eye, right eye by the pose unknowns."""
+
+
+def rotations(motion: Motion) -> Rotations:
+    """Rotation matrices of the joints and the derivative of the pose."""
+    frames = len(motion)
+    zero = torch.zeros_like(motion.eyes[:, :1])
+    vectors = [torch.cat([motion.eyes[:, 2 * e : 2 * e + 2], zero], 1) for e in (0, 1)]
+    jacobian = torch.zeros(frames, 15, 13, dtype=torch.float64, device=zero.device)
+    jacobian[:, :3, :3] = torch.eye(3, dtype=torch.float64, device=zero.device)
+    jacobian[:, 3:6, 3:6] = motion.rotation.mT
+    jacobian[:, 6:9, 6:9] = so3.left_jacobian(motion.neck)
+    for e, vector in enumerate(vectors):
+        jacobian[:, 9 + 3 * e : 12 + 3 * e, 9 + 2 * e : 11 + 2 * e] = so3.left_jacobian(vector)[..., :2]
+    return Rotations(so3.exp(motion.neck), (so3.exp(vectors[0]), so3.exp(vectors[1])), jacobian)
+
+
+@dataclass(frozen=True)
+class Posed:
+    """Landmarks of t frames: planes (t, 3, L)."""
+
+    head: Tensor
+    """Head frame."""
+    world: Tensor
+    neck_arm: Tensor
+    eye_arms: tuple[Tensor, Tensor]
+    """(t, 3, Le) on the landmarks of each eye."""
+    neck_rotation: Tensor
+    """(t, 3, 3) in the planes' dtype."""
+    eye_rotations: tuple[Tensor, Tensor]
+    head_rotation: Tensor
+
+    @property
+    def arms(self) -> Tensor:
+        """(t, 7, L): position, neck arm, one."""
+        return torch.cat([self.head, self.neck_arm, torch.ones_like(self.head[:, :1])], 1)
+
+
+def neutral_planes(model: LandmarkModel, identity: Tensor) -> Tensor:
+    """Landmarks (3, L) of a person at rest."""
+    return model.template + (identity.to(model.dtype) @ model.identity).reshape(3, -1)
+
+
+def joint_positions(model: LandmarkModel, identity: Tensor) -> Tensor:
+    """Joint centres (4, 3) float64."""
+    return model.joint_centres + (identity @ model.joint_basis).reshape(4, 3)
+
+
+def pose_landmarks(
+    model: LandmarkModel, neutral: Tensor, centres: Tensor, motion: Motion, turns: Rotations
+) -> Posed:
+    """Pose the landmarks of t frames of a person with rest planes (3, L) and joint centres (4, 3)."""
+    dtype = model.dtype
+    shape = neutral + (motion.expression.to(dtype) @ model.expression).reshape(len(motion), 3, -1)
+    centre = centres.to(dtype)[..., None]
+    neck = turns.neck.to(dtype)
+    neck_arm = model.neck_weight * (neck @ (shape - centre[NECK]))
+    head = model.still_weight * shape + neck_arm + model.neck_weight * centre[NECK]
+    arms, eye_rotations = [], []
+    for eye, rotation in zip(model.eyes, turns.eyes, strict=True):
+        turn = rotation.to(dtype)
+        arm = eye.weight * (turn @ (shape[..., eye.index] - centre[eye.joint]))
+        head.index_add_(2, eye.index, arm + eye.weight * centre[eye.joint])
+        arms.append(arm)
+        eye_rotations.append(turn)
+    rotation = motion.rotation.to(dtype)
+    return Posed(
+        head=head,
+        world=rotation @ head + motion.translation.to(dtype)[..., None],
+        neck_arm=neck_arm,
+        eye_arms=(arms[0], arms[1]),
+        neck_rotation=neck,
+        eye_rotations=(eye_rotations[0], eye_rotations[1]),
+        head_rotation=rotation,
+    )
+
+
+def congruence(a: Tensor) -> Tensor:
+    """(t, 6, 6) with six(A^T H A) = congruence(A) @ six(H) for symmetric H in PAIRS order; A (t, 3, 3)."""
+    rows = []
+    for i, j in PAIRS:
+        row = [
+            a[:, p, i] * a[:, q, j] + (a[:, q, i] * a[:, p, j] if p != q else 0) for p, q in PAIRS
+        ]
+        rows.append(torch.stack(row, -1))
+    return torch.stack(rows, 1)
+
+
+def cross_columns(information: Tensor, arm: Tensor) -> Tensor:
+    """H [columns e_i x arm]: information (t, 6, N), arm (t, 3, N) to (t, 3 columns, 3, N)."""
+    h = [torch.stack([information[:, SIX[i][a]] for a in range(3)], 1) for i in range(3)]
+    x, y, z = arm[:, 0:1], arm[:, 1:2], arm[:, 2:3]
+    return torch.stack([h[2] * y - h[1] * z, h[0] * z - h[2] * x, h[1] * x - h[0] * y], 1)
+
+
+def unit_columns(information: Tensor) -> Tensor:
+    """H [unit columns]: (t, 6, N) to (t, 3, 3, N)."""
+    return information[:, [a for row in SIX for a in row]].reshape(len(information), 3, 3, -1)
+
+
+def torque(arm: Tensor, planes: Tensor) -> Tensor:
+    """sum over landmarks of arm x plane: (t, 3, N) and (t, m, 3, N) to (t, 3, m) float64."""
+    frames, m = planes.shape[:2]
+    moments = (arm @ planes.reshape(frames, 3 * m, -1).mT).double().reshape(frames, 3, m, 3)
+    return _cross(moments)
+
+
+def rigid_products(arms: Tensor, planes: Tensor) -> Tensor:
+    """Products with the nine rigid columns (rotation, shift, neck): (t, 7, N), (t, m, 3, N) to (t, 9, m) float64."""
+    frames, m = planes.shape[:2]
+    moments = (arms @ planes.reshape(frames, 3 * m, -1).mT).double().reshape(frames, 7, m, 3)
+    return torch.cat([_cross(moments[:, :3]), moments[:, 6].mT, _cross(moments[:, 3:6])], 1)
+
+
+def _cross(moments: Tensor) -> Tensor:
+    """moments (t, 3 arm, m, 3 plane) to (t, 3, m)."""
+    return torch.stack(
+        [moments[:, i, :, j] - moments[:, j, :, i] for i, j in ((1, 2), (2, 0), (0, 1))], 1
+    )
+
+
+def shape_planes(model: LandmarkModel, posed: Posed, planes: Tensor) -> Tensor:
+    """M^T planes, exact: (t, m, 3, L) to (t, m, 3, L)."""
+    frames, m, _, count = planes.shape
+    out = model.still_weight * planes + model.neck_weight * (posed.neck_rotation.mT[:, None] @ planes)
+    for eye, turn in zip(model.eyes, posed.eye_rotations, strict=True):
+        out.index_add_(3, eye.index, eye.weight * (turn.mT[:, None] @ planes[..., eye.index]))
+    return out.reshape(frames, m, 3 * count)
+
+
+def shape_planes_rigid_eyes(weight: Tensor, posed: Posed, planes: Tensor) -> Tensor:
+    """M^T planes with eyes that follow identity without turning, for second derivatives.
+
+    An eyeball's landmarks move with its centre when identity changes, whatever its rotation: for them
+    M = I comes closer to the true derivative than the turned basis does. weight (N,) of the neck.
+    """
+    turned = posed.neck_rotation.mT[:, None] @ planes
+    out = torch.addcmul(planes, weight, turned - planes)
+    return out.reshape(*planes.shape[:2], -1)

@@ -1,0 +1,283 @@
+"""First poses without luck: triangulation and Procrustes with several cameras, PnP with one.
+
+Every start is refined on the robust energy with the mean head, all cameras together; per frame the
+best one is kept. Frames where none is good take the pose of their neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+
+from densefit.fit import so3
+from densefit.fit.geometry import congruence, cross_columns, torque, unit_columns
+from densefit.fit.landmark_term import collapse, project, projection, robust_residual
+from densefit.fit.linearization import Planes
+from densefit.fit.state import CameraState
+
+Tensor = torch.Tensor
+
+REFINE_SCALES = (100.0, 100.0, 30.0, 30.0, 10.0, 10.0, 10.0)
+SCORE_SCALE = 10.0
+GOOD_SCORE = 0.35
+"""Mean of 1 - w at SCORE_SCALE of a trustworthy pose: most landmarks lie within a few sigma, for a mean head."""
+PNP_POINTS = 160
+BATCH = 128
+
+
+def triangulate(planes: Planes, matrices: Tensor, cameras: list[int]) -> tuple[Tensor, Tensor]:
+    """World points (T, 3, L) float64 from cameras (C, 3, 4), and the number (T, L) of cameras each rests on.
+
+    Linear triangulation (Hartley and Zisserman, 12.2), each row divided by sigma times depth, twice.
+    """
+    xy, precision = planes.xy[:, :, cameras].double(), planes.precision[:, cameras].double()
+    p = matrices[cameras]
+    rows = xy[..., None] * p[:, 2][None, None, :, None] - p[:, :2].permute(1, 0, 2)[None, :, :, None]
+    weight = precision
+    points = torch.zeros(xy.shape[0], xy.shape[3], 3, dtype=torch.float64)
+    for _ in range(3):
+        normal = torch.einsum("tkcla,tkclb,tcl->tlab", rows[..., :3], rows[..., :3], weight)
+        right = -torch.einsum("tkcla,tkcl,tcl->tla", rows[..., :3], rows[..., 3], weight)
+        size = normal.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+        ridge = 1e-9 * size + 1e-12
+        points = torch.linalg.solve(normal + ridge * torch.eye(3, dtype=torch.float64), right)
+        depth = torch.einsum("ca,tla->tcl", p[:, 2, :3], points) + p[:, 2, 3][None, :, None]
+        weight = precision / depth.square().clamp_min(1e-4)
+    return points.mT.contiguous(), (precision > 0).sum(1)
+
+
+def procrustes(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotations (T, 3, 3), shifts (T, 3) with target = R source + t, robust: source (3, L), target (T, 3, L).
+
+    Kabsch's solution, reweighted by Geman-McClure at twice the median residual.
+    """
+    base = weight
+    rotation = torch.eye(3, dtype=torch.float64)
+    shift = torch.zeros(3, dtype=torch.float64)
+    for _ in range(6):
+        total = weight.sum(1).clamp_min(1e-12)[:, None]
+        mean_source = torch.einsum("cl,tl->tc", source, weight) / total
+        mean_target = torch.einsum("tcl,tl->tc", target, weight) / total
+        covariance = torch.einsum(
+            "tal,tbl,tl->tab", target - mean_target[..., None], source - mean_source[..., None], weight
+        )
+        u, _, vh = torch.linalg.svd(covariance)
+        sign = torch.ones_like(mean_source)
+        sign[:, 2] = torch.linalg.det(u @ vh)
+        rotation = (u * sign[:, None]) @ vh
+        shift = mean_target - (rotation @ mean_source[..., None])[..., 0]
+        distance = (rotation @ source + shift[..., None] - target).square().sum(1)
+        scale = torch.where(base > 0, distance, torch.nan).nanmedian(1, keepdim=True).values.clamp_min(1e-10)
+        weight = base * (4 * scale / (4 * scale + distance)).square()
+    return rotation, shift
+
+
+def pnp_starts(points: np.ndarray, xy: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Poses in the camera (2, 3, 3), (2, 3): SQPNP on the most certain landmarks, and a face turned to the camera.
+
+    Args:
+        points: (L, 3) metres, head frame. xy: (L, 2) pinhole at unit focal length. precision: (L,).
+    """
+    order = np.argsort(-precision)[:PNP_POINTS]
+    order = order[precision[order] > 0]
+    towards = np.diag([1.0, -1.0, -1.0])
+    centre = np.average(xy[order], axis=0, weights=precision[order])
+    spread = max(float(np.std(xy[order], axis=0).max()), 1e-6)
+    depth = float(np.std(points[order], axis=0)[:2].max()) / spread
+    shift = np.array([*(centre * depth), depth]) - towards @ points[order].mean(axis=0)
+    rotations, shifts = [towards], [shift]
+    found = False
+    if len(order) >= 6:
+        found, vector, offset = cv2.solvePnP(
+            points[order], np.ascontiguousarray(xy[order]), np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP
+        )
+    if found and np.isfinite(offset).all() and offset[2, 0] > 0.03:
+        rotations.append(cv2.Rodrigues(vector)[0])
+        shifts.append(offset[:, 0])
+    else:
+        rotations.append(towards)
+        shifts.append(shift)
+    return np.stack(rotations), np.stack(shifts)
+
+
+def pose_system(
+    points: Tensor, cameras: CameraState, planes: Planes, rotation: Tensor, shift: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cost (t,), gradient (t, 6), Gauss-Newton matrix (t, 6, 6) of rigid poses, and score (t,) in [0, 1]."""
+    dtype = points.dtype
+    turn = rotation.to(dtype)
+    world = turn @ points + shift.to(dtype)[..., None]
+    view = projection(cameras.matrices, dtype)
+    residual = robust_residual(project(view, world), planes.xy, planes.precision, scale)
+    information, pull = collapse(view, residual)
+    information, pull = congruence(rotation).to(dtype) @ information, turn.mT @ pull
+    arm = points.expand(len(world), -1, -1)
+    columns = torch.cat([cross_columns(information, arm), unit_columns(information)], 1)
+
+    def products(moved: Tensor) -> Tensor:
+        return torch.cat([torque(arm, moved), moved.sum(3, dtype=torch.float64).mT], 1)
+
+    seen = planes.precision > 0
+    cost = residual.cost.sum((1, 2), dtype=torch.float64)
+    score = cost / (0.5 * scale * scale * seen.sum((1, 2)).clamp_min(1))
+    return cost, products(pull[:, None])[..., 0], products(columns), score
+
+
+def refine_poses(
+    points: Tensor, cameras: CameraState, planes: Planes, rotation: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Levenberg-Marquardt of each frame's rigid pose by itself. Returns rotation, shift, score (t,)."""
+    damping = torch.full((len(rotation),), 1e-3, dtype=torch.float64)
+    eye = torch.eye(6, dtype=torch.float64)
+    score = torch.zeros(len(rotation), dtype=torch.float64)
+    for scale in REFINE_SCALES:
+        cost, gradient, matrix, _ = pose_system(points, cameras, planes, rotation, shift, scale)
+        for _ in range(2):
+            size = matrix.diagonal(dim1=1, dim2=2)
+            damped = matrix + torch.diag_embed(damping[:, None] * size + 1e-9 * size.mean(1, keepdim=True)) + 1e-12 * eye
+            step = -torch.linalg.solve(damped, gradient)
+            turned = rotation @ so3.exp(step[:, :3])
+            shifted = shift + (rotation @ step[:, 3:, None])[..., 0]
+            trial = pose_system(points, cameras, planes, turned, shifted, scale)
+            better = (trial[0] < cost) & torch.isfinite(trial[0])
+            keep = better[:, None]
+            rotation = torch.where(keep[..., None], turned, rotation)
+            shift = torch.where(keep, shifted, shift)
+            cost = torch.where(better, trial[0], cost)
+            gradient = torch.where(keep, trial[1], gradient)
+            matrix = torch.where(keep[..., None], trial[2], matrix)
+            damping = torch.where(better, damping / 10, damping * 10).clamp(1e-6, 1e6)
+    score = pose_system(points, cameras, planes, rotation, shift, SCORE_SCALE)[3]
+    return rotation, shift, score
+
+
+def initial_poses(points: Tensor, cameras: CameraState, planes: Planes, known: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Poses of T frames (T, 3, 3), (T, 3) and their scores (T,), nan where no known camera sees the head.
+
+    Args:
+        points: (3, L) mean head. known: cameras whose extrinsics are known.
+    """
+    parts = []
+    for start in range(0, len(planes.xy), BATCH):
+        part = slice(start, start + BATCH)
+        batch = Planes(planes.xy[part][:, :, known], planes.precision[part][:, known])
+        parts.append(_batch_poses(points, select_cameras(cameras, known), batch))
+    rotation, shift, score = (torch.cat(p) for p in zip(*parts, strict=True))
+    return fill_poses(rotation, shift, score)
+
+
+def _batch_poses(points: Tensor, cameras: CameraState, planes: Planes) -> tuple[Tensor, Tensor, Tensor]:
+    frames = len(planes.xy)
+    seen = (planes.precision > 0).any(2)
+    best_rotation = torch.eye(3, dtype=torch.float64).repeat(frames, 1, 1)
+    best_shift = torch.zeros(frames, 3, dtype=torch.float64)
+    best_score = torch.full((frames,), torch.nan, dtype=torch.float64)
+
+    def consider(index: Tensor, rotation: Tensor, shift: Tensor) -> None:
+        part = Planes(planes.xy[index], planes.precision[index])
+        rotation, shift, score = refine_poses(points, cameras, part, rotation, shift)
+        good = torch.isnan(best_score[index]) | (score < best_score[index])
+        at = index[good]
+        best_rotation[at], best_shift[at], best_score[at] = rotation[good], shift[good], score[good]
+
+    several = torch.nonzero(seen.sum(1) >= 2).flatten()
+    if len(several):
+        part = Planes(planes.xy[several], planes.precision[several])
+        target, rests_on = triangulate(part, cameras.matrices, list(range(planes.xy.shape[2])))
+        weight = torch.where(rests_on >= 2, part.precision.double().sum(1), 0.0).sqrt()
+        consider(several, *procrustes(points.double(), target, weight))
+    poor = seen.any(1) & ~(best_score < GOOD_SCORE)
+    todo = torch.nonzero(poor).flatten()
+    if len(todo):
+        mass = planes.precision[todo].double().sum(2)
+        starts = [_camera_starts(points, cameras, planes, int(t), int(c)) for t, c in zip(todo, mass.argmax(1), strict=True)]
+        for number in range(2):
+            consider(todo, torch.stack([s[0][number] for s in starts]), torch.stack([s[1][number] for s in starts]))
+    return best_rotation, best_shift, best_score
+
+
+def _camera_starts(points: Tensor, cameras: CameraState, planes: Planes, t: int, c: int) -> tuple[Tensor, Tensor]:
+    """World poses (2, 3, 3), (2, 3) of frame t from camera c alone."""
+    xy = planes.xy[t, :, c].double().T.numpy() * float(torch.exp(-cameras.log_focal[c]))
+    rotations, shifts = pnp_starts(points.double().T.numpy(), xy, planes.precision[t, c].double().numpy())
+    back = cameras.rotation[c].T
+    world = torch.from_numpy(shifts) - cameras.translation[c]
+    return back @ torch.from_numpy(rotations), world @ back.T
+
+
+def fill_poses(rotation: Tensor, shift: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames without a good pose take that of the nearest frame with one."""
+    limit = max(GOOD_SCORE, 2 * float(score.nanmedian())) if bool(torch.isfinite(score).any()) else GOOD_SCORE
+    good = torch.nonzero(score <= limit).flatten()
+    if len(good):
+        frames = torch.arange(len(score))
+        after = torch.searchsorted(good, frames).clamp(max=len(good) - 1)
+        before = (after - 1).clamp(min=0)
+        nearest = torch.where((frames - good[before]).abs() < (good[after] - frames).abs(), before, after)
+        bad = ~(score <= limit)
+        rotation = torch.where(bad[:, None, None], rotation[good[nearest]], rotation)
+        shift = torch.where(bad[:, None], shift[good[nearest]], shift)
+    return rotation, shift, score
+
+
+def select_cameras(cameras: CameraState, index: list[int]) -> CameraState:
+    """Some of the cameras."""
+    return CameraState(
+        cameras.rotation[index], cameras.translation[index], cameras.log_focal[index],
+        tuple(cameras.free_focal[i] for i in index), tuple(cameras.free_extrinsics[i] for i in index),
+    )  # fmt: skip
+
+
+def initial_extrinsics(
+    points: Tensor, cameras: CameraState, planes: Planes, camera: int, rotation: Tensor, shift: Tensor, usable: Tensor
+) -> tuple[CameraState, bool]:
+    """Place an unknown camera from the head's poses: it sees the same head in the frames (T,) bool usable.
+
+    Each common frame votes with T_camera_head T_head_world; the vote closest to all others wins.
+    Returns the cameras and whether there was any common frame.
+    """
+    alone = replace(
+        select_cameras(cameras, [camera]),
+        rotation=torch.eye(3, dtype=torch.float64)[None], translation=torch.zeros(1, 3, dtype=torch.float64),
+    )  # fmt: skip
+    index = torch.nonzero(usable & (planes.precision[:, camera] > 0).any(1)).flatten()
+    if not len(index):
+        return cameras, False
+    index = index[torch.linspace(0, len(index) - 1, min(len(index), 60)).round().long().unique()]
+    part = Planes(planes.xy[index][:, :, [camera]], planes.precision[index][:, [camera]])
+    own_rotation, own_shift, score = _batch_poses(points, alone, part)
+    votes = own_rotation @ rotation[index].mT
+    offsets = own_shift - (votes @ shift[index][..., None])[..., 0]
+    apart = (votes[:, None] - votes).square().sum((2, 3)) + (offsets[:, None] - offsets).square().sum(2)
+    best = int((apart.sqrt().median(1).values + 0.05 * score).argmin())
+    turned, moved = cameras.rotation.clone(), cameras.translation.clone()
+    turned[camera], moved[camera] = votes[best], offsets[best]
+    return replace(cameras, rotation=turned, translation=moved), True
+
+
+def initial_focal(
+    points: Tensor, cameras: CameraState, planes: Planes, camera: int, mean: float, sd: float, correlation: float
+) -> CameraState:
+    """Choose the start of a camera's focal length from a few, by the energy of rigid poses in that camera alone."""
+    index = torch.nonzero((planes.precision[:, camera] > 0).any(1)).flatten()
+    if not len(index):
+        return cameras
+    index = index[torch.linspace(0, len(index) - 1, min(len(index), 12)).round().long().unique()]
+    part = Planes(planes.xy[index][:, :, [camera]], planes.precision[index][:, [camera]])
+    best, lowest = mean, np.inf
+    for offset in (-0.8, -0.4, 0.0, 0.4, 0.8):
+        alone = CameraState(
+            torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64),
+            torch.tensor([mean + offset], dtype=torch.float64), (False,), (False,),
+        )  # fmt: skip
+        rotation, shift, _ = _batch_poses(points, alone, part)
+        cost = pose_system(points, alone, part, rotation, shift, 30.0)[0].sum() / correlation
+        energy = float(cost) + 0.5 * (offset / sd) ** 2
+        if energy < lowest:
+            best, lowest = mean + offset, energy
+    log_focal = cameras.log_focal.clone()
+    log_focal[camera] = best
+    return replace(cameras, log_focal=log_focal)

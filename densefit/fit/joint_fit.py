@@ -1,0 +1,305 @@
+"""The stage: landmarks of all cameras and frames in, one head with its motion out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from densefit.errors import InputError
+from densefit.fit import initial
+from densefit.fit.cameras import (
+    camera_state,
+    estimated_cameras,
+    guessed_intrinsics,
+    scale_source,
+    start_cameras,
+)
+from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
+from densefit.fit.keyframes import choose_keyframes
+from densefit.fit.landmark_model import LandmarkModel, landmark_model
+from densefit.fit.linearization import Planes
+from densefit.fit.newton_step import deviations
+from densefit.fit.observations import Observations, landmark_region_weights, normalize_observations
+from densefit.fit.options import FitOptions
+from densefit.fit.priors import Priors, make_priors
+from densefit.fit.result import FitResult, continuous_axis_angle
+from densefit.fit.solver import Solution, minimize
+from densefit.fit.state import CameraState, FrameLayout, Motion, State, concatenate, rest
+from densefit.fit.weights import adjust_precision, landmark_normals, measured_sigma_scale, scaled
+
+if TYPE_CHECKING:
+    from calibration import Camera
+    from densefit.head.model import HeadModel
+
+Tensor = torch.Tensor
+Progress = Callable[[float], None]
+START_FRAMES = 240
+"""Frames from which unknown cameras get their start."""
+
+
+def fit(
+    head: HeadModel,
+    cameras: list[Camera],
+    observations: Observations,
+    options: FitOptions | None = None,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Fit one identity, and expression and pose of every frame, to landmarks of C cameras.
+
+    Args:
+        cameras: in the order of the observations. Without K the focal length is estimated; without
+            T_camera_world the camera is placed by the head itself (the first one is the world when no
+            camera has extrinsics).
+        progress: called with the fraction of the work that is done.
+    Raises:
+        InputError: shapes that do not belong together, or no frame with a head.
+    """
+    options = options or FitOptions()
+    _check(head, cameras, observations, options)
+    frames = frames_to_solve(observations.valid.any(axis=1), observations.time, options)
+    if not len(frames):
+        raise InputError("no camera has a single frame with a head: nothing to fit")
+    with _threads(options.threads), torch.no_grad():
+        job = _Job(head, cameras, observations, options, frames, progress or (lambda _: None))
+        return job.run()
+
+
+def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> np.ndarray:
+    """Indices of the frames that get a pose: seen by a camera, or inside a gap that the smoother bridges."""
+    bridged = seen.copy()
+    index = np.flatnonzero(seen)
+    if not options.independent_frames and options.temporal_weight > 0:
+        for before, after in zip(index[:-1], index[1:], strict=True):
+            if time[after] - time[before] <= options.max_gap * (1 + 1e-6):
+                bridged[before:after] = True
+    return np.flatnonzero(bridged)
+
+
+class _Job:
+    """One fit. Arrays over `frames` have one row for each frame that gets a pose."""
+
+    def __init__(
+        self,
+        head: HeadModel,
+        cameras: list[Camera],
+        observations: Observations,
+        options: FitOptions,
+        frames: np.ndarray,
+        progress: Progress,
+    ) -> None:
+        self.head, self.observations, self.options = head, observations, options
+        self.frames, self.progress = frames, progress
+        estimate = options.estimate_focal
+        self.free_focal = [c.K is None if estimate is None else estimate or c.K is None for c in cameras]
+        self.cameras = [
+            c if c.K is not None else replace(c, K=guessed_intrinsics(c, options.focal_factor)) for c in cameras
+        ]
+        self.model: LandmarkModel = landmark_model(head, torch.float64 if options.double else torch.float32)
+        self.landmark_weights = landmark_region_weights(head, options)
+        self.with_identity = options.identity is None
+        start = np.zeros(head.identity_count) if options.identity is None else options.identity
+        self.first_identity = torch.tensor(np.asarray(start), dtype=torch.float64)
+        self.points = neutral_planes(self.model, self.first_identity)
+        self.normals = torch.tensor(landmark_normals(head).T, dtype=self.model.dtype)
+
+    def run(self) -> FitResult:
+        """First poses, joint solve over all frames or keyframes, then windows where the take is long."""
+        count = len(self.frames)
+        cameras, rotation, shift, score = self._first_poses()
+        self.progress(0.1)
+        whole = count <= self.options.joint_frames
+        picked = np.arange(count)
+        if not whole:
+            time = self.observations.time[self.frames]
+            picked = choose_keyframes(rotation.numpy(), time, score.numpy(), self.options.keyframes)
+        solution, sigma_scale = self._joint(picked, cameras, rotation, shift)
+        spread = deviations(solution.system, self._priors(picked))
+        border_std = spread.border.numpy()
+        if whole:
+            motion, frame_std = solution.state.motion, spread.frames
+        else:
+            self.progress(0.4)
+            motion, frame_std = self._windows(solution.state, rotation, shift, sigma_scale)
+        result = self._result(solution, motion, frame_std.numpy(), border_std, sigma_scale)
+        self.progress(1.0)
+        return result
+
+    def _first_poses(self) -> tuple[CameraState, Tensor, Tensor, Tensor]:
+        """Cameras with a start for what is unknown, and a first pose of every frame."""
+        cameras, self.placed = camera_state(self.cameras, self.free_focal)
+        if cameras.unknowns:
+            sample = np.linspace(0, len(self.frames) - 1, min(len(self.frames), START_FRAMES)).round()
+            planes = self._raw_planes(np.unique(sample.astype(int)))
+            cameras, self.placed = start_cameras(self.points, cameras, self.placed, planes, self.options)
+        parts = []
+        for picked in _pieces(len(self.frames), self.options.window):
+            parts.append(initial.initial_poses(self.points, cameras, self._raw_planes(picked), self.placed))
+        rotation, shift, score = (torch.cat(p) for p in zip(*parts, strict=True))
+        return cameras, *initial.fill_poses(rotation, shift, score)
+
+    def _raw_planes(self, picked: np.ndarray) -> Planes:
+        """Planes of some frames, with precision from sigma and region alone."""
+        part = self.observations.take(self.frames[picked])
+        flat = normalize_observations(part, self.cameras, self.landmark_weights, self.options.sigma_floor_px)
+        dtype = self.model.dtype
+        xy = torch.tensor(np.moveaxis(flat.xy, 3, 1), dtype=dtype).contiguous()
+        return Planes(xy, torch.tensor(flat.precision, dtype=dtype))
+
+    def _planes(self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor) -> Planes:
+        planes = adjust_precision(
+            self._raw_planes(picked), self.points, self.normals, cameras, rotation, shift, self.options
+        )
+        unplaced = [c for c in range(len(self.cameras)) if c not in self.placed]
+        planes.precision[:, unplaced] = 0
+        return planes
+
+    def _priors(self, picked: np.ndarray) -> Priors:
+        time = torch.tensor(self.observations.time[self.frames[picked]], dtype=torch.float64)
+        seen = int(self.observations.valid[self.frames[picked]].any(axis=1).sum())
+        zero = torch.zeros(len(self.cameras), dtype=torch.float64)
+        return make_priors(self.model, self.options, time, seen, zero)
+
+    def _joint(
+        self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor
+    ) -> tuple[Solution, Tensor]:
+        """Identity, cameras and the picked frames together; and the sigma scale of each camera."""
+        index = torch.from_numpy(picked)
+        state = State(self.first_identity, rest(rotation[index], shift[index]), cameras)
+        planes = self._planes(picked, cameras, rotation[index], shift[index])
+        given = self.options.sigma_scale
+        scale = torch.full((len(self.cameras),), given or 1.0, dtype=torch.float64)
+
+        def rescale(reached: State, _: Planes) -> Planes:
+            if given is None:
+                world = self._world(reached.identity, reached.motion)
+                scale[:] = measured_sigma_scale(planes, world, reached.cameras)
+            return scaled(planes, scale)
+
+        solution = minimize(
+            self.model, scaled(planes, scale), self._priors(picked), state, self.options,
+            self.with_identity, on_stage=rescale,
+        )  # fmt: skip
+        return solution, scale
+
+    def _windows(self, known: State, rotation: Tensor, shift: Tensor, sigma_scale: Tensor) -> tuple[Motion, Tensor]:
+        """Motion of all frames at fixed identity and cameras, piece by piece with overlap."""
+        cameras, options, count = known.cameras.fixed(), self.options, len(self.frames)
+        motions, spreads = [], []
+        for core in _pieces(count, options.window):
+            low, high = max(0, core[0] - options.overlap), min(count, core[-1] + 1 + options.overlap)
+            picked = np.arange(low, high)
+            planes = scaled(self._planes(picked, cameras, rotation[low:high], shift[low:high]), sigma_scale)
+            state = State(known.identity, rest(rotation[low:high], shift[low:high]), cameras)
+            priors = self._priors(picked)
+            solution = minimize(self.model, planes, priors, state, options, False)
+            keep = slice(int(core[0]) - low, int(core[-1]) + 1 - low)
+            motions.append(solution.state.motion.take(keep))
+            spreads.append(deviations(solution.system, priors).frames[keep])
+            self.progress(0.4 + 0.6 * (core[-1] + 1) / count)
+        return concatenate(motions), torch.cat(spreads)
+
+    def _world(self, identity: Tensor, motion: Motion) -> Tensor:
+        """Landmarks (t, 3, L) in the world."""
+        neutral, centres = neutral_planes(self.model, identity), joint_positions(self.model, identity)
+        return pose_landmarks(self.model, neutral, centres, motion, rotations(motion)).world
+
+    def _result(
+        self, solution: Solution, motion: Motion, frame_std: np.ndarray, border_std: np.ndarray, sigma_scale: Tensor
+    ) -> FitResult:
+        total, frames = len(self.observations.time), self.frames
+        layout = FrameLayout(len(self.model.free))
+        modes = self.model.modes
+
+        def spread_out(values: np.ndarray) -> np.ndarray:
+            out = np.full((total, *values.shape[1:]), np.nan)
+            out[frames] = values
+            return out
+
+        expression_std = np.zeros((len(frames), 52))
+        expression_std[:, self.model.free.numpy()] = frame_std[:, layout.expression]
+        identity_std = border_std[:modes] if self.with_identity else np.zeros(modes)
+        cameras = estimated_cameras(
+            self.cameras, solution.state.cameras, border_std[modes if self.with_identity else 0 :], self.placed
+        )
+        seen = self.observations.valid.any(axis=0)
+        return FitResult(
+            identity=solution.state.identity.numpy(),
+            expression=spread_out(motion.expression.numpy()),
+            rotation=spread_out(continuous_axis_angle(motion.rotation.numpy())),
+            translation=spread_out(motion.translation.numpy()),
+            joints=spread_out(_joints(motion.neck.numpy(), motion.eyes.numpy())),
+            time=np.asarray(self.observations.time, np.float64),
+            valid=self.observations.valid.any(axis=1),
+            residual_px=self._residuals(solution.state.identity, motion, cameras),
+            identity_std=identity_std,
+            expression_std=spread_out(expression_std),
+            rotation_std=spread_out(frame_std[:, layout.rotation]),
+            translation_std=spread_out(frame_std[:, layout.translation]),
+            joints_std=spread_out(_joints(frame_std[:, layout.neck], frame_std[:, layout.eyes])),
+            cameras=cameras,
+            scale=scale_source(self.cameras, seen),
+            energy=solution.energy,
+            iterations=solution.iterations,
+            sigma_scale=sigma_scale.numpy(),
+        )
+
+    def _residuals(self, identity: Tensor, motion: Motion, cameras: list[Camera]) -> np.ndarray:
+        """(T, C) px: median over the landmarks at most as uncertain as the picture's median."""
+        total, count = self.observations.valid.shape
+        out = np.full((total, count), np.nan)
+        for picked in _pieces(len(self.frames), self.options.window):
+            rows = self.frames[picked]
+            world = self._world(identity, motion.take(torch.from_numpy(picked))).double().mT.numpy()
+            sigma = np.asarray(self.observations.sigma[rows], np.float64)
+            for c, camera in enumerate(cameras):
+                seen = np.flatnonzero(self.observations.valid[rows, c])
+                if camera.T_camera_world is None or not len(seen):
+                    continue
+                projected = camera.project(world[seen].reshape(-1, 3)).reshape(len(seen), -1, 2)
+                distance = np.linalg.norm(projected - self.observations.xy[rows[seen], c], axis=2)
+                certain = sigma[seen, c] <= np.nanmedian(sigma[seen, c], axis=1, keepdims=True)
+                out[rows[seen], c] = np.nanmedian(np.where(certain, distance, np.nan), axis=1)
+        return out
+
+
+def _joints(neck: np.ndarray, eyes: np.ndarray) -> np.ndarray:
+    """(T, 4, 3) from neck (T, 3) and eyes (T, 4)."""
+    joints = np.zeros((len(neck), 4, 3))
+    joints[:, 0], joints[:, 2, :2], joints[:, 3, :2] = neck, eyes[:, :2], eyes[:, 2:]
+    return joints
+
+
+def _pieces(count: int, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, count, size):
+        yield np.arange(start, min(count, start + size))
+
+
+def _check(head: HeadModel, cameras: list[Camera], observations: Observations, options: FitOptions) -> None:
+    if len(cameras) != observations.valid.shape[1]:
+        raise InputError(f"landmarks of {observations.valid.shape[1]} cameras, but {len(cameras)} cameras given")
+    if observations.xy.shape[2] != len(head.landmark_vertices):
+        raise InputError(
+            f"{observations.xy.shape[2]} landmarks per picture, but head model {head.name} has "
+            f"{len(head.landmark_vertices)}; predict again with weights made for this head"
+        )
+    if options.identity is not None and np.shape(options.identity) != (head.identity_count,):
+        raise InputError(
+            f"identity has shape {np.shape(options.identity)}, but head model {head.name} has "
+            f"{head.identity_count} coefficients; give a fit made with this head"
+        )
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,115 @@
+"""Landmarks as the fit receives them, and as the solver wants them: planes without distortion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from densefit.errors import InputError
+from densefit.fit.options import FitOptions
+
+if TYPE_CHECKING:
+    from calibration import Camera
+    from densefit.head.model import HeadModel
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Landmarks of T master frames in C cameras, in pixels of the pictures as displayed."""
+
+    xy: np.ndarray
+    """(T, C, L, 2) float32 px; NaN where not valid."""
+    sigma: np.ndarray
+    """(T, C, L) float32 px: standard deviation per axis."""
+    valid: np.ndarray
+    """(T, C) bool: the head was found."""
+    time: np.ndarray
+    """(T,) float64 s, not decreasing."""
+
+    def __post_init__(self) -> None:
+        frames, cameras = self.valid.shape
+        if self.xy.shape[:2] != (frames, cameras) or self.xy.shape[3:] != (2,):
+            raise InputError(f"landmarks have shape {self.xy.shape}, expected {(frames, cameras, 'L', 2)}")
+        if self.sigma.shape != self.xy.shape[:3]:
+            raise InputError(f"sigma has shape {self.sigma.shape}, expected {self.xy.shape[:3]}")
+        if self.time.shape != (frames,) or (np.diff(self.time) < 0).any():
+            raise InputError(f"time must be {frames} values that do not decrease")
+
+    def take(self, frames: np.ndarray) -> Observations:
+        """The observations of some frames."""
+        return Observations(self.xy[frames], self.sigma[frames], self.valid[frames], self.time[frames])
+
+
+@dataclass(frozen=True)
+class NormalizedLandmarks:
+    """Pinhole coordinates at unit focal length: x/z, y/z of the camera, distortion removed."""
+
+    xy: np.ndarray
+    """(T, C, L, 2) float64; zero where the precision is."""
+    precision: np.ndarray
+    """(T, C, L) float64: weight / sigma^2 in the same units; zero where there is no landmark."""
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(T, C) bool."""
+        return (self.precision > 0).any(axis=2)
+
+    def take(self, frames: np.ndarray) -> NormalizedLandmarks:
+        """The landmarks of some frames."""
+        return NormalizedLandmarks(self.xy[frames], self.precision[frames])
+
+
+def landmark_region_weights(head: HeadModel, options: FitOptions) -> np.ndarray:
+    """Weight (L,) of each landmark from the weights of the regions."""
+    per_region = [
+        next((w for key, w in options.region_weights.items() if key in name), 1.0)
+        for name in head.region_names
+    ]
+    return np.asarray(per_region, np.float64)[head.landmark_region]
+
+
+def normalize_observations(
+    observations: Observations, cameras: list[Camera], weights: np.ndarray, floor_px: float
+) -> NormalizedLandmarks:
+    """Remove lens and pixels.
+
+    Args:
+        cameras: C cameras, all with K (a guess where the focal length is unknown).
+        weights: (L,) multiplies the precision of each landmark.
+        floor_px: added to sigma in quadrature, px.
+
+    sigma is carried over by the mean of the local scale: its circle stays a circle, which distortion
+    changes by well under a tenth in any usable part of a lens.
+    """
+    xy = np.zeros(observations.xy.shape, np.float64)
+    precision = np.zeros(observations.sigma.shape, np.float64)
+    for c, camera in enumerate(cameras):
+        pixels = np.asarray(observations.xy[:, c], np.float64)
+        sigma = np.asarray(observations.sigma[:, c], np.float64)
+        usable = np.isfinite(pixels).all(axis=-1) & np.isfinite(sigma) & (sigma > 0)
+        usable &= observations.valid[:, c, None]
+        if not usable.any():
+            continue
+        points = pixels[usable]
+        flat = camera.normalize(points)
+        scale = _local_scale(camera, points, flat)
+        good = np.isfinite(flat).all(axis=1) & np.isfinite(scale)
+        sigma_n = np.hypot(sigma[usable], floor_px) * scale
+        xy[:, c][usable] = np.where(good[:, None], flat, 0)
+        rows = np.broadcast_to(weights, usable.shape)[usable]
+        precision[:, c][usable] = np.where(good, rows / np.square(sigma_n), 0)
+    return NormalizedLandmarks(xy, precision)
+
+
+def _local_scale(camera: Camera, points: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """Normalised units per pixel at (N, 2) points."""
+    focal = float(np.sqrt(camera.K[0, 0] * camera.K[1, 1]))  # type: ignore[index]
+    if not np.any(camera.dist):
+        return np.full(len(points), 1 / focal)
+    step = 2.0
+    dx = camera.normalize(points + [step, 0]) - flat
+    dy = camera.normalize(points + [0, step]) - flat
+    area = np.abs(dx[:, 0] * dy[:, 1] - dx[:, 1] * dy[:, 0])
+    return np.clip(np.sqrt(area) / step, 0.3 / focal, 3 / focal)

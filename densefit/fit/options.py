@@ -1,0 +1,131 @@
+"""Settings of the fit: weights of every term of the energy, the solver's limits, and their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+# Typical size of each ARKit shape in talking and acting people: half-normal deviations of values in
+# [0, 1]. Left and right share an entry. The eyeLook shapes follow the eye joints and have no prior.
+EXPRESSION_SD = MappingProxyType({
+    "eyeBlink": 0.5, "eyeSquint": 0.3, "eyeWide": 0.3,
+    "jawForward": 0.15, "jawLeft": 0.15, "jawRight": 0.15, "jawOpen": 0.35,
+    "mouthClose": 0.2, "mouthFunnel": 0.25, "mouthPucker": 0.3, "mouthLeft": 0.2, "mouthRight": 0.2,
+    "mouthSmile": 0.45, "mouthFrown": 0.25, "mouthDimple": 0.2, "mouthStretch": 0.25,
+    "mouthRollLower": 0.25, "mouthRollUpper": 0.25, "mouthShrugLower": 0.25, "mouthShrugUpper": 0.25,
+    "mouthPress": 0.25, "mouthLowerDown": 0.3, "mouthUpperUp": 0.3,
+    "browDown": 0.35, "browInnerUp": 0.35, "browOuterUp": 0.35,
+    "cheekPuff": 0.2, "cheekSquint": 0.3, "noseSneer": 0.25, "tongueOut": 0.1,
+})  # fmt: skip
+
+# Multiplies 1/sigma^2 of the landmarks of a region, by part of the region's name. What a network sees
+# of ears, scalp and neck is mostly hair and collar: it guesses, and its guesses lean the same way.
+REGION_WEIGHTS = MappingProxyType({
+    "ear": 0.25, "scalp": 0.1, "skull": 0.1, "neck": 0.1, "forehead": 0.5, "teeth": 0.5, "tongue": 0.5,
+})  # fmt: skip
+
+
+def _expression_sd() -> Mapping[str, float]:
+    return EXPRESSION_SD
+
+
+def _region_weights() -> Mapping[str, float]:
+    return REGION_WEIGHTS
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """All settings of `densefit.fit.fit`. Metres, radians, seconds, pixels.
+
+    E = E_landmarks / correlation + E_identity + E_expression + E_joints + E_temporal (+ E_focal)
+    """
+
+    identity: np.ndarray | None = None
+    """(K,) coefficients of a person who is known already; None: solved for."""
+    independent_frames: bool = False
+    """Every frame stands on its own (a folder of photos): no temporal term at all."""
+    estimate_focal: bool | None = None
+    """Solve for the focal length of every camera; None: of the cameras without K."""
+
+    robust_scale: float = 4.0
+    """c in standard deviations of rho(s) = c^2/2 s/(s + c^2), s = |x - mu|^2/sigma^2 (Geman-McClure)."""
+    robust_start: tuple[float, ...] = (30.0, 10.0)
+    """Larger c of the stages before: far outliers lose their pull step by step."""
+    correlation: float = 12.0
+    """Divides E_landmarks. Errors of one picture's landmarks go together, so that 703 of them carry
+    about as much as 703 / correlation independent ones."""
+    sigma_scale: float | None = None
+    """Multiplies every sigma; None: measured from the residuals, per camera, at least 1."""
+    sigma_floor_px: float = 0.3
+    """Added to every sigma in quadrature, px."""
+    model_sigma: float = 0.4e-3
+    """What the head model cannot represent, m; added to every sigma in quadrature at the head's depth."""
+    hidden_weight: float = 0.1
+    """Multiplies 1/sigma^2 of landmarks whose surface faces away from the camera: a network that does
+    not see them guesses, with a sigma that is too small. 1: trust sigma alone."""
+    region_weights: Mapping[str, float] = field(default_factory=_region_weights)
+    """Multiplies 1/sigma^2 of landmark regions whose name contains the key; first match counts."""
+
+    identity_weight: float = 1.0
+    """E_identity = weight/2 |beta|^2, times `identity_frames` growth below."""
+    identity_frames: float = 60.0
+    """A network's bias is the same in every frame: beyond this many frames the identity prior grows
+    with their number, as if no more frames had been seen. inf: never."""
+    expression_weight: float = 1.0
+    """Multiplies the whole expression prior."""
+    expression_sd: Mapping[str, float] = field(default_factory=_expression_sd)
+    """s_e of E_expression = 1/2 sum (psi_e / s_e)^2, by ARKit name, with or without Left/Right."""
+    asymmetry_sd: float = 0.2
+    """Left against right: 1/2 sum ((psi_left - psi_right) / asymmetry_sd)^2; inf: none."""
+    neck_sd: float = 0.15
+    """Neck joint, rad per axis."""
+    eye_sd: float = 0.3
+    """Mean direction of both eyes, rad per axis."""
+    eye_vertical_sd: float = 0.03
+    """Difference of the two eyes' elevation, rad."""
+    eye_vergence_sd: float = 0.1
+    """Difference of the two eyes' azimuth, rad."""
+
+    shape_rate: float = 4e-3
+    """Non-rigid motion in the head frame, root mean square over vertices, m per sqrt(s):
+    E = 1/2 sum_t |V_t - V_t-1|^2 / (V rate^2 dt), a random walk."""
+    rotation_rate: float = 1.0
+    """Rotation of the head, rad per sqrt(s)."""
+    translation_rate: float = 0.1
+    """Translation of the head, m per sqrt(s)."""
+    neck_rate: float = 0.3
+    """Neck joint, rad per sqrt(s)."""
+    eye_rate: float = 1.5
+    """Eye joints, rad per sqrt(s): saccades are fast."""
+    temporal_weight: float = 1.0
+    """Multiplies the whole temporal term; 0: none."""
+    max_gap: float = 0.25
+    """No temporal term across longer gaps, s; shorter ones are filled by the smoother."""
+
+    focal_factor: float = 1.2
+    """Median of the focal prior, in units of the picture's longer side."""
+    focal_sd: float = 0.35
+    """Standard deviation of log focal length in the prior."""
+
+    keyframes: int = 100
+    """Identity and cameras of a longer take come from this many frames."""
+    joint_frames: int = 240
+    """Takes of up to this many frames are solved jointly in one piece."""
+    window: int = 240
+    """Frames solved at once at fixed identity."""
+    overlap: int = 24
+    """Frames on either side of a window that are solved but not kept."""
+    chunk: int = 24
+    """Frames whose landmark planes are in memory at once."""
+    max_iterations: int = 40
+    """Per stage of the robust loss."""
+    tolerance: float = 1e-6
+    """Relative decrease of the energy that ends the last stage."""
+    threads: int | None = None
+    """Threads of torch; None: as they are."""
+    device: str = "cpu"
+    double: bool = False
+    """Landmark planes in float64 (tests); the factorization always is."""

@@ -1,0 +1,157 @@
+"""All terms of the energy but the landmarks: quadratic priors and smoothness in time.
+
+Each is quadratic in the step (rotations to first order), so that its matrices are made once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from densefit.fit import so3
+from densefit.fit.landmark_model import LandmarkModel
+from densefit.fit.options import FitOptions
+from densefit.fit.state import FrameLayout, Motion
+from densefit.head.model import EXPRESSION_NAMES
+
+Tensor = torch.Tensor
+TINY_SHAPE = 1e-9
+"""m^2 on the diagonal of the expressions' Gram matrix: shapes that move no vertex stay defined."""
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Precision matrices, float64."""
+
+    frame: Tensor
+    """(P, P): of one frame's expression, neck and eyes about zero."""
+    link: Tensor
+    """(P, P): of the change between neighbouring frames, times their distance in seconds."""
+    link_weights: Tensor
+    """(T - 1,): 1/seconds, zero where neighbours are not linked."""
+    identity_weight: float
+    focal_mean: Tensor
+    """(C,) of log focal length over its first guess."""
+    focal_sd: float
+
+
+def expression_deviations(deviations: Mapping[str, float]) -> list[float]:
+    """s_e of the 52 expressions from a table by name, with or without Left/Right."""
+    plain = [name.removesuffix("Left").removesuffix("Right") for name in EXPRESSION_NAMES]
+    # jawLeft, mouthRight and their like are shapes of their own: the full name comes first.
+    return [deviations.get(n, deviations.get(p, 0.25)) for n, p in zip(EXPRESSION_NAMES, plain, strict=True)]
+
+
+def expression_precision(options: FitOptions) -> Tensor:
+    """(52, 52): sum (psi_e / s_e)^2 + sum over pairs ((psi_left - psi_right) / s_asymmetry)^2."""
+    sd = torch.tensor(expression_deviations(options.expression_sd), dtype=torch.float64)
+    precision = torch.diag(sd**-2)
+    pull = options.asymmetry_sd**-2 if math.isfinite(options.asymmetry_sd) else 0.0
+    for i, name in enumerate(EXPRESSION_NAMES):
+        twin = name.removesuffix("Left") + "Right"
+        if not name.endswith("Left") or name in ("jawLeft", "mouthLeft") or twin not in EXPRESSION_NAMES:
+            continue
+        j = EXPRESSION_NAMES.index(twin)
+        precision[[i, j], [i, j]] += pull
+        precision[[i, j], [j, i]] -= pull
+    return options.expression_weight * precision
+
+
+def eye_precision(options: FitOptions) -> Tensor:
+    """(4, 4) of (left x, left y, right x, right y): a common direction, and small differences."""
+    precision = torch.zeros(4, 4, dtype=torch.float64)
+    for left, right, difference in ((0, 2, options.eye_vertical_sd), (1, 3, options.eye_vergence_sd)):
+        mean, apart = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
+        mean[left] = mean[right] = 0.5
+        apart[left], apart[right] = 1.0, -1.0
+        precision += torch.outer(mean, mean) / options.eye_sd**2 + torch.outer(apart, apart) / difference**2
+    return precision
+
+
+def link_weights(time: Tensor, independent: bool, max_gap: float) -> Tensor:
+    """1/dt between neighbouring frames (T - 1,), zero across gaps and for frames without order."""
+    dt = time[1:] - time[:-1]
+    linked = (dt <= max_gap * (1 + 1e-6)) & (dt > 0)
+    return torch.where(linked, 1 / dt.clamp_min(1e-6), torch.zeros_like(dt)) * (0.0 if independent else 1.0)
+
+
+def make_priors(
+    model: LandmarkModel, options: FitOptions, time: Tensor, seen_frames: int, focal_mean: Tensor
+) -> Priors:
+    """Precisions of all terms.
+
+    Args:
+        time: (T,) s. seen_frames: frames with landmarks, for the growth of the identity prior.
+        focal_mean: (C,) mean of log focal over its first guess.
+    """
+    layout = FrameLayout(len(model.free))
+    device = time.device
+    frame = torch.zeros(layout.size, layout.size, dtype=torch.float64, device=device)
+    pick = model.free.cpu()
+    frame[layout.expression, layout.expression] = expression_precision(options)[pick][:, pick].to(device)
+    eye = torch.eye(3, dtype=torch.float64, device=device)
+    frame[layout.neck, layout.neck] = eye / options.neck_sd**2
+    frame[layout.eyes, layout.eyes] = eye_precision(options).to(device)
+    link = torch.zeros_like(frame)
+    gram = model.vertex_gram[model.free][:, model.free]
+    gram = gram + TINY_SHAPE * torch.eye(len(gram), dtype=torch.float64, device=device)
+    link[layout.expression, layout.expression] = gram / options.shape_rate**2
+    link[layout.rotation, layout.rotation] = eye / options.rotation_rate**2
+    link[layout.translation, layout.translation] = eye / options.translation_rate**2
+    link[layout.neck, layout.neck] = eye / options.neck_rate**2
+    link[layout.eyes, layout.eyes] = torch.eye(4, dtype=torch.float64, device=device) / options.eye_rate**2
+    growth = max(1.0, seen_frames / options.identity_frames)
+    return Priors(
+        frame=frame,
+        link=options.temporal_weight * link,
+        link_weights=link_weights(time, options.independent_frames, options.max_gap),
+        identity_weight=options.identity_weight * growth,
+        focal_mean=focal_mean,
+        focal_sd=options.focal_sd,
+    )
+
+
+def frame_values(model: LandmarkModel, motion: Motion) -> Tensor:
+    """(T, P): the unknowns of each frame as the priors see them; zero for rotation and translation."""
+    frames = len(motion)
+    zero = torch.zeros(frames, 6, dtype=torch.float64, device=motion.neck.device)
+    return torch.cat([motion.expression[:, model.free], zero, motion.neck, motion.eyes], 1)
+
+
+def frame_changes(model: LandmarkModel, motion: Motion) -> Tensor:
+    """(T - 1, P): change from each frame to the next; of the rotation, log(R_t^T R_t+1)."""
+    layout = FrameLayout(len(model.free))
+    values = frame_values(model, motion)
+    change = values[1:] - values[:-1]
+    change[:, layout.rotation] = so3.log(motion.rotation[:-1].mT @ motion.rotation[1:])
+    change[:, layout.translation] = motion.translation[1:] - motion.translation[:-1]
+    return change
+
+
+def motion_prior(model: LandmarkModel, priors: Priors, motion: Motion) -> tuple[Tensor, Tensor]:
+    """Cost and its gradient (T, P) of E_expression + E_joints + E_temporal.
+
+    For e = log(R_a^T R_b), the gradient of |e|^2 / 2 by small rotations of b and a is e and -e exactly:
+    e is an eigenvector of the Jacobian of the logarithm.
+    """
+    values = frame_values(model, motion)
+    gradient = values @ priors.frame
+    cost = 0.5 * (values * gradient).sum()
+    if len(motion) > 1:
+        change = frame_changes(model, motion)
+        pull = (change @ priors.link) * priors.link_weights[:, None]
+        gradient[1:] += pull
+        gradient[:-1] -= pull
+        cost = cost + 0.5 * (change * pull).sum()
+    return cost, gradient
+
+
+def motion_prior_diagonal(priors: Priors, frames: int) -> Tensor:
+    """(T, P, P): diagonal blocks of the second derivative of `motion_prior`."""
+    total = torch.zeros(frames, dtype=torch.float64, device=priors.frame.device)
+    total[1:] += priors.link_weights
+    total[:-1] += priors.link_weights
+    return priors.frame + total[:, None, None] * priors.link

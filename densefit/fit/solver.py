@@ -1,0 +1,151 @@
+"""Levenberg-Marquardt over a robust loss that is tightened in stages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from densefit.fit.landmark_model import LandmarkModel
+from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
+from densefit.fit.newton_step import Box, Step, solve_step
+from densefit.fit.options import FitOptions
+from densefit.fit.priors import Priors
+from densefit.fit.state import FrameLayout, State, move
+from densefit.fit.tridiagonal import NotPositiveDefinite
+
+Tensor = torch.Tensor
+
+STAGE_TOLERANCE = 3e-3
+"""Relative decrease that ends a stage before the last: its minimum is only a start for the next."""
+NEWTON_BELOW = 2e-3
+"""Relative decrease of the last stage below which the loss's true curvature is used. Farther away,
+where it is small or negative for many landmarks, it would make steps too long."""
+MAX_DAMPING = 1e7
+MAX_FOCAL_STEP = 0.3
+"""Largest change of log focal length in one step."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where the solver ended."""
+
+    state: State
+    system: Linearization
+    """At that state, with Gauss-Newton curvature."""
+    iterations: int
+    history: tuple[tuple[float, float], ...]
+    """(c, energy) after each accepted step."""
+
+    @property
+    def energy(self) -> float:
+        """Of the last stage."""
+        return self.system.cost
+
+
+def minimize(
+    model: LandmarkModel,
+    planes: Planes,
+    priors: Priors,
+    state: State,
+    options: FitOptions,
+    with_identity: bool,
+    scales: tuple[float, ...] | None = None,
+    on_stage: Callable[[State, Planes], Planes] | None = None,
+    on_iteration: Callable[[], None] | None = None,
+) -> Solution:
+    """Minimise the energy from a state.
+
+    Args:
+        scales: robust scales of the stages, by default those of the options.
+        on_stage: called between stages; may return planes with other precisions.
+    """
+    scales = scales if scales is not None else (*options.robust_start, options.robust_scale)
+    history: list[tuple[float, float]] = []
+    iterations, active = 0, None
+    for number, scale in enumerate(scales):
+        last = number + 1 == len(scales)
+        loss = LossSettings(scale, options.correlation, False, options.chunk)
+        tolerance = options.tolerance if last else STAGE_TOLERANCE
+        run = _Stage(model, planes, priors, loss, with_identity, tolerance, last, active)
+        state, active, count = run.minimize(state, options.max_iterations, history, on_iteration)
+        iterations += count
+        if on_stage is not None and not last:
+            planes = on_stage(state, planes)
+    final = LossSettings(scales[-1], options.correlation, False, options.chunk)
+    system = linearize(model, planes, priors, state, final, with_identity)
+    return Solution(state, system, iterations, tuple(history))
+
+
+@dataclass
+class _Stage:
+    model: LandmarkModel
+    planes: Planes
+    priors: Priors
+    loss: LossSettings
+    with_identity: bool
+    tolerance: float
+    last: bool
+    active: Tensor | None
+
+    def minimize(
+        self, state: State, limit: int, history: list[tuple[float, float]], on_iteration: Callable[[], None] | None
+    ) -> tuple[State, Tensor | None, int]:
+        system = self._linearize(state)
+        damping = 1e-3
+        for count in range(1, limit + 1):
+            if on_iteration is not None:
+                on_iteration()
+            trial = self._trial(state, system, damping)
+            if trial is None:
+                damping *= 10
+                if damping > MAX_DAMPING:
+                    return state, self.active, count
+                continue
+            moved, step = trial
+            there = self._linearize(moved)
+            gain = (system.cost - there.cost) / max(abs(system.cost), 1e-300)
+            if not math.isfinite(there.cost) or gain < -1e-10:
+                if abs(gain) < 1e-8 or damping > MAX_DAMPING:
+                    return state, self.active, count
+                damping *= 10
+                continue
+            state, system, self.active = moved, there, step.active
+            history.append((self.loss.scale, there.cost))
+            damping = max(damping / 5, 1e-9)
+            if gain < self.tolerance:
+                return state, self.active, count
+            if self.last and gain < NEWTON_BELOW and not self.loss.newton:
+                self.loss = replace(self.loss, newton=True)
+                system = self._linearize(state)
+        return state, self.active, limit
+
+    def _linearize(self, state: State) -> Linearization:
+        return linearize(self.model, self.planes, self.priors, state, self.loss, self.with_identity)
+
+    def _trial(self, state: State, system: Linearization, damping: float) -> tuple[State, Step] | None:
+        try:
+            step = solve_step(system, self.priors, step_box(self.model, state), damping, self.active)
+        except NotPositiveDefinite:
+            return None
+        modes = self.model.modes if self.with_identity else 0
+        cameras = step.border[modes:]
+        for _, focal in state.cameras.columns():
+            if focal is not None and abs(float(cameras[focal])) > MAX_FOCAL_STEP:
+                return None
+        identity = step.border[:modes] if modes else None
+        return move(self.model, state, step.frames, identity, cameras), step
+
+
+def step_box(model: LandmarkModel, state: State) -> Box:
+    """Bounds of the step that keep the expressions in [0, 1]."""
+    layout = FrameLayout(len(model.free))
+    frames = len(state.motion)
+    low = torch.full((frames, layout.size), -math.inf, dtype=torch.float64, device=state.identity.device)
+    high = torch.full_like(low, math.inf)
+    values = state.motion.expression[:, model.free]
+    low[:, layout.expression] = -values
+    high[:, layout.expression] = 1 - values
+    return Box(low, high)

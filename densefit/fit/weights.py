@@ -1,0 +1,96 @@
+"""How much a landmark counts in a picture, beyond its own sigma: what can be told from the head's pose."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from densefit.fit.landmark_term import project, projection
+from densefit.fit.linearization import Planes
+from densefit.fit.options import FitOptions
+from densefit.fit.state import CameraState
+from densefit.head.model import HeadModel
+
+Tensor = torch.Tensor
+
+RAYLEIGH_MEDIAN_SQ = 2 * float(np.log(2))
+"""Median of |x - mu|^2 / sigma^2 for two independent Gaussian errors."""
+MAX_SIGMA_SCALE = 10.0
+FACING_RANGE = (-0.2, 0.15)
+"""Cosines between surface normal and view over which a landmark goes from hidden to seen."""
+
+
+def landmark_normals(head: HeadModel) -> np.ndarray:
+    """Unit normals (L, 3) of the template at the landmarks, out of the surface."""
+    corners = head.template.astype(np.float64)[head.triangles]
+    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    vertex = np.zeros((len(head.template), 3))
+    for corner in range(3):
+        np.add.at(vertex, head.triangles[:, corner], face)
+    normal = head.landmarks(vertex)
+    return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+
+
+def adjust_precision(
+    planes: Planes,
+    points: Tensor,
+    normals: Tensor,
+    cameras: CameraState,
+    rotation: Tensor,
+    shift: Tensor,
+    options: FitOptions,
+) -> Planes:
+    """Lower the precision for what the model cannot represent, and of landmarks on the far side.
+
+    Args:
+        points, normals: (3, L) of the mean head. rotation, shift: (T, 3, 3), (T, 3) first poses.
+    """
+    depth = torch.einsum("ca,ta->tc", cameras.rotation[:, 2], shift) + cameras.translation[:, 2]
+    spread = options.model_sigma * cameras.log_focal.exp() / depth.clamp_min(0.05)
+    precision = planes.precision
+    extra = spread.to(precision.dtype).square()[..., None]
+    precision = precision / (1 + precision * extra)
+    if options.hidden_weight < 1:
+        precision = precision * facing_weight(points, normals, cameras, rotation, shift, options.hidden_weight)
+    return Planes(planes.xy, precision)
+
+
+def facing_weight(
+    points: Tensor, normals: Tensor, cameras: CameraState, rotation: Tensor, shift: Tensor, hidden: float
+) -> Tensor:
+    """(T, C, L): 1 for surface turned to the camera, `hidden` for surface turned away, smooth between."""
+    centres = -(cameras.rotation.mT @ cameras.translation[..., None])[..., 0]
+    local = torch.einsum("tba,tcb->tca", rotation, centres - shift[:, None])
+    view = local[..., None].to(points.dtype) - points
+    cosine = (view * normals).sum(2) / view.norm(dim=2).clamp_min(1e-6)
+    low, high = FACING_RANGE
+    x = ((cosine - low) / (high - low)).clamp(0, 1)
+    return hidden + (1 - hidden) * x * x * (3 - 2 * x)
+
+
+def squared_errors(planes: Planes, world: Tensor, cameras: CameraState) -> Tensor:
+    """s = |x - mu|^2 / sigma^2 (T, C, L) of landmarks (T, 3, L); nan where there is none."""
+    image = project(projection(cameras.matrices, world.dtype), world)
+    error = (image[:, :2] / image[:, 2:].clamp_min(1e-3) - planes.xy).square().sum(1)
+    return torch.where(planes.precision > 0, error * planes.precision, torch.nan)
+
+
+def measured_sigma_scale(planes: Planes, world: Tensor, cameras: CameraState) -> Tensor:
+    """(C,): what to multiply the sigmas by, so that the more certain half of the landmarks fits them.
+
+    At least 1: a fit absorbs part of correlated errors, so that small residuals are no proof.
+    """
+    s = squared_errors(planes, world, cameras)
+    out = []
+    for c in range(s.shape[1]):
+        p = planes.precision[:, c]
+        typical = torch.where(p > 0, p, torch.nan).nanmedian(1, keepdim=True).values
+        certain = s[:, c][(p >= typical) & (p > 0)]
+        ratio = float(certain.nanmedian()) / RAYLEIGH_MEDIAN_SQ if len(certain) else 1.0
+        out.append(float(np.clip(np.sqrt(ratio), 1.0, MAX_SIGMA_SCALE)))
+    return torch.tensor(out, dtype=torch.float64)
+
+
+def scaled(planes: Planes, sigma_scale: Tensor) -> Planes:
+    """Planes with the sigmas of each camera multiplied."""
+    return Planes(planes.xy, planes.precision / sigma_scale.to(planes.precision.dtype).square()[:, None])
