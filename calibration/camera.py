@@ -34,7 +34,7 @@ class Camera:
     model: str = "opencv"
     """`opencv` or `opencv_fisheye`."""
     K: np.ndarray | None = None
-    """(3, 3) float64 px [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; None: the focal length is unknown."""
+    """(3, 3) float64 px [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; None: focal length unknown."""
     dist: np.ndarray = field(default_factory=lambda: np.zeros(0))
     """(0, 4, 5 or 8,) float64 for opencv, (0 or 4,) for opencv_fisheye."""
     T_camera_world: np.ndarray | None = None
@@ -84,7 +84,7 @@ class Camera:
         return self.project_camera(np.asarray(points_world, float) @ T[:3, :3].T + T[:3, 3])
 
     def project_camera(self, points_camera: np.ndarray) -> np.ndarray:
-        """Project points of the camera's frame, (N, 3) metres -> (N, 2) float64 px; NaN if behind."""
+        """Project points of the camera's frame, (N, 3) metres -> (N, 2) px; NaN if behind."""
         K = self._need("K")
         points = np.asarray(points_camera, float)
         if self.model == "opencv_fisheye":
@@ -187,8 +187,8 @@ class Camera:
         if error > _ROTATION_TOLERANCE:
             self._fail(
                 "T_camera_world",
-                f"has a rotation that is not orthonormal (error {error:.2g}); its rows must be unit "
-                "vectors at right angles, without scale or shear",
+                f"has a rotation that is not orthonormal (error {error:.2g}); its rows must be "
+                "unit vectors at right angles, without scale or shear",
             )
         if np.linalg.det(T[:3, :3]) < 0:
             self._fail(

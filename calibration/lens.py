@@ -55,8 +55,8 @@ def undistort(distorted: np.ndarray, dist: np.ndarray) -> np.ndarray:
     Args:
         distorted: (N, 2) float64.
     Returns:
-        (N, 2) float64; NaN where no undistorted point exists, which happens outside the picture when
-        strong distortion folds the plane over.
+        (N, 2) float64; NaN where no undistorted point exists, which happens outside the picture
+        when strong distortion folds the plane over.
     """
     if len(dist) == 0:
         return distorted.copy()
@@ -108,7 +108,7 @@ def undistort_fisheye(distorted: np.ndarray, dist: np.ndarray) -> np.ndarray:
     Args:
         distorted: (N, 2) float64.
     Returns:
-        (N, 2) float64 x/z, y/z; NaN where the ray is 90 degrees or more off the axis or none exists.
+        (N, 2) float64 x/z, y/z; NaN where no ray exists within 90 degrees of the axis.
     """
     radius = np.linalg.norm(distorted, axis=1)
     theta = np.minimum(radius, np.pi / 2)

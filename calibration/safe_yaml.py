@@ -22,7 +22,7 @@ class _PlainLoader(yaml.SafeLoader):
     """SafeLoader less what makes small files dangerous or surprising.
 
     Aliases are refused (an alias bomb expands to gigabytes), nesting is limited, duplicate keys are
-    errors, and keys stay the text they are written as (YAML 1.1 reads a camera named `no` as false).
+    errors, and keys stay text as written (YAML 1.1 reads a camera named `no` as false).
     """
 
     depth = 0
@@ -73,7 +73,7 @@ def load_yaml(path: str | Path, what: str) -> dict[str, Any]:
         path: the file.
         what: what it should be, for messages ("rig file").
     Raises:
-        CalibrationError: one line that names the file: missing, unreadable, not YAML, not a mapping.
+        CalibrationError: one line that names the file: missing, unreadable or not a YAML mapping.
     """
     path = Path(path)
     try:
@@ -112,13 +112,21 @@ class _RowDumper(yaml.SafeDumper):
         return True
 
 
+def _represent_list(dumper: _RowDumper, items: list[Any]) -> Any:
+    nested = any(isinstance(item, list | dict) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=not nested)
+
+
+_RowDumper.add_representer(list, _represent_list)
+
+
 def dump_yaml(value: dict[str, Any]) -> str:
     """The mapping as YAML text in its own order; rows of numbers on one line each."""
     return yaml.dump(
         value,
         Dumper=_RowDumper,
         sort_keys=False,
-        default_flow_style=None,
+        default_flow_style=False,
         width=200,
         allow_unicode=True,
     )
