@@ -36,7 +36,8 @@ def run_demo(out: Path, device: str = "auto", threads: int | None = None) -> dic
     from densefit.capture import load_take
     from densefit.export.formats import export
     from densefit.fit import FitOptions
-    from densefit.fit_rig import FitRigOptions, camera_table, run_fit_rig
+    from densefit.fit_outputs import camera_table
+    from densefit.fit_rig import FitRigOptions, run_fit_rig
     from densefit.landmarks.predictor import PredictOptions
 
     source = sample_take()

@@ -10,7 +10,7 @@ import pytest
 from calibration import Camera
 from densefit.errors import InputError
 from densefit.fit_inputs import changed_inputs, gather, input_hashes, with_unseen_cameras
-from densefit.fit_rig import master_frames
+from densefit.fit_outputs import master_frames
 from tests.toy_fit import toy_head
 
 CAMERAS = {name: Camera(name, 640, 480) for name in ("a", "b", "c")}
@@ -53,9 +53,7 @@ def test_camera_without_a_head_is_left_out_with_a_warning(capsys):
 
 def test_no_head_anywhere():
     with pytest.raises(InputError, match="no head found in any frame of a, b"):
-        gather(
-            {"a": track(2, [], 0), "b": track(2, [], 0)}, timeline([0, 1], [0, 1]), CAMERAS, {}
-        )
+        gather({"a": track(2, [], 0), "b": track(2, [], 0)}, timeline([0, 1], [0, 1]), CAMERAS, {})
 
 
 def test_photos_of_another_size_are_scaled():
@@ -77,4 +75,5 @@ def test_hashes_tell_what_changed():
 
 
 def test_master_frames_is_the_inverse_of_the_timeline():
-    assert master_frames(np.array([-1, 0, 1, 1, 3]), 5).tolist() == [1, 2, -1, 4, -1]
+    assert master_frames(np.array([-1, 0, 1, -1, 3])).tolist() == [1, 2, -1, 4]
+    assert len(master_frames(np.array([-1, -1]))) == 0

@@ -55,7 +55,8 @@ def fit_rig(
 
     from densefit.capture import load_take
     from densefit.fit import FitOptions
-    from densefit.fit_rig import FitRigOptions, camera_table, run_fit_rig
+    from densefit.fit_outputs import camera_table
+    from densefit.fit_rig import FitRigOptions, run_fit_rig
     from densefit.landmarks.predictor import PredictOptions
     from densefit.progress import info
 

@@ -29,7 +29,7 @@ class OverlayJob:
 
     `master_frame` says which frame of the fit belongs to each picture of the camera, counted in
     the order in
-    which they are read: (T_c,) int64, -1 where none does.
+    which they are read: (N,) int64, -1 where none does; pictures after the N-th have none.
     """
 
     source: Source

@@ -1,0 +1,175 @@
+"""What `fit-rig` leaves beside fit.npz: meshes, overlays, and the report to the user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibration import read_rig
+from densefit.export.mesh_sequence import ply_writer
+from densefit.export.scene import iterate_vertices, neutral_vertices
+from densefit.files import ensure_out_dir
+from densefit.fit_file import FitFile
+from densefit.fit_meta import median
+from densefit.progress import progress
+
+if TYPE_CHECKING:
+    from calibration import Camera
+    from densefit.capture import Frame, MasterTimeline, Source, Take
+    from densefit.head.model import HeadModel
+    from densefit.landmarks.predictor import PredictOptions
+
+
+@dataclass
+class FitRigReport:
+    """What the stage made, for people and, with --json, for programs."""
+
+    fit: Path
+    rig: Path
+    neutral: Path
+    overlays: list[Path] = field(default_factory=list)
+    meshes: Path | None = None
+    kept: bool = False
+    """The fit of an earlier run was kept."""
+    frames: int = 0
+    valid_frames: int = 0
+    scale: str = ""
+    residual_px: dict[str, float | None] = field(default_factory=dict)
+    """Median over the frames, by camera."""
+    seen_frames: dict[str, int] = field(default_factory=dict)
+    focal_px: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def remove_outputs(out: Path) -> None:
+    """What belongs to an earlier fit must not stand beside a new one, not even after Ctrl-C."""
+    for pattern in ("fit.npz", "meshes/*.ply", "overlay/*_fit.mp4", "overlay/*_fit/*.png"):
+        for path in out.glob(pattern):
+            path.unlink()
+
+
+def write_meshes(fit: FitFile, head: HeadModel, report: FitRigReport, sequence: bool) -> None:
+    """meshes/neutral.ply and, on demand, the `sequence`; files that exist are kept."""
+    folder = ensure_out_dir(report.neutral.parent)
+    write = ply_writer(head)
+    if not report.neutral.is_file():
+        write(report.neutral, neutral_vertices(fit, head))
+    if not sequence:
+        return
+    report.meshes = folder
+    wanted = np.flatnonzero(fit.posed)
+    missing = np.array(
+        [t for t in wanted if not (folder / f"frame_{t:06d}.ply").is_file()], np.int64
+    )
+    with progress(len(missing), "meshes") as bar:
+        for numbers, vertices in iterate_vertices(fit, head, missing):
+            for number, mesh in zip(numbers, vertices, strict=True):
+                write(folder / f"frame_{number:06d}.ply", mesh)
+            bar.advance(len(numbers))
+
+
+@dataclass(frozen=True)
+class OverlayInputs:
+    """What overlays are drawn from."""
+
+    take: Take
+    fit: FitFile
+    head: HeadModel
+    timeline: MasterTimeline
+    chosen: PredictOptions
+    """Which frames were predicted on."""
+
+
+def write_overlays(inputs: OverlayInputs, report: FitRigReport) -> None:
+    """overlay/<camera>_fit.mp4, or a folder of PNG for photos; those that exist are kept."""
+    rig = read_rig(report.rig)
+    folder = report.fit.parent / "overlay"
+    for column, (name, source) in enumerate(inputs.take.sources.items()):
+        camera = rig.cameras[name]
+        if camera.K is None or camera.T_camera_world is None:
+            continue  # never saw a head, so nothing is known of it
+        index = inputs.timeline.index[:, column]
+        report.overlays.append(_write_overlay(inputs, source, camera, index, folder))
+
+
+def _write_overlay(
+    inputs: OverlayInputs, source: Source, camera: Camera, index: np.ndarray, folder: Path
+) -> Path:
+    from densefit.report.overlay import OverlayJob, write_overlay_pictures, write_overlay_video
+
+    job = OverlayJob(source, camera, master_frames(index))
+    if source.kind in ("photo", "photos"):
+        pictures = folder / f"{source.name}_fit"
+        if len(list(pictures.glob("*.png"))) < len(job.master_frame):
+            frames = chosen_frames(source, inputs.chosen)
+            write_overlay_pictures(job, frames, inputs.fit, inputs.head, pictures)
+        return pictures
+    video = folder / f"{source.name}_fit.mp4"
+    if not video.is_file():
+        frames = chosen_frames(source, inputs.chosen)
+        fps = source.fps / inputs.chosen.every
+        write_overlay_video(job, frames, inputs.fit, inputs.head, video, fps)
+    return video
+
+
+def chosen_frames(source: Source, chosen: PredictOptions) -> Iterator[Frame]:
+    """The pictures that were predicted on, in the same order."""
+    from densefit.capture import open_frames
+
+    return open_frames(source, chosen.start, chosen.end, chosen.every)
+
+
+def master_frames(index: np.ndarray) -> np.ndarray:
+    """Turn a camera's column of the master timeline round.
+
+    Args:
+        index: (T,) picture of the camera at each master frame, -1 if none; no picture twice.
+    Returns:
+        (N,) int64: master frame of each picture up to the last that has one, -1 if none.
+    """
+    master = np.full(int(index.max(initial=-1)) + 1, -1, np.int64)
+    used = np.flatnonzero(index >= 0)
+    master[index[used]] = used
+    return master
+
+
+def summarize(report: FitRigReport, fit: FitFile, clock: Clock) -> FitRigReport:
+    rig = read_rig(report.rig)
+    names = fit.meta["cameras"]
+    report.frames = fit.n_frames
+    report.valid_frames = int(fit.valid.sum())
+    report.scale = fit.meta["scale"]
+    report.residual_px = {name: median(fit.residual_px[:, c]) for c, name in enumerate(names)}
+    report.seen_frames = {
+        name: int(np.isfinite(fit.residual_px[:, c]).sum()) for c, name in enumerate(names)
+    }
+    report.focal_px = {n: float(c.K[0, 0]) for n, c in rig.cameras.items() if c.K is not None}
+    report.seconds = clock.laps
+    return report
+
+
+def camera_table(report: FitRigReport) -> Iterator[str]:
+    """One line a camera, for people."""
+    for name, residual in report.residual_px.items():
+        share = f"{report.seen_frames[name]} of {report.frames} frames"
+        fitted = "no head" if residual is None else f"residual {residual:.2f} px"
+        focal = f", focal {report.focal_px[name]:.0f} px" if name in report.focal_px else ""
+        yield f"  {name}: {share}, {fitted}{focal}"
+
+
+class Clock:
+    """Seconds that each part of the stage took."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now
