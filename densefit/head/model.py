@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from densefit.errors import InputError
 from densefit.head.rotation import rotation_matrix
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -190,19 +192,21 @@ def load_head(path: Path | None = None) -> HeadModel:
     """Read a compiled head asset (the shipped one by default).
 
     Raises:
-        FileNotFoundError: the asset does not exist.
-        ValueError: it is not a head asset.
+        InputError: the file is missing, damaged or not a head asset.
     """
     path = Path(path) if path is not None else DEFAULT_ASSET
-    data = path.read_bytes()
-    with np.load(path, allow_pickle=False) as archive:
-        missing = {"template", "identity_delta", "landmarks_version"} - set(archive.files)
-        if missing:
-            raise ValueError(
-                f"{path} is not a densefit head: it lacks {', '.join(sorted(missing))}"
-            )
-        arrays = {name: archive[name] for name in archive.files}
-    return _from_arrays(arrays, hashlib.sha256(data).hexdigest())
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: cannot be read as a head model ({error}); check --model"
+        ) from error
+    missing = {"template", "identity_delta", "landmarks_version"} - arrays.keys()
+    if missing:
+        raise InputError(f"{path}: not a densefit head, it lacks {', '.join(sorted(missing))}")
+    return _from_arrays(arrays, digest)
 
 
 def _from_arrays(arrays: dict[str, Array], sha256: str) -> HeadModel:
