@@ -1,6 +1,11 @@
-"""Options of the whole test suite."""
+"""Options and fixtures of the whole test suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
+from recordings import MakeVideo, encode_video
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,3 +23,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "stress" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> MakeVideo:
+    """make_video(name, n=..., fps=..., codec=..., ...) -> path of a new, real video."""
+
+    def make(name: str = "left.mp4", **options: object) -> Path:
+        return encode_video(tmp_path / name, **options)  # type: ignore[arg-type]
+
+    return make

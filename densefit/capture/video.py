@@ -46,13 +46,13 @@ def decode_video(
         damage = _Damage()
         clock = _Clock(source, stream.time_base)
         index = 0
-        for picture in _pictures(container, stream, damage):
+        for picture in _pictures(container, stream, damage, 1 / source.fps):
             time = clock.time_of(picture)
             take = wanted(index, time)
             if take is None:
                 return
             if take:
-                image = _upright_rgb(picture)
+                image = _upright_rgb(picture, stream.sample_aspect_ratio)
                 if not probe:
                     _check_size(source, image, index)
                 yield Frame(index, time, image)
@@ -67,7 +67,7 @@ class _Damage:
     problem: str | None = None
 
 
-def _pictures(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
+def _pictures(container: Any, stream: Any, damage: _Damage, period: float) -> Iterator[Any]:
     """Decoded frames up to the first that is damaged.
 
     What cannot be decoded before the first good frame is skipped: streams that were cut out of
@@ -75,7 +75,7 @@ def _pictures(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
     """
     import av
 
-    started = False
+    last: Any = None
     packets = container.demux(stream)
     while True:
         try:
@@ -88,23 +88,23 @@ def _pictures(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
         try:
             pictures = packet.decode()
         except (av.FFmpegError, ValueError) as error:
-            if started:
+            if last is not None:
                 damage.problem = plain(error)
-                # With threads, good frames may still wait inside the decoder.
-                yield from _flushed(stream)
+                yield from _flushed(stream, last, period)
                 return
             continue
         for picture in pictures:
             if picture.is_corrupt:
-                if started:
+                if last is not None:
                     damage.problem = "damaged picture"
                     return
                 continue
-            started = True
+            last = picture
             yield picture
 
 
-def _flushed(stream: Any) -> Iterator[Any]:
+def _flushed(stream: Any, last: Any, period: float) -> Iterator[Any]:
+    """Good frames that wait inside a threaded decoder, up to the hole that the damaged one left."""
     import av
 
     try:
@@ -112,8 +112,11 @@ def _flushed(stream: Any) -> Iterator[Any]:
     except (av.FFmpegError, ValueError):  # the decoder gave up altogether: nothing waits in it
         return
     for picture in pictures:
-        if picture.is_corrupt:
+        if picture.is_corrupt or picture.pts is None or last.pts is None:
             return
+        if (picture.pts - last.pts) * stream.time_base > 1.5 * period:
+            return
+        last = picture
         yield picture
 
 
@@ -144,9 +147,15 @@ class _Clock:
         return time
 
 
-def _upright_rgb(picture: Any) -> np.ndarray:
+def _upright_rgb(picture: Any, pixel_aspect: Any) -> np.ndarray:
     """(H, W, 3) uint8 RGB, square pixels, turned as the file's display matrix says."""
-    image = picture.to_ndarray(format="rgb24")
+    # Pixels that are not square are stretched to the longer side, so that no detail is lost.
+    aspect = float(pixel_aspect or 1)
+    image = picture.to_ndarray(
+        format="rgb24",
+        width=round(picture.width * max(aspect, 1.0)),
+        height=round(picture.height * max(1 / aspect, 1.0)),
+    )
     turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
     # The display matrix turns counter-clockwise, and so does rot90.
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
