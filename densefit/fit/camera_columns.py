@@ -44,7 +44,8 @@ def camera_columns(cameras: CameraState, residual: RobustResidual, posed: Posed)
         parts, where = [], []
         if extrinsics is not None:
             six = own.to_information @ information[:, :, c]
-            parts += [cross_columns(six, points), unit_columns(six)]
+            units = unit_columns(six)
+            parts += [cross_columns(units, points), units]
             where += list(range(extrinsics.start, extrinsics.stop))
             pull[extrinsics] = _wrench(points, (own.to_gradient @ gradient[:, :, c])[:, None])[:, 0]
         if focal is not None:

@@ -33,6 +33,10 @@ class Rotations:
     pose_jacobian: Tensor
     """(T, 15, 13): head-frame rotation, shift, neck, left eye, right eye by the pose unknowns."""
 
+    def take(self, part: slice) -> Rotations:
+        """Some of the frames."""
+        return Rotations(self.neck[part], (self.eyes[0][part], self.eyes[1][part]), self.pose_jacobian[part])
+
 
 def rotations(motion: Motion) -> Rotations:
     """Rotation matrices of the joints and the derivative of the pose."""
@@ -119,16 +123,16 @@ def congruence(a: Tensor) -> Tensor:
     return torch.stack(rows, 1)
 
 
-def cross_columns(information: Tensor, arm: Tensor) -> Tensor:
-    """H [columns e_i x arm]: information (t, 6, N), arm (t, 3, N) to (t, 3 columns, 3, N)."""
-    h = [torch.stack([information[:, SIX[i][a]] for a in range(3)], 1) for i in range(3)]
-    x, y, z = arm[:, 0:1], arm[:, 1:2], arm[:, 2:3]
-    return torch.stack([h[2] * y - h[1] * z, h[0] * z - h[2] * x, h[1] * x - h[0] * y], 1)
-
-
 def unit_columns(information: Tensor) -> Tensor:
-    """H [unit columns]: (t, 6, N) to (t, 3, 3, N)."""
+    """H [unit columns]: (t, 6, N) to (t, 3 columns, 3, N)."""
     return information[:, [a for row in SIX for a in row]].reshape(len(information), 3, 3, -1)
+
+
+def cross_columns(units: Tensor, arm: Tensor) -> Tensor:
+    """H [columns e_i x arm] from H's unit columns (t, 3, 3, N) and arm (t, 3, N): (t, 3 columns, 3, N)."""
+    x, y, z = arm[:, 0:1], arm[:, 1:2], arm[:, 2:3]
+    a, b, c = units.unbind(1)
+    return torch.stack([c * y - b * z, a * z - c * x, b * x - a * y], 1)
 
 
 def torque(arm: Tensor, planes: Tensor) -> Tensor:

@@ -115,7 +115,8 @@ def pose_system(
     information, pull = collapse(view, residual)
     information, pull = congruence(rotation).to(dtype) @ information, turn.mT @ pull
     arm = points.expand(len(world), -1, -1)
-    columns = torch.cat([cross_columns(information, arm), unit_columns(information)], 1)
+    units = unit_columns(information)
+    columns = torch.cat([cross_columns(units, arm), units], 1)
 
     def products(moved: Tensor) -> Tensor:
         return torch.cat([torque(arm, moved), moved.sum(3, dtype=torch.float64).mT], 1)

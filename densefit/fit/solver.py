@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from densefit.fit.landmark_model import LandmarkModel
-from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
+from densefit.fit.linearization import Linearization, LossSettings, Planes, energy, linearize
 from densefit.fit.newton_step import Box, Step, solve_step
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors
@@ -34,7 +34,7 @@ class Solution:
 
     state: State
     system: Linearization
-    """At that state, with Gauss-Newton curvature."""
+    """At that state."""
     iterations: int
     history: tuple[tuple[float, float], ...]
     """(c, energy) after each accepted step."""
@@ -74,7 +74,7 @@ def minimize(
         iterations += count
         if on_stage is not None and not last:
             planes = on_stage(state, planes)
-    final = LossSettings(scales[-1], options.correlation, False, options.chunk)
+    final = LossSettings(scales[-1], options.correlation, True, options.chunk)
     system = linearize(model, planes, priors, state, final, with_identity)
     return Solution(state, system, iterations, tuple(history))
 
@@ -93,11 +93,13 @@ class _Stage:
     def minimize(
         self, state: State, limit: int, history: list[tuple[float, float]], on_iteration: Callable[[], None] | None
     ) -> tuple[State, Tensor | None, int]:
-        system = self._linearize(state)
         damping = 1e-3
+        system: Linearization | None = None
         for count in range(1, limit + 1):
             if on_iteration is not None:
                 on_iteration()
+            if system is None:
+                system = linearize(self.model, self.planes, self.priors, state, self.loss, self.with_identity)
             trial = self._trial(state, system, damping)
             if trial is None:
                 damping *= 10
@@ -105,25 +107,21 @@ class _Stage:
                     return state, self.active, count
                 continue
             moved, step = trial
-            there = self._linearize(moved)
-            gain = (system.cost - there.cost) / max(abs(system.cost), 1e-300)
-            if not math.isfinite(there.cost) or gain < -1e-10:
+            cost = energy(self.model, self.planes, self.priors, moved, self.loss)
+            gain = (system.cost - cost) / max(abs(system.cost), 1e-300)
+            if not gain >= -1e-10:
                 if abs(gain) < 1e-8 or damping > MAX_DAMPING:
                     return state, self.active, count
                 damping *= 10
                 continue
-            state, system, self.active = moved, there, step.active
-            history.append((self.loss.scale, there.cost))
+            state, system, self.active = moved, None, step.active
+            history.append((self.loss.scale, cost))
             damping = max(damping / 5, 1e-9)
             if gain < self.tolerance:
                 return state, self.active, count
-            if self.last and gain < NEWTON_BELOW and not self.loss.newton:
+            if self.last and gain < NEWTON_BELOW:
                 self.loss = replace(self.loss, newton=True)
-                system = self._linearize(state)
         return state, self.active, limit
-
-    def _linearize(self, state: State) -> Linearization:
-        return linearize(self.model, self.planes, self.priors, state, self.loss, self.with_identity)
 
     def _trial(self, state: State, system: Linearization, damping: float) -> tuple[State, Step] | None:
         try:
