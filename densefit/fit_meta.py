@@ -33,7 +33,7 @@ def fit_meta(
         "units": UNITS,
         "scale": result.scale,
         "fps": _fps(take, result.time),
-        "up": viewing_axes(rig)[0].tolist(),
+        "up": (viewing_axes(rig)[0] + 0.0).tolist(),
         "independent_frames": take.independent_frames,
         "residual_px": {name: median(residual_px[:, c]) for c, name in enumerate(names)},
         "sigma_scale": {

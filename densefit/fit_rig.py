@@ -164,8 +164,6 @@ def _solve(head: HeadModel, inputs: FitInputs, options: FitOptions) -> FitResult
 
 
 def _fitted_rig(take: Take, inputs: FitInputs, result: FitResult) -> Rig:
-    """All cameras of the take in its order: as fitted, with deviations of what was estimated."""
-    fitted = {camera.name: camera for camera in inputs.unseen}
-    for camera, std in zip(result.cameras, result.camera_std, strict=True):
-        fitted[camera.name] = replace(camera, std={**(camera.std or {}), **std} or None)
+    """All cameras of the take in its order, as fitted."""
+    fitted = {camera.name: camera for camera in (*result.cameras, *inputs.unseen)}
     return Rig({name: fitted[name] for name in take.sources}, take.rig.up if take.rig else None)

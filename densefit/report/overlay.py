@@ -14,13 +14,17 @@ from densefit.export.scene import CHUNK, iterate_vertices
 from densefit.files import atomic_path, ensure_out_dir
 from densefit.picture_size import picture_camera
 from densefit.progress import progress
-from densefit.report.painter import HeadPainter
+from densefit.report.painter import HeadPainter, PainterOptions
 
 if TYPE_CHECKING:
     from calibration import Camera
     from densefit.capture import Frame, Source
     from densefit.fit_file import FitFile
     from densefit.head.model import HeadModel
+
+
+# A photo is looked at for longer than a frame of a video.
+PHOTO_OPTIONS = PainterOptions(raster_side=720)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def write_overlay_pictures(
     ensure_out_dir(folder)
     files = []
     with progress(len(job.master_frame), f"overlay {job.source.name}") as bar:
-        for index, picture in painted(job, frames, fit, head):
+        for index, picture in painted(job, frames, fit, head, PHOTO_OPTIONS):
             files.append(folder / f"{index:06d}.png")
             with atomic_path(files[-1]) as temporary:
                 cv2.imwrite(str(temporary), picture[..., ::-1])
@@ -84,11 +88,15 @@ def write_overlay_pictures(
 
 
 def painted(
-    job: OverlayJob, frames: Iterable[Frame], fit: FitFile, head: HeadModel
+    job: OverlayJob,
+    frames: Iterable[Frame],
+    fit: FitFile,
+    head: HeadModel,
+    options: PainterOptions | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (frame number in the camera, picture (H, W, 3) uint8 RGB with the head drawn over
     it)."""
-    painter = HeadPainter(head)
+    painter = HeadPainter(head, options)
     heads = HeadCache(fit, head)
     for position, frame in enumerate(frames):
         master = int(job.master_frame[position]) if position < len(job.master_frame) else -1

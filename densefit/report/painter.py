@@ -27,7 +27,7 @@ class PainterOptions:
     """Of the shaded surface, 0 to 1; the footage must stay readable below it."""
     line_opacity: float = 0.8
     """Of outlines and of the curves of lids, brows and lips."""
-    raster_side: int = 320
+    raster_side: int = 256
     """px: the head is rasterised at most this large and then enlarged, which bounds the time for
     a picture."""
     wire_from: float = 5.0
@@ -150,20 +150,12 @@ class HeadPainter:
         depth = points[:, 2]
         # A landmark lies on the surface; 6 mm allow for the slope inside one pixel.
         visible = inside & (surface > 0) & (depth < 1 / np.maximum(surface, 1e-6) + 0.006)
+        thickness = 1 if max(box[2] - box[0], box[3] - box[1]) < 500 else 2
+        ends = np.round(np.where(visible[:, None], pixels, 0) * 16).astype(np.int32)
         for curve, colour in self._curves:
-            for a, b in zip(curve[:-1], curve[1:], strict=True):
-                if visible[a] and visible[b]:
-                    ends = np.round(pixels[[a, b]] * 16).astype(int)
-                    thickness = 1 if max(box[2] - box[0], box[3] - box[1]) < 500 else 2
-                    cv2.line(
-                        picture,
-                        tuple(ends[0]),
-                        tuple(ends[1]),
-                        colour,
-                        thickness,
-                        cv2.LINE_AA,
-                        shift=4,
-                    )
+            shown = visible[curve[:-1]] & visible[curve[1:]]
+            segments = ends[np.stack([curve[:-1], curve[1:]], 1)[shown]]
+            cv2.polylines(picture, list(segments), False, colour, thickness, cv2.LINE_AA, shift=4)
 
 
 @dataclass(frozen=True)
@@ -187,7 +179,7 @@ def landmark_curves(head: HeadModel) -> list[tuple[np.ndarray, tuple[int, int, i
     for region, name in enumerate(head.region_names):
         members = np.flatnonzero(head.landmark_region == region)
         for key, colour in CURVE_COLOURS.items():
-            if key in name and len(members) > 2:
+            if key in name and "middle" not in name and len(members) > 2:
                 ring = np.append(members[:-1], members[0]) if key == "iris" else members
                 curves.append((ring, colour))
     return curves
