@@ -16,6 +16,10 @@ from densefit.progress import warn
 # The first that this build of FFmpeg has; x264 makes the smallest files.
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 
+# FFmpeg's numbers for the colour description of HD video.
+_BT709 = 1
+_LIMITED_RANGE = 1
+
 
 class VideoWriter:
     """Write RGB pictures to an MP4: `with VideoWriter(path, 25, w, h) as video: video.write(rgb)`.
@@ -69,6 +73,7 @@ class VideoWriter:
         # 4:2:0 needs even sides; the last row and column are repeated.
         rgb = np.pad(rgb, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
         frame.pts = self._count
         frame.time_base = 1 / self._rate
         self._count += 1
@@ -111,6 +116,10 @@ class VideoWriter:
             stream.width = self.width + self.width % 2
             stream.height = self.height + self.height % 2
             stream.pix_fmt = "yuv420p"
+            # Said explicitly: players guess the colour matrix from the size otherwise.
+            context = stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range = _LIMITED_RANGE
             if encoder == "libx264":
                 stream.options = {"crf": str(self._crf), "preset": "veryfast"}
             else:
