@@ -32,6 +32,7 @@ def save_weights(network: nn.Module, path: Path, metadata: dict[str, Any]) -> No
     metadata = {"config": asdict(network.config), **metadata}  # type: ignore[call-overload]
     temporary = path.with_name(f".{path.name}.part")
     save_file(tensors, str(temporary), {k: json.dumps(v) for k, v in metadata.items()})
+    temporary.chmod(0o644)  # safetensors makes files that only their owner can read
     os.replace(temporary, path)
 
 

@@ -145,6 +145,57 @@ def _pixels_to_units(size: int) -> np.ndarray:
     return np.array([[scale, 0, scale / 2 - 1], [0, scale, scale / 2 - 1], [0, 0, 1]])
 
 
+def placement(centre: Tensor, place: Tensor, scale: Tensor, angle: Tensor) -> Tensor:
+    """Homographies (B, 3, 3) from units of a picture to units of a render placed in it.
+
+    centre (B, 2) of the face in the render comes to lie at place (B, 2) of the picture; scale (B,)
+    is render units per picture unit; angle (B,) turns the render, radians.
+    """
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
+    offset = centre - (turn @ place[..., None])[..., 0]
+    last = torch.tensor([0.0, 0.0, 1.0], device=centre.device).expand(len(centre), 1, 3)
+    return torch.cat([torch.cat([turn, offset[..., None]], -1), last], 1)
+
+
+def place_pictures(rgba: Tensor, homography: Tensor, scale: Tensor, size: int) -> Tensor:
+    """Renders drawn into pictures, (B, 4, size, size) float32 premultiplied, else transparent.
+
+    rgba (B, S, S, 4) uint8, homography and scale as from `placement`. The body goes on below the
+    render as wide as the render. Renders that shrink are averaged down first.
+    """
+    out = torch.zeros(len(rgba), 4, size, size, device=rgba.device)
+    shrink = scale * rgba.shape[1] / size
+    halvings = torch.log2(shrink.clamp(min=1)).round().clamp(0, 3).long()
+    # The render becomes the middle of the upper half of a canvas of twice its side.
+    half = torch.tensor([[0.5, 0, 0], [0, 0.5, -0.5], [0, 0, 1]], device=rgba.device)
+    for times in halvings.unique().tolist():
+        chosen = torch.nonzero(halvings == times)[:, 0]
+        pictures = rgba[chosen]
+        for _ in range(times):
+            pictures = _halved(pictures)
+        canvas = _with_body(pictures)
+        out[chosen] = crop_pictures(canvas, half @ homography[chosen], size)
+    return out
+
+
+def _halved(rgba: Tensor) -> Tensor:
+    """(B, S, S, 4) uint8 -> half the side, averaged."""
+    even = rgba[:, : rgba.shape[1] // 2 * 2, : rgba.shape[2] // 2 * 2].to(torch.int16)
+    rows = even[:, ::2] + even[:, 1::2]
+    return ((rows[:, :, ::2] + rows[:, :, 1::2] + 2) // 4).to(torch.uint8)
+
+
+def _with_body(rgba: Tensor) -> Tensor:
+    """(B, S, S, 4) -> (B, 2 S, 2 S, 4): the last row goes on below, transparent elsewhere."""
+    count, side = rgba.shape[:2]
+    canvas = rgba.new_zeros(count, 2 * side, 2 * side, 4)
+    left = side // 2
+    canvas[:, :side, left : left + side] = rgba
+    canvas[:, side:, left : left + side] = rgba[:, -1:]
+    return canvas
+
+
 def cut_at_picture_edge(image: Tensor, draws: Draws) -> None:
     """In place: let a picture's edge run through each crop, its last row or column repeated.
 

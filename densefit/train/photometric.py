@@ -37,17 +37,17 @@ def random_colour(image: Tensor, draws: Draws) -> Tensor:
     return out.addcmul_(out * (1 - out), bend)
 
 
-def random_resolution(image: Tensor, draws: Draws) -> Tensor:
-    """Blur (defocus, motion along an axis) and low resolution.
+def random_resolution(image: Tensor, draws: Draws, coarsest: float = 34.0) -> Tensor:
+    """Blur (defocus, motion along an axis) and low resolution, down to `coarsest` pixels a side.
 
     Both are linear and separable: each sample gets one matrix for rows and one for columns, so a
     batch costs two batched products. The picture's border is repeated outside; zeros there would
     leave a dark frame that a network learns to read.
     """
     count, _, size, _ = image.shape
-    blur = draws.log_uniform(0.25, 2.2, count)
+    blur = draws.log_uniform(0.25, 75.0 / coarsest, count)
     stretch = torch.where(draws.chance(0.3, count), draws.log_uniform(0.3, 3.0, count), 1.0)
-    pixels = draws.log_uniform(34.0, 2.0 * size, count)
+    pixels = draws.log_uniform(coarsest, 2.0 * size, count)
     shrink = (size / pixels).clamp(min=1.0)
     rows = _shrink_matrix(size, shrink) @ _blur_matrix(size, blur * stretch.sqrt())
     columns = _shrink_matrix(size, shrink) @ _blur_matrix(size, blur / stretch.sqrt())

@@ -1,0 +1,58 @@
+"""`python -m densefit.train`: training where only torch and numpy are installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from densefit.train.loop import TrainOptions
+from densefit.train.run import TASKS, RunOptions, train
+
+
+def parse(arguments: list[str] | None = None) -> RunOptions:
+    """Command line -> options."""
+    parser = argparse.ArgumentParser("densefit.train", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights")
+    parser.add_argument("--task", choices=TASKS, default="landmarks")
+    parser.add_argument("--minutes", type=float, default=TrainOptions.minutes)
+    parser.add_argument("--backgrounds", type=Path, help="folder of pictures without faces")
+    parser.add_argument("--batch", type=int, default=TrainOptions.batch)
+    parser.add_argument("--learning-rate", type=float, default=TrainOptions.learning_rate)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--restart", action="store_true", help="ignore an existing checkpoint")
+    parsed = parser.parse_args(arguments)
+    return RunOptions(
+        data=parsed.data,
+        out=parsed.out,
+        task=parsed.task,
+        backgrounds=parsed.backgrounds,
+        device=parsed.device,
+        threads=parsed.threads,
+        resume=not parsed.restart,
+        train=TrainOptions(
+            minutes=parsed.minutes,
+            batch=parsed.batch,
+            learning_rate=parsed.learning_rate,
+            seed=parsed.seed,
+        ),
+    )
+
+
+def main() -> None:
+    """Run and print progress on stderr."""
+
+    def report(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        train(parse(), report)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

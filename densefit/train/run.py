@@ -1,0 +1,77 @@
+"""Training as one call: options in, weights out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from densefit.memory import keep_freed_memory
+from densefit.train.loop import Trainer, TrainOptions
+from densefit.train.random import Draws
+
+TASKS = ("landmarks", "detector")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line asks for."""
+
+    data: Path
+    """folder of shards of synthetic faces"""
+    out: Path
+    """folder for checkpoints and weights"""
+    task: str = "landmarks"
+    backgrounds: Path | None = None
+    """folder of pictures without faces (png, jpg, hdr), used beside procedural backgrounds"""
+    device: str = "auto"
+    threads: int | None = None
+    resume: bool = True
+    train: TrainOptions = field(default_factory=TrainOptions)
+
+
+def train(options: RunOptions, report: Callable[[str], None]) -> dict[str, float]:
+    """Train one network; returns its scores on held-out renders.
+
+    Writes `<task>.safetensors` (weights to ship) and `<task>.checkpoint.safetensors` into
+    options.out. With `resume`, an existing checkpoint is continued until options.train.minutes are
+    over; else it is replaced. Raises ValueError for data that cannot be used.
+    """
+    from densefit.head import load_head
+
+    keep_freed_memory()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(options.train.seed)
+    draws = Draws(options.train.seed, device)
+    head = load_head()
+    command = "densefit " + shlex.join(sys.argv[1:])
+    name = {"landmarks": "landmarks_fast", "detector": "detector"}[options.task]
+    if options.task == "landmarks":
+        from densefit.train.landmark_task import LandmarkTask, LandmarkTaskOptions
+
+        task_options = LandmarkTaskOptions(batch=options.train.batch)
+        task = LandmarkTask(
+            options.data, head, draws, task_options, options.backgrounds, command
+        )
+        report(f"labels outside the decoding basis: {task.basis_error_px:.3f} px of the crop")
+    else:
+        from densefit.train.detector_task import DetectorTask, DetectorTaskOptions
+
+        detector_options = replace(DetectorTaskOptions(), batch=options.train.batch)
+        task = DetectorTask(
+            options.data, head, draws, detector_options, options.backgrounds, command
+        )
+    report(f"{len(task.store)} renders to train on, {task.store.held_out} held out")
+    trainer = Trainer(task, draws, options.out, name, options.train, report)
+    if not options.resume:
+        trainer.checkpoint.unlink(missing_ok=True)
+    return trainer.run()
