@@ -1,0 +1,175 @@
+"""Every way a command can end has its exit code and a message for a person."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import densefit
+from calibration import CalibrationError
+from densefit.cli import main
+from densefit.errors import DensefitError, InputError, QualityError, UsageError
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"densefit {densefit.__version__}\n"
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for command in ("predict", "fit-rig", "export", "demo", "synth", "train", "rig"):
+        assert re.search(rf"^  {command} ", out, re.MULTILINE), command
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["--no-such-option"],
+        ["rig", "convert"],
+        ["rig", "convert", "a", "b", "--units", "inch"],
+        ["fit-rig", "take.yaml", "-o", "out", "--every", "0"],
+        ["fit-rig", "take.yaml", "-o", "out", "--device", "tpu"],
+        ["fit-rig", "take.yaml", "-o", "out", "--threads", "0"],
+        ["fit-rig", "take.yaml"],
+    ],
+)
+def test_usage_errors_are_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DensefitError("what"), 1),
+        (UsageError("what"), 2),
+        (InputError("what"), 3),
+        (QualityError("what"), 4),
+        (CalibrationError("what"), 3),
+        (OSError(errno.ENOSPC, "No space left on device", "what"), 3),
+        (PermissionError(errno.EACCES, "Permission denied", "what"), 3),
+        (ModuleNotFoundError("No module named 'what'", name="what"), 3),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_deliberate_errors(
+    error: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr("densefit.cli.app.run", fail)
+    assert main([]) == code
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "Traceback" not in message
+    if code != 130:
+        assert message.startswith("error: ")
+        assert "what" in message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("what"),
+        ModuleNotFoundError("No module named 'densefit.what'", name="densefit.what"),
+    ],
+)
+def test_our_own_faults_name_a_log_with_the_traceback(
+    error: Exception,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr("densefit.cli.app.run", fail)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main([]) == 1
+    (log,) = tmp_path.iterdir()
+    assert str(log) in capsys.readouterr().err
+    text = log.read_text()
+    assert "Traceback" in text
+    assert "what" in text
+    assert densefit.__version__ in text
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(densefit.__file__).parent.parent)},
+        check=False,
+    )
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from densefit.cli import main; main(['--help']);"
+        "print(*[m for m in ('torch', 'cv2', 'open3d', 'av', 'scipy', 'matplotlib')"
+        " if m in sys.modules], file=sys.stderr)"
+    )
+    result = run_python(code)
+    assert result.returncode == 0
+    assert result.stderr.strip() == ""
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_half_files(tmp_path: Path) -> None:
+    """A real process, a real signal, in the middle of writing."""
+    code = """
+import sys, time
+from pathlib import Path
+import densefit.cli.app
+from densefit.cli import main
+from densefit.files import atomic_path
+
+def work(arguments):
+    with atomic_path(Path(sys.argv[1]) / "result.npz") as temporary:
+        temporary.write_text("half")
+        print("writing", flush=True)
+        time.sleep(60)
+
+densefit.cli.app.run = work
+sys.exit(main([]))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(densefit.__file__).parent.parent)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_module_and_console_script_are_one(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run_python(
+        "import runpy, sys; sys.argv[1:] = ['--version'];"
+        "runpy.run_module('densefit', run_name='__main__')"
+    )
+    assert result.returncode == 0
+    assert result.stdout.startswith("densefit ")

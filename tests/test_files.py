@@ -1,0 +1,87 @@
+"""Files whole or not at all; arrays without pickle; output folders that can be written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from densefit.errors import InputError
+from densefit.files import (
+    atomic_path,
+    ensure_out_dir,
+    read_json,
+    read_npz,
+    write_json,
+    write_npz,
+)
+
+
+def test_npz_round_trip(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(3.0), "b": np.array([[True]]), "name": np.array("left")}
+    write_npz(tmp_path / "x.npz", **arrays)
+    again = read_npz(tmp_path / "x.npz")
+    assert list(again) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(again[name], array)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_objects_are_neither_written_nor_read(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="'a'"):
+        write_npz(tmp_path / "x.npz", a=np.array([object()]))
+    assert list(tmp_path.iterdir()) == []
+    np.savez(tmp_path / "y.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(InputError, match=r"y\.npz"):
+        read_npz(tmp_path / "y.npz")
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "missing", "folder"])
+def test_damaged_npz_is_an_input_error_that_names_it(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    write_npz(path, a=np.arange(1000.0))
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:4000])
+    elif damage == "text":
+        path.write_text("not an archive")
+    elif damage == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+        if damage == "folder":
+            path.mkdir()
+    with pytest.raises(InputError, match=r"x\.npz"):
+        read_npz(path)
+
+
+def test_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "meta.json", {"names": ["ä"], "x": 0.1})
+    assert read_json(tmp_path / "meta.json") == {"names": ["ä"], "x": 0.1}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "meta.json", {"x": float("nan")})
+    assert read_json(tmp_path / "meta.json")["x"] == 0.1
+    (tmp_path / "bad.json").write_text("{")
+    for name in ("bad.json", "none.json"):
+        with pytest.raises(InputError, match=name):
+            read_json(tmp_path / name)
+
+
+def test_a_failed_write_keeps_the_earlier_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temporary:
+        assert temporary.suffix == ".txt"
+        temporary.write_text("new")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_output_folder(tmp_path: Path) -> None:
+    assert ensure_out_dir(tmp_path / "a" / "b").is_dir()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    for bad in (tmp_path / "file", tmp_path / "file" / "x", Path("/proc/nowhere")):
+        with pytest.raises(InputError, match="cannot write"):
+            ensure_out_dir(bad)
