@@ -168,8 +168,14 @@ def video_stream(container: Any, path: Path) -> Any:
     import av
 
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
+        if stream.disposition & av.stream.Disposition.attached_pic:
+            continue
+        if stream.codec_context is None:
+            raise InputError(
+                f"{path}: holds video of a kind that this PyAV cannot decode, or is damaged; "
+                "convert it to H.264"
+            )
+        return stream
     if container.streams.audio:
         raise InputError(f"{path}: holds sound but no video; give the camera's video file")
     raise InputError(f"{path}: holds no video; give the camera's video file")

@@ -215,6 +215,12 @@ def test_inputs_that_are_no_video(tmp_path: Path, make_video: MakeVideo) -> None
     assert "not a video" in refused(headless)
 
 
+def test_a_codec_that_nobody_knows(make_video: MakeVideo) -> None:
+    path = make_video()
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzC"))
+    assert "cannot decode" in refused(path)
+
+
 def test_audio_is_not_video(tmp_path: Path) -> None:
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:
