@@ -10,7 +10,6 @@ import torch
 
 from densefit.fit import initial
 from densefit.fit.linearization import Planes
-from densefit.fit.options import FitOptions
 from densefit.fit.state import CameraState
 
 if TYPE_CHECKING:
@@ -45,17 +44,14 @@ def camera_state(cameras: list[Camera], free_focal: list[bool]) -> tuple[CameraS
     return state, known
 
 
-def start_cameras(
-    points: Tensor, cameras: CameraState, known: list[int], planes: Planes, options: FitOptions
+def place_cameras(
+    points: Tensor, cameras: CameraState, known: list[int], planes: Planes
 ) -> tuple[CameraState, list[int]]:
-    """Starts for unknown focal lengths and extrinsics from rigid poses of the mean head.
+    """Starts for unknown extrinsics from rigid poses of the mean head.
 
     Cameras are placed one after the other, those with most frames in common with the placed ones first.
     Returns the cameras and which of them are placed: one that never sees the head cannot be.
     """
-    for c, free in enumerate(cameras.free_focal):
-        if free:
-            cameras = initial.initial_focal(points, cameras, planes, c, 0.0, options.focal_sd, options.correlation)
     known = list(known)
     waiting = [c for c in range(len(cameras.free_focal)) if c not in known]
     seen = (planes.precision > 0).any(2)

@@ -36,10 +36,17 @@ class FrameDerivatives:
         self.pose_jacobian, self.gaze = pose_jacobian, gaze
         self.information = information
 
-    def pull_back(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """Products (t, P, m) of planes (t, m, 3, L) with every frame unknown, and their shape planes."""
+    def pull_back(self, planes: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
+        """Products (t, P, m) of planes (t, m, 3, L) with every frame unknown, and their shape planes.
+
+        Gradients are exact. Second derivatives all use the same approximate Jacobian (see
+        shape_planes_rigid_eyes): mixed with the exact one, the matrix would not be positive definite.
+        """
         model, posed = self.model, self.posed
-        shape = shape_planes(model, posed, planes)
+        if exact:
+            shape = shape_planes(model, posed, planes)
+        else:
+            shape = shape_planes_rigid_eyes(model.neck_weight, posed, planes)
         expression = (shape @ model.expression.T).double().mT
         eyes = [torque(arm, planes[..., e.index]) for e, arm in zip(model.eyes, posed.eye_arms, strict=True)]
         pose = torch.cat([rigid_products(posed.arms, planes), *eyes], 1)

@@ -257,28 +257,3 @@ def initial_extrinsics(
     turned, moved = cameras.rotation.clone(), cameras.translation.clone()
     turned[camera], moved[camera] = votes[best], offsets[best]
     return replace(cameras, rotation=turned, translation=moved), True
-
-
-def initial_focal(
-    points: Tensor, cameras: CameraState, planes: Planes, camera: int, mean: float, sd: float, correlation: float
-) -> CameraState:
-    """Choose the start of a camera's focal length from a few, by the energy of rigid poses in that camera alone."""
-    index = torch.nonzero((planes.precision[:, camera] > 0).any(1)).flatten()
-    if not len(index):
-        return cameras
-    index = index[torch.linspace(0, len(index) - 1, min(len(index), 12)).round().long().unique()]
-    part = Planes(planes.xy[index][:, :, [camera]], planes.precision[index][:, [camera]])
-    best, lowest = mean, np.inf
-    for offset in (-0.8, -0.4, 0.0, 0.4, 0.8):
-        alone = CameraState(
-            torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64),
-            torch.tensor([mean + offset], dtype=torch.float64), (False,), (False,),
-        )  # fmt: skip
-        rotation, shift, _ = _batch_poses(points, alone, part)
-        cost = pose_system(points, alone, part, rotation, shift, 30.0)[0].sum() / correlation
-        energy = float(cost) + 0.5 * (offset / sd) ** 2
-        if energy < lowest:
-            best, lowest = mean + offset, energy
-    log_focal = cameras.log_focal.clone()
-    log_focal[camera] = best
-    return replace(cameras, log_focal=log_focal)

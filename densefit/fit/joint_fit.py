@@ -17,8 +17,9 @@ from densefit.fit.cameras import (
     estimated_cameras,
     guessed_intrinsics,
     scale_source,
-    start_cameras,
+    place_cameras,
 )
+from densefit.fit.focal import start_focal
 from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
 from densefit.fit.keyframes import choose_keyframes
 from densefit.fit.landmark_model import LandmarkModel, landmark_model
@@ -99,13 +100,18 @@ class _Job:
         self.cameras = [
             c if c.K is not None else replace(c, K=guessed_intrinsics(c, options.focal_factor)) for c in cameras
         ]
-        self.model: LandmarkModel = landmark_model(head, torch.float64 if options.double else torch.float32)
+        # Focal length against depth and shape is a matter of the last digits of a float32.
+        unknown = any(self.free_focal) or any(c.T_camera_world is None for c in cameras[1:])
         self.landmark_weights = landmark_region_weights(head, options)
         self.with_identity = options.identity is None
         start = np.zeros(head.identity_count) if options.identity is None else options.identity
         self.first_identity = torch.tensor(np.asarray(start), dtype=torch.float64)
+        self._set_model(_precision(options, unknown))
+
+    def _set_model(self, dtype: torch.dtype) -> None:
+        self.model: LandmarkModel = landmark_model(self.head, dtype, self.options.device)
         self.points = neutral_planes(self.model, self.first_identity)
-        self.normals = torch.tensor(landmark_normals(head).T, dtype=self.model.dtype)
+        self.normals = torch.tensor(landmark_normals(self.head).T, dtype=dtype)
 
     def run(self) -> FitResult:
         """First poses, joint solve over all frames or keyframes, then windows where the take is long."""
@@ -124,6 +130,7 @@ class _Job:
             motion, frame_std = solution.state.motion, spread.frames
         else:
             self.progress(0.4)
+            self._set_model(_precision(self.options, False))
             motion, frame_std = self._windows(solution.state, rotation, shift, sigma_scale)
         result = self._result(solution, motion, frame_std.numpy(), border_std, sigma_scale)
         self.progress(1.0)
@@ -135,7 +142,11 @@ class _Job:
         if cameras.unknowns:
             sample = np.linspace(0, len(self.frames) - 1, min(len(self.frames), START_FRAMES)).round()
             planes = self._raw_planes(np.unique(sample.astype(int)))
-            cameras, self.placed = start_cameras(self.points, cameras, self.placed, planes, self.options)
+            for c in np.flatnonzero(self.free_focal):
+                cameras = start_focal(
+                    self.model, self.points, cameras, planes, int(c), self.first_identity, self.options
+                )
+            cameras, self.placed = place_cameras(self.points, cameras, self.placed, planes)
         parts = []
         for picked in _pieces(len(self.frames), self.options.window):
             parts.append(initial.initial_poses(self.points, cameras, self._raw_planes(picked), self.placed))
@@ -272,6 +283,10 @@ def _joints(neck: np.ndarray, eyes: np.ndarray) -> np.ndarray:
     joints = np.zeros((len(neck), 4, 3))
     joints[:, 0], joints[:, 2, :2], joints[:, 3, :2] = neck, eyes[:, :2], eyes[:, 2:]
     return joints
+
+
+def _precision(options: FitOptions, unknown_cameras: bool) -> torch.dtype:
+    return torch.float64 if options.double or unknown_cameras else torch.float32
 
 
 def _pieces(count: int, size: int) -> Iterator[np.ndarray]:

@@ -108,7 +108,7 @@ def linearize(
         pull = posed.head_rotation.mT @ pull
         gaze = gaze_values(model, motion.eyes[part])[1]
         block = FrameDerivatives(model, posed, turns.pose_jacobian, gaze, to_head @ information)
-        products, shape = block.pull_back(pull[:, None])
+        products, shape = block.pull_back(pull[:, None], exact=True)
         gradient[part] = products[..., 0]
         diagonal[part] += block.frame_blocks()
         if with_identity:
@@ -203,7 +203,7 @@ def _add_cameras(
     border_gradient: Tensor,
     modes: int,
 ) -> None:
-    products, shape = block.pull_back(columns.planes)
+    products, shape = block.pull_back(columns.planes, exact=False)
     cross[:, :, modes:] = products.to(cross.dtype)
     if modes:
         coupling = (shape.sum(0) @ model.identity.T).double().T

@@ -141,8 +141,20 @@ class Deviations:
 
 
 def deviations(system: Linearization, priors: Priors) -> Deviations:
-    """Square roots of the diagonal of the inverse of the whole matrix."""
-    diagonal = _damped(system.diagonal, 0.0)
+    """Square roots of the diagonal of the inverse of the whole matrix.
+
+    Where rounding leaves a direction without curvature, a little damping bounds its deviation.
+    """
+    for damping in (0.0, 1e-6, 1e-4, 1e-2):
+        try:
+            return _deviations(system, priors, damping)
+        except tridiagonal.NotPositiveDefinite:
+            continue
+    return _deviations(system, priors, 1.0)
+
+
+def _deviations(system: Linearization, priors: Priors, damping: float) -> Deviations:
+    diagonal = _damped(system.diagonal, damping)
     keep = torch.ones_like(system.gradient)
     factor = tridiagonal.factorize(diagonal, priors.link, priors.link_weights, keep)
     variance = tridiagonal.inverse_diagonal(factor)
@@ -151,7 +163,7 @@ def deviations(system: Linearization, priors: Priors) -> Deviations:
         return Deviations(variance.clamp_min(0).sqrt(), torch.zeros(0, dtype=torch.float64))
     whitened = _whiten(factor, system.cross, keep)
     zero = torch.zeros_like(system.gradient)[..., None]
-    schur, _ = _reduce(_damped(system.border, 0.0), system.border_gradient, whitened, zero)
+    schur, _ = _reduce(_damped(system.border, damping), system.border_gradient, whitened, zero)
     lower, info = torch.linalg.cholesky_ex(schur)
     if int(info):
         raise tridiagonal.NotPositiveDefinite
@@ -159,4 +171,4 @@ def deviations(system: Linearization, priors: Priors) -> Deviations:
     spread = tridiagonal.backward(factor.to(whitened.dtype), whitened)
     bent = torch.linalg.solve_triangular(lower, spread.reshape(-1, count).T.double(), upper=False)
     variance = variance + bent.square().sum(0).reshape(variance.shape)
-    return Deviations(variance.clamp_min(0).sqrt(), border.sqrt())
+    return Deviations(variance.clamp_min(0).sqrt(), border.clamp_min(0).sqrt())

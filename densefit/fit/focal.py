@@ -1,0 +1,66 @@
+"""A start for an unknown focal length: short fits of one camera from several guesses.
+
+Rigid poses of a mean head cannot tell a long lens from a flat face; a fit with identity can, a little,
+and the prior decides the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from densefit.fit.initial import initial_poses, select_cameras
+from densefit.fit.landmark_model import LandmarkModel
+from densefit.fit.linearization import Planes
+from densefit.fit.options import FitOptions
+from densefit.fit.priors import make_priors
+from densefit.fit.solver import minimize
+from densefit.fit.state import CameraState, State, rest
+
+Tensor = torch.Tensor
+
+STARTS = (-0.7, 0.0, 0.7)
+"""Offsets of log focal length from the prior's median."""
+FRAMES = 8
+SCALES = (30.0, 8.0)
+ITERATIONS = 15
+
+
+def start_focal(
+    model: LandmarkModel,
+    points: Tensor,
+    cameras: CameraState,
+    planes: Planes,
+    camera: int,
+    identity: Tensor,
+    options: FitOptions,
+) -> CameraState:
+    """The cameras with the focal length of one replaced by the best of several short fits of it alone.
+
+    Args:
+        points: (3, L) mean head. planes: some frames of all cameras. identity: (K,) start, or the known one.
+    """
+    seen = torch.nonzero((planes.precision[:, camera] > 0).any(1)).flatten()
+    if not len(seen):
+        return cameras
+    index = seen[torch.linspace(0, len(seen) - 1, min(len(seen), FRAMES)).round().long().unique()]
+    part = Planes(planes.xy[index][:, :, [camera]], planes.precision[index][:, [camera]])
+    short = replace(options, independent_frames=True, max_iterations=ITERATIONS, tolerance=1e-3)
+    time = torch.arange(len(index), dtype=torch.float64)
+    priors = make_priors(model, short, time, len(index), torch.zeros(1, dtype=torch.float64))
+    eye = torch.eye(3, dtype=torch.float64)[None]
+    found: list[tuple[float, float]] = []
+    for offset in STARTS:
+        alone = replace(
+            select_cameras(cameras, [camera]),
+            rotation=eye, translation=torch.zeros(1, 3, dtype=torch.float64),
+            log_focal=torch.tensor([offset], dtype=torch.float64), free_extrinsics=(False,),
+        )  # fmt: skip
+        rotation, shift, _ = initial_poses(points, alone, part, [0])
+        state = State(identity, rest(rotation, shift), alone)
+        solution = minimize(model, part, priors, state, short, options.identity is None, SCALES)
+        found.append((solution.energy, float(solution.state.cameras.log_focal[0])))
+    log_focal = cameras.log_focal.clone()
+    log_focal[camera] = min(found)[1]
+    return replace(cameras, log_focal=log_focal)
