@@ -18,10 +18,11 @@ from densefit.picture_size import picture_scale, to_camera_pixels
 from densefit.progress import warn
 
 if TYPE_CHECKING:
-    from densefit.capture import MasterTimeline
+    from densefit.capture import MasterTimeline, Take
     from densefit.fit.observations import Observations
     from densefit.head.model import HeadModel
     from densefit.landmarks.files import LandmarkTrack
+    from densefit.landmarks.predictor import PredictOptions
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,16 @@ def _camera_pixels(
         xy[i] = to_camera_pixels(track.xy[i], width, height, camera)
         sigma[i] = track.sigma[i] * picture_scale(camera, width, height)
     return xy, sigma
+
+
+def recordings_hash(take: Take, chosen: PredictOptions) -> str:
+    """Hash of what the landmarks come from, known before any work: files, their range, weights."""
+    parts: list[Any] = [chosen.start, chosen.end, chosen.every, chosen.weights]
+    for name, source in take.sources.items():
+        files = source.files or (source.path,)
+        stamps = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        parts.append((name, stamps))
+    return _hash(*parts)
 
 
 def input_hashes(inputs: FitInputs, head: HeadModel, options: Mapping[str, Any]) -> dict[str, str]:

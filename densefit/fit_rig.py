@@ -20,6 +20,7 @@ from densefit.fit_inputs import (
     check_landmarks,
     gather,
     input_hashes,
+    recordings_hash,
     with_unseen_cameras,
 )
 from densefit.fit_meta import fit_meta, plain, write_sync
@@ -52,8 +53,6 @@ class FitRigOptions:
 
     predict: PredictOptions
     fit: FitOptions
-    model: Path | None = None
-    """Head model; None: the shipped one."""
     identity: Path | None = None
     """fit.npz (or its folder) of an earlier take of the same person, whose identity is kept
     fixed."""
@@ -80,8 +79,11 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
 
     out = ensure_out_dir(out)
     clock = Clock()
-    head = open_head(options.model)
+    head = open_head(options.predict.model)
     options = _with_identity(take, head, options)
+    recordings = recordings_hash(take, options.predict)
+    if not options.overwrite:
+        _refuse_changed(out, {"recordings": recordings})
     cameras = {name: take.camera(name) for name in take.sources}
     paths = predict(take, out, options.predict)
     tracks = {name: read_landmarks(paths[name]) for name in take.sources}
@@ -89,7 +91,7 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
     clock.lap("predict")
     timeline = master_timeline(take, {name: track.time for name, track in tracks.items()})
     inputs = gather(tracks, timeline, cameras, _photo_sizes(take, options))
-    report = _fit_or_keep(take, out, head, inputs, options)
+    report = _fit_or_keep(take, out, head, inputs, options, recordings)
     clock.lap("fit")
     fit = read_fit(out, head)
     write_meshes(fit, head, report, sequence=options.meshes)
@@ -119,21 +121,20 @@ def _with_identity(take: Take, head: HeadModel, options: FitRigOptions) -> FitRi
 
 
 def _fit_or_keep(
-    take: Take, out: Path, head: HeadModel, inputs: FitInputs, options: FitRigOptions
+    take: Take,
+    out: Path,
+    head: HeadModel,
+    inputs: FitInputs,
+    options: FitRigOptions,
+    recordings: str,
 ) -> FitRigReport:
     """Fit, unless `out` holds the fit of just these inputs."""
     report = FitRigReport(out / "fit.npz", out / "rig.yaml", out / "meshes" / "neutral.ply")
     stated = {f.name: plain(getattr(options.fit, f.name)) for f in fields(options.fit)}
     decisive = {k: v for k, v in stated.items() if k not in NOT_PART_OF_THE_RESULT}
-    hashes = input_hashes(inputs, head, decisive)
+    hashes = {"recordings": recordings, **input_hashes(inputs, head, decisive)}
     if report.fit.is_file() and not options.overwrite:
-        earlier = read_json(out / "meta.json") if (out / "meta.json").is_file() else {}
-        changed = changed_inputs(earlier.get("inputs"), hashes)
-        if changed:
-            raise InputError(
-                f"{report.fit}: made from other {', '.join(changed)}; choose another folder with "
-                "-o, or replace it with --overwrite"
-            )
+        _refuse_changed(out, hashes)
         info(f"{report.fit}: kept, nothing has changed")
         report.kept = True
         return report
@@ -146,6 +147,20 @@ def _fit_or_keep(
     meta = fit_meta(take, head, result, residual, rig) | {"options": stated, "inputs": hashes}
     write_fit(out, replace(result, residual_px=residual), meta)
     return report
+
+
+def _refuse_changed(out: Path, hashes: dict[str, str]) -> None:
+    """Raise InputError if `out` holds a fit made from other things than these."""
+    if not (out / "fit.npz").is_file():
+        return
+    meta = out / "meta.json"
+    earlier = read_json(meta).get("inputs") if meta.is_file() else None
+    changed = changed_inputs(earlier, hashes)
+    if changed:
+        raise InputError(
+            f"{out / 'fit.npz'}: made from other {', '.join(changed)}; choose another folder with "
+            "-o, or replace it with --overwrite"
+        )
 
 
 def _solve(head: HeadModel, inputs: FitInputs, options: FitOptions) -> FitResult:

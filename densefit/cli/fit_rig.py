@@ -69,12 +69,12 @@ def fit_rig(
         end=end,
         every=every,
         weights=weights,
+        model=model,
         overwrite=overwrite,
     )
     options = FitRigOptions(
         predict=predict,
         fit=FitOptions(threads=threads),
-        model=model,
         identity=identity,
         overwrite=overwrite,
         meshes=meshes,
