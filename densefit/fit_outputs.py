@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from densefit.landmarks.predictor import PredictOptions
 
 
+SCALES = {
+    "calibrated": "sizes are those of the calibrated rig",
+    "prior": "sizes are estimates from the average head: no calibrated distances between cameras",
+}
+"""What `scale` in meta.json means, for people."""
+
+
 @dataclass
 class FitRigReport:
     """What the stage made, for people and, with --json, for programs."""

@@ -55,7 +55,7 @@ def fit_rig(
 
     from densefit.capture import load_take
     from densefit.fit import FitOptions
-    from densefit.fit_outputs import camera_table
+    from densefit.fit_outputs import SCALES, camera_table
     from densefit.fit_rig import FitRigOptions, run_fit_rig
     from densefit.landmarks.predictor import PredictOptions
     from densefit.progress import info
@@ -81,7 +81,7 @@ def fit_rig(
         overlay=overlay,
     )
     report = run_fit_rig(take, out, options)
-    info(f"{report.valid_frames} of {report.frames} frames fitted, scale: {report.scale}")
+    info(f"{report.valid_frames} of {report.frames} frames fitted, {SCALES[report.scale]}")
     for line in camera_table(report):
         info(line)
     if as_json:
