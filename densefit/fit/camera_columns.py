@@ -38,7 +38,9 @@ def camera_columns(cameras: CameraState, residual: RobustResidual, posed: Posed)
         if extrinsics is None and focal is None:
             continue
         scale = float(cameras.log_focal[c].exp())
-        own = projection(torch.diag(torch.tensor([scale, scale, 1.0, 0.0], dtype=torch.float64))[None, :3], dtype)
+        own = projection(
+            torch.diag(torch.tensor([scale, scale, 1.0, 0.0], dtype=torch.float64))[None, :3], dtype
+        )
         turn = cameras.rotation[c].to(dtype)
         points = turn @ posed.world + cameras.translation[c].to(dtype)[:, None]
         parts, where = [], []
@@ -51,12 +53,16 @@ def camera_columns(cameras: CameraState, residual: RobustResidual, posed: Posed)
         if focal is not None:
             h = residual.curvature[:, c] * residual.inverse_depth[:, c]
             u, v = residual.u[:, c], residual.v[:, c]
-            parts.append((own.to_gradient @ torch.stack([h * u, h * v, h * (u * u + v * v)], 1))[:, None])
+            parts.append(
+                (own.to_gradient @ torch.stack([h * u, h * v, h * (u * u + v * v)], 1))[:, None]
+            )
             where.append(focal)
             slope = residual.slope[:, c]
             moment = slope * (residual.residual_u[:, c] * u + residual.residual_v[:, c] * v)
             pull[focal] = moment.sum(dtype=torch.float64)
-            block[focal, focal] = (residual.curvature[:, c] * (u * u + v * v)).sum(dtype=torch.float64)
+            block[focal, focal] = (residual.curvature[:, c] * (u * u + v * v)).sum(
+                dtype=torch.float64
+            )
         stacked = torch.cat(parts, 1)
         if extrinsics is not None:
             rows = _wrench(points, stacked)
@@ -67,7 +73,8 @@ def camera_columns(cameras: CameraState, residual: RobustResidual, posed: Posed)
 
 
 def _wrench(points: Tensor, planes: Tensor) -> Tensor:
-    """Products (6, m) with a camera's rotation and shift, summed over frames: planes (t, m, 3, L)."""
+    """Products (6, m) with a camera's rotation and shift, summed over frames: planes (t, m, 3,
+    L)."""
     turn = torque(points, planes).sum(0)
     shift = planes.sum((0, 3), dtype=torch.float64).T
     return torch.cat([turn, shift], 0)

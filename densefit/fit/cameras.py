@@ -19,9 +19,12 @@ Tensor = torch.Tensor
 
 
 def guessed_intrinsics(camera: Camera, factor: float) -> np.ndarray:
-    """K (3, 3) of a camera without one: centre of the picture, focal length `factor` of its longer side."""
+    """K (3, 3) of a camera without one: centre of the picture, focal length `factor` of its longer
+    side."""
     focal = factor * max(camera.width, camera.height)
-    return np.array([[focal, 0, (camera.width - 1) / 2], [0, focal, (camera.height - 1) / 2], [0, 0, 1]])
+    return np.array(
+        [[focal, 0, (camera.width - 1) / 2], [0, focal, (camera.height - 1) / 2], [0, 0, 1]]
+    )
 
 
 def camera_state(cameras: list[Camera], free_focal: list[bool]) -> tuple[CameraState, list[int]]:
@@ -49,18 +52,22 @@ def place_cameras(
 ) -> tuple[CameraState, list[int]]:
     """Starts for unknown extrinsics from rigid poses of the mean head.
 
-    Cameras are placed one after the other, those with most frames in common with the placed ones first.
-    Returns the cameras and which of them are placed: one that never sees the head cannot be.
+    Cameras are placed one after the other, those with most frames in common with the placed ones
+    first. Returns the cameras and which of them are placed: one that never sees the head cannot be.
     """
     known = list(known)
     waiting = [c for c in range(len(cameras.free_focal)) if c not in known]
     seen = (planes.precision > 0).any(2)
     while waiting:
         rotation, shift, score = initial.initial_poses(points, cameras, planes, known)
-        usable = torch.isfinite(score) & (score < max(initial.GOOD_SCORE, 1.5 * float(score.nanmedian())))
+        usable = torch.isfinite(score) & (
+            score < max(initial.GOOD_SCORE, 1.5 * float(score.nanmedian()))
+        )
         common = [int((usable & seen[:, c]).sum()) for c in waiting]
         camera = waiting.pop(int(np.argmax(common)))
-        cameras, placed = initial.initial_extrinsics(points, cameras, planes, camera, rotation, shift, usable)
+        cameras, placed = initial.initial_extrinsics(
+            points, cameras, planes, camera, rotation, shift, usable
+        )
         if placed:
             known = sorted([*known, camera])
         else:
@@ -72,7 +79,8 @@ def place_cameras(
 def estimated_cameras(
     cameras: list[Camera], state: CameraState, deviation: np.ndarray, placed: list[int]
 ) -> list[Camera]:
-    """The rig's cameras with estimated focal lengths and extrinsics, and their deviations in `std`."""
+    """The rig's cameras with estimated focal lengths and extrinsics, and their deviations in
+    `std`."""
     out = []
     for c, (extrinsics, focal) in enumerate(state.columns()):
         camera = cameras[c]

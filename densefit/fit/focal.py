@@ -1,7 +1,7 @@
 """A start for an unknown focal length: short fits of one camera from several guesses.
 
-Rigid poses of a mean head cannot tell a long lens from a flat face; a fit with identity can, a little,
-and the prior decides the rest.
+Rigid poses of a mean head cannot tell a long lens from a flat face; a fit with identity can, a
+little, and the prior decides the rest.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ def start_focal(
     identity: Tensor,
     options: FitOptions,
 ) -> CameraState:
-    """The cameras with the focal length of one replaced by the best of several short fits of it alone.
+    """The cameras with the focal length of one replaced by the best of several short fits of it
+    alone.
 
     Args:
-        points: (3, L) mean head. planes: some frames of all cameras. identity: (K,) start, or the known one.
+        points: (3, L) mean head. planes: some frames of all cameras. identity: (K,) start, or the
+        known one.
     """
     seen = torch.nonzero((planes.precision[:, camera] > 0).any(1)).flatten()
     if not len(seen):

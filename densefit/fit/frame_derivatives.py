@@ -1,4 +1,5 @@
-"""First and second derivatives of the landmark term by the unknowns of a few frames, and by identity."""
+"""First and second derivatives of the landmark term by the unknowns of a few frames, and by
+identity."""
 
 from __future__ import annotations
 
@@ -24,23 +25,32 @@ Tensor = torch.Tensor
 class FrameDerivatives:
     """t frames at their posed landmarks.
 
-    Rows are first those of 52 expressions, 9 rigid unknowns in the head frame (rotation, shift, neck)
-    and 6 of the eyes; then the P unknowns of FrameLayout, to which a fixed small Jacobian leads.
+    Rows are first those of 52 expressions, 9 rigid unknowns in the head frame (rotation, shift,
+    neck) and 6 of the eyes; then the P unknowns of FrameLayout, to which a fixed small Jacobian
+    leads.
     """
 
     def __init__(
-        self, model: LandmarkModel, posed: Posed, pose_jacobian: Tensor, gaze: Tensor, information: Tensor
+        self,
+        model: LandmarkModel,
+        posed: Posed,
+        pose_jacobian: Tensor,
+        gaze: Tensor,
+        information: Tensor,
     ) -> None:
-        """pose_jacobian (t, 15, 13), gaze (t, 8, 4): d eyeLook / d eyes, information (t, 6, L), head frame."""
+        """pose_jacobian (t, 15, 13), gaze (t, 8, 4): d eyeLook / d eyes, information (t, 6, L),
+        head frame."""
         self.model, self.posed = model, posed
         self.pose_jacobian, self.gaze = pose_jacobian, gaze
         self.information = information
 
     def pull_back(self, planes: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
-        """Products (t, P, m) of planes (t, m, 3, L) with every frame unknown, and their shape planes.
+        """Products (t, P, m) of planes (t, m, 3, L) with every frame unknown, and their shape
+        planes.
 
         Gradients are exact. Second derivatives all use the same approximate Jacobian (see
-        shape_planes_rigid_eyes): mixed with the exact one, the matrix would not be positive definite.
+        shape_planes_rigid_eyes): mixed with the exact one, the matrix would not be positive
+        definite.
         """
         model, posed = self.model, self.posed
         if exact:
@@ -48,7 +58,10 @@ class FrameDerivatives:
         else:
             shape = shape_planes_rigid_eyes(model.neck_weight, posed, planes)
         expression = (shape @ model.expression.T).double().mT
-        eyes = [torque(arm, planes[..., e.index]) for e, arm in zip(model.eyes, posed.eye_arms, strict=True)]
+        eyes = [
+            torque(arm, planes[..., e.index])
+            for e, arm in zip(model.eyes, posed.eye_arms, strict=True)
+        ]
         pose = torch.cat([rigid_products(posed.arms, planes), *eyes], 1)
         return self._to_unknowns(expression, self.pose_jacobian.mT @ pose), shape
 
@@ -67,7 +80,9 @@ class FrameDerivatives:
             pose[:, :9, at], pose[:, at, :9] = coupling, coupling.mT
             mixed[:, at] = self._on_eye(columns, eye, model.expression).double()
         products = self.shape_information.reshape(frames, -1) @ model.expression_gram
-        expression = products.index_select(1, model.gram_index).reshape(frames, count, count).double()
+        expression = (
+            products.index_select(1, model.gram_index).reshape(frames, count, count).double()
+        )
         jacobian = self.pose_jacobian
         return self._assemble(expression, jacobian.mT @ mixed, jacobian.mT @ pose @ jacobian)
 
@@ -98,12 +113,18 @@ class FrameDerivatives:
         # M^T H M = H + w (mixed - 2 H) + w^2 (H - mixed + R^T H R)
         bent = torch.cat([mixed, both], 1) @ information
         cross, turned = bent[:, :6], bent[:, 6:]
-        return information + w * (cross - 2 * information) + (w * w) * (information - cross + turned)
+        return (
+            information + w * (cross - 2 * information) + (w * w) * (information - cross + turned)
+        )
 
     @cached_property
     def _rigid_columns(self) -> Tensor:
         units = unit_columns(self.information)
-        arms = (cross_columns(units, self.posed.head), units, cross_columns(units, self.posed.neck_arm))
+        arms = (
+            cross_columns(units, self.posed.head),
+            units,
+            cross_columns(units, self.posed.neck_arm),
+        )
         return torch.cat(arms, 1)
 
     @cached_property
@@ -113,7 +134,9 @@ class FrameDerivatives:
     @cached_property
     def _eye_columns(self) -> list[Tensor]:
         pairs = zip(self.model.eyes, self.posed.eye_arms, strict=True)
-        return [cross_columns(unit_columns(self.information[..., eye.index]), arm) for eye, arm in pairs]
+        return [
+            cross_columns(unit_columns(self.information[..., eye.index]), arm) for eye, arm in pairs
+        ]
 
     def _on_eye(self, columns: Tensor, eye: Eye, basis: Tensor) -> Tensor:
         """Products (t, 3, m) of an eye's columns with the rows (m, 3 L) of a basis."""
@@ -121,7 +144,8 @@ class FrameDerivatives:
         return planes @ basis.reshape(len(basis), 3, -1)[..., eye.index].reshape(len(basis), -1).T
 
     def _to_unknowns(self, expression: Tensor, pose: Tensor) -> Tensor:
-        """Rows of 52 expressions and 13 pose unknowns to rows of P unknowns: the lids follow the eyes."""
+        """Rows of 52 expressions and 13 pose unknowns to rows of P unknowns: the lids follow the
+        eyes."""
         pose = pose.clone()
         pose[:, 9:] += self.gaze.mT.to(pose.dtype) @ expression[:, self.model.gaze]
         return torch.cat([expression[:, self.model.free], pose], 1)

@@ -35,7 +35,9 @@ class Rotations:
 
     def take(self, part: slice) -> Rotations:
         """Some of the frames."""
-        return Rotations(self.neck[part], (self.eyes[0][part], self.eyes[1][part]), self.pose_jacobian[part])
+        return Rotations(
+            self.neck[part], (self.eyes[0][part], self.eyes[1][part]), self.pose_jacobian[part]
+        )
 
 
 def rotations(motion: Motion) -> Rotations:
@@ -48,7 +50,9 @@ def rotations(motion: Motion) -> Rotations:
     jacobian[:, 3:6, 3:6] = motion.rotation.mT
     jacobian[:, 6:9, 6:9] = so3.left_jacobian(motion.neck)
     for e, vector in enumerate(vectors):
-        jacobian[:, 9 + 3 * e : 12 + 3 * e, 9 + 2 * e : 11 + 2 * e] = so3.left_jacobian(vector)[..., :2]
+        jacobian[:, 9 + 3 * e : 12 + 3 * e, 9 + 2 * e : 11 + 2 * e] = so3.left_jacobian(vector)[
+            ..., :2
+        ]
     return Rotations(so3.exp(motion.neck), (so3.exp(vectors[0]), so3.exp(vectors[1])), jacobian)
 
 
@@ -86,7 +90,8 @@ def joint_positions(model: LandmarkModel, identity: Tensor) -> Tensor:
 def pose_landmarks(
     model: LandmarkModel, neutral: Tensor, centres: Tensor, motion: Motion, turns: Rotations
 ) -> Posed:
-    """Pose the landmarks of t frames of a person with rest planes (3, L) and joint centres (4, 3)."""
+    """Pose the landmarks of t frames of a person with rest planes (3, L) and joint centres (4,
+    3)."""
     dtype = model.dtype
     shape = neutral + (motion.expression.to(dtype) @ model.expression).reshape(len(motion), 3, -1)
     centre = centres.to(dtype)[..., None]
@@ -113,7 +118,8 @@ def pose_landmarks(
 
 
 def congruence(a: Tensor) -> Tensor:
-    """(t, 6, 6) with six(A^T H A) = congruence(A) @ six(H) for symmetric H in PAIRS order; A (t, 3, 3)."""
+    """(t, 6, 6) with six(A^T H A) = congruence(A) @ six(H) for symmetric H in PAIRS order; A (t, 3,
+    3)."""
     rows = []
     for i, j in PAIRS:
         row = [
@@ -129,7 +135,8 @@ def unit_columns(information: Tensor) -> Tensor:
 
 
 def cross_columns(units: Tensor, arm: Tensor) -> Tensor:
-    """H [columns e_i x arm] from H's unit columns (t, 3, 3, N) and arm (t, 3, N): (t, 3 columns, 3, N)."""
+    """H [columns e_i x arm] from H's unit columns (t, 3, 3, N) and arm (t, 3, N): (t, 3 columns, 3,
+    N)."""
     x, y, z = arm[:, 0:1], arm[:, 1:2], arm[:, 2:3]
     a, b, c = units.unbind(1)
     return torch.stack([c * y - b * z, a * z - c * x, b * x - a * y], 1)
@@ -143,7 +150,8 @@ def torque(arm: Tensor, planes: Tensor) -> Tensor:
 
 
 def rigid_products(arms: Tensor, planes: Tensor) -> Tensor:
-    """Products with the nine rigid columns (rotation, shift, neck): (t, 7, N), (t, m, 3, N) to (t, 9, m) float64."""
+    """Products with the nine rigid columns (rotation, shift, neck): (t, 7, N), (t, m, 3, N) to (t,
+    9, m) float64."""
     frames, m = planes.shape[:2]
     moments = (arms @ planes.reshape(frames, 3 * m, -1).mT).double().reshape(frames, 7, m, 3)
     return torch.cat([_cross(moments[:, :3]), moments[:, 6].mT, _cross(moments[:, 3:6])], 1)
@@ -159,7 +167,9 @@ def _cross(moments: Tensor) -> Tensor:
 def shape_planes(model: LandmarkModel, posed: Posed, planes: Tensor) -> Tensor:
     """M^T planes, exact: (t, m, 3, L) to (t, m, 3, L)."""
     frames, m, _, count = planes.shape
-    out = model.still_weight * planes + model.neck_weight * (posed.neck_rotation.mT[:, None] @ planes)
+    out = model.still_weight * planes + model.neck_weight * (
+        posed.neck_rotation.mT[:, None] @ planes
+    )
     for eye, turn in zip(model.eyes, posed.eye_rotations, strict=True):
         out.index_add_(3, eye.index, eye.weight * (turn.mT[:, None] @ planes[..., eye.index]))
     return out.reshape(frames, m, 3 * count)
@@ -168,8 +178,9 @@ def shape_planes(model: LandmarkModel, posed: Posed, planes: Tensor) -> Tensor:
 def shape_planes_rigid_eyes(weight: Tensor, posed: Posed, planes: Tensor) -> Tensor:
     """M^T planes with eyes that follow identity without turning, for second derivatives.
 
-    An eyeball's landmarks move with its centre when identity changes, whatever its rotation: for them
-    M = I comes closer to the true derivative than the turned basis does. weight (N,) of the neck.
+    An eyeball's landmarks move with its centre when identity changes, whatever its rotation: for
+    them M = I comes closer to the true derivative than the turned basis does. weight (N,) of the
+    neck.
     """
     turned = posed.neck_rotation.mT[:, None] @ planes
     out = torch.addcmul(planes, weight, turned - planes)

@@ -23,19 +23,24 @@ Tensor = torch.Tensor
 REFINE_SCALES = (100.0, 100.0, 30.0, 30.0, 10.0, 10.0, 10.0)
 SCORE_SCALE = 10.0
 GOOD_SCORE = 0.35
-"""Mean of 1 - w at SCORE_SCALE of a trustworthy pose: most landmarks lie within a few sigma, for a mean head."""
+"""Mean of 1 - w at SCORE_SCALE of a trustworthy pose: most landmarks lie within a few sigma, for a
+mean head."""
 PNP_POINTS = 160
 BATCH = 128
 
 
 def triangulate(planes: Planes, matrices: Tensor, cameras: list[int]) -> tuple[Tensor, Tensor]:
-    """World points (T, 3, L) float64 from cameras (C, 3, 4), and the number (T, L) of cameras each rests on.
+    """World points (T, 3, L) float64 from cameras (C, 3, 4), and the number (T, L) of cameras each
+    rests on.
 
-    Linear triangulation (Hartley and Zisserman, 12.2), each row divided by sigma times depth, twice.
+    Linear triangulation (Hartley and Zisserman, 12.2), each row divided by sigma times depth,
+    twice.
     """
     xy, precision = planes.xy[:, :, cameras].double(), planes.precision[:, cameras].double()
     p = matrices[cameras]
-    rows = xy[..., None] * p[:, 2][None, None, :, None] - p[:, :2].permute(1, 0, 2)[None, :, :, None]
+    rows = (
+        xy[..., None] * p[:, 2][None, None, :, None] - p[:, :2].permute(1, 0, 2)[None, :, :, None]
+    )
     weight = precision
     points = torch.zeros(xy.shape[0], xy.shape[3], 3, dtype=torch.float64)
     for _ in range(3):
@@ -50,7 +55,8 @@ def triangulate(planes: Planes, matrices: Tensor, cameras: list[int]) -> tuple[T
 
 
 def procrustes(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotations (T, 3, 3), shifts (T, 3) with target = R source + t, robust: source (3, L), target (T, 3, L).
+    """Rotations (T, 3, 3), shifts (T, 3) with target = R source + t, robust: source (3, L), target
+    (T, 3, L).
 
     Kabsch's solution, reweighted by Geman-McClure at twice the median residual.
     """
@@ -62,7 +68,10 @@ def procrustes(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, 
         mean_source = torch.einsum("cl,tl->tc", source, weight) / total
         mean_target = torch.einsum("tcl,tl->tc", target, weight) / total
         covariance = torch.einsum(
-            "tal,tbl,tl->tab", target - mean_target[..., None], source - mean_source[..., None], weight
+            "tal,tbl,tl->tab",
+            target - mean_target[..., None],
+            source - mean_source[..., None],
+            weight,
         )
         u, _, vh = torch.linalg.svd(covariance)
         sign = torch.ones_like(mean_source)
@@ -70,13 +79,20 @@ def procrustes(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, 
         rotation = (u * sign[:, None]) @ vh
         shift = mean_target - (rotation @ mean_source[..., None])[..., 0]
         distance = (rotation @ source + shift[..., None] - target).square().sum(1)
-        scale = torch.where(base > 0, distance, torch.nan).nanmedian(1, keepdim=True).values.clamp_min(1e-10)
+        scale = (
+            torch.where(base > 0, distance, torch.nan)
+            .nanmedian(1, keepdim=True)
+            .values.clamp_min(1e-10)
+        )
         weight = base * (4 * scale / (4 * scale + distance)).square()
     return rotation, shift
 
 
-def pnp_starts(points: np.ndarray, xy: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Poses in the camera (2, 3, 3), (2, 3): SQPNP on the most certain landmarks, and a face turned to the camera.
+def pnp_starts(
+    points: np.ndarray, xy: np.ndarray, precision: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Poses in the camera (2, 3, 3), (2, 3): SQPNP on the most certain landmarks, and a face turned
+    to the camera.
 
     Args:
         points: (L, 3) metres, head frame. xy: (L, 2) pinhole at unit focal length. precision: (L,).
@@ -92,7 +108,11 @@ def pnp_starts(points: np.ndarray, xy: np.ndarray, precision: np.ndarray) -> tup
     found = False
     if len(order) >= 6:
         found, vector, offset = cv2.solvePnP(
-            points[order], np.ascontiguousarray(xy[order]), np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP
+            points[order],
+            np.ascontiguousarray(xy[order]),
+            np.eye(3),
+            None,
+            flags=cv2.SOLVEPNP_SQPNP,
         )
     if found and np.isfinite(offset).all() and offset[2, 0] > 0.03:
         rotations.append(cv2.Rodrigues(vector)[0])
@@ -104,9 +124,15 @@ def pnp_starts(points: np.ndarray, xy: np.ndarray, precision: np.ndarray) -> tup
 
 
 def pose_system(
-    points: Tensor, cameras: CameraState, planes: Planes, rotation: Tensor, shift: Tensor, scale: float
+    points: Tensor,
+    cameras: CameraState,
+    planes: Planes,
+    rotation: Tensor,
+    shift: Tensor,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Cost (t,), gradient (t, 6), Gauss-Newton matrix (t, 6, 6) of rigid poses, and score (t,) in [0, 1]."""
+    """Cost (t,), gradient (t, 6), Gauss-Newton matrix (t, 6, 6) of rigid poses, and score (t,) in
+    [0, 1]."""
     dtype = points.dtype
     turn = rotation.to(dtype)
     world = turn @ points + shift.to(dtype)[..., None]
@@ -130,7 +156,8 @@ def pose_system(
 def refine_poses(
     points: Tensor, cameras: CameraState, planes: Planes, rotation: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Levenberg-Marquardt of each frame's rigid pose by itself. Returns rotation, shift, score (t,)."""
+    """Levenberg-Marquardt of each frame's rigid pose by itself. Returns rotation, shift, score
+    (t,)."""
     damping = torch.full((len(rotation),), 1e-3, dtype=torch.float64)
     eye = torch.eye(6, dtype=torch.float64)
     score = torch.zeros(len(rotation), dtype=torch.float64)
@@ -138,7 +165,11 @@ def refine_poses(
         cost, gradient, matrix, _ = pose_system(points, cameras, planes, rotation, shift, scale)
         for _ in range(2):
             size = matrix.diagonal(dim1=1, dim2=2)
-            damped = matrix + torch.diag_embed(damping[:, None] * size + 1e-9 * size.mean(1, keepdim=True)) + 1e-12 * eye
+            damped = (
+                matrix
+                + torch.diag_embed(damping[:, None] * size + 1e-9 * size.mean(1, keepdim=True))
+                + 1e-12 * eye
+            )
             step = -torch.linalg.solve(damped, gradient)
             turned = rotation @ so3.exp(step[:, :3])
             shifted = shift + (rotation @ step[:, 3:, None])[..., 0]
@@ -155,8 +186,11 @@ def refine_poses(
     return rotation, shift, score
 
 
-def initial_poses(points: Tensor, cameras: CameraState, planes: Planes, known: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Poses of T frames (T, 3, 3), (T, 3) and their scores (T,), nan where no known camera sees the head.
+def initial_poses(
+    points: Tensor, cameras: CameraState, planes: Planes, known: list[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Poses of T frames (T, 3, 3), (T, 3) and their scores (T,), nan where no known camera sees the
+    head.
 
     Args:
         points: (3, L) mean head. known: cameras whose extrinsics are known.
@@ -170,7 +204,9 @@ def initial_poses(points: Tensor, cameras: CameraState, planes: Planes, known: l
     return fill_poses(rotation, shift, score)
 
 
-def _batch_poses(points: Tensor, cameras: CameraState, planes: Planes) -> tuple[Tensor, Tensor, Tensor]:
+def _batch_poses(
+    points: Tensor, cameras: CameraState, planes: Planes
+) -> tuple[Tensor, Tensor, Tensor]:
     frames = len(planes.xy)
     seen = (planes.precision > 0).any(2)
     best_rotation = torch.eye(3, dtype=torch.float64).repeat(frames, 1, 1)
@@ -194,16 +230,27 @@ def _batch_poses(points: Tensor, cameras: CameraState, planes: Planes) -> tuple[
     todo = torch.nonzero(poor).flatten()
     if len(todo):
         mass = planes.precision[todo].double().sum(2)
-        starts = [_camera_starts(points, cameras, planes, int(t), int(c)) for t, c in zip(todo, mass.argmax(1), strict=True)]
+        starts = [
+            _camera_starts(points, cameras, planes, int(t), int(c))
+            for t, c in zip(todo, mass.argmax(1), strict=True)
+        ]
         for number in range(2):
-            consider(todo, torch.stack([s[0][number] for s in starts]), torch.stack([s[1][number] for s in starts]))
+            consider(
+                todo,
+                torch.stack([s[0][number] for s in starts]),
+                torch.stack([s[1][number] for s in starts]),
+            )
     return best_rotation, best_shift, best_score
 
 
-def _camera_starts(points: Tensor, cameras: CameraState, planes: Planes, t: int, c: int) -> tuple[Tensor, Tensor]:
+def _camera_starts(
+    points: Tensor, cameras: CameraState, planes: Planes, t: int, c: int
+) -> tuple[Tensor, Tensor]:
     """World poses (2, 3, 3), (2, 3) of frame t from camera c alone."""
     xy = planes.xy[t, :, c].double().T.numpy() * float(torch.exp(-cameras.log_focal[c]))
-    rotations, shifts = pnp_starts(points.double().T.numpy(), xy, planes.precision[t, c].double().numpy())
+    rotations, shifts = pnp_starts(
+        points.double().T.numpy(), xy, planes.precision[t, c].double().numpy()
+    )
     back = cameras.rotation[c].T
     world = torch.from_numpy(shifts) - cameras.translation[c]
     return back @ torch.from_numpy(rotations), world @ back.T
@@ -211,13 +258,19 @@ def _camera_starts(points: Tensor, cameras: CameraState, planes: Planes, t: int,
 
 def fill_poses(rotation: Tensor, shift: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Frames without a good pose take that of the nearest frame with one."""
-    limit = max(GOOD_SCORE, 2 * float(score.nanmedian())) if bool(torch.isfinite(score).any()) else GOOD_SCORE
+    limit = (
+        max(GOOD_SCORE, 2 * float(score.nanmedian()))
+        if bool(torch.isfinite(score).any())
+        else GOOD_SCORE
+    )
     good = torch.nonzero(score <= limit).flatten()
     if len(good):
         frames = torch.arange(len(score))
         after = torch.searchsorted(good, frames).clamp(max=len(good) - 1)
         before = (after - 1).clamp(min=0)
-        nearest = torch.where((frames - good[before]).abs() < (good[after] - frames).abs(), before, after)
+        nearest = torch.where(
+            (frames - good[before]).abs() < (good[after] - frames).abs(), before, after
+        )
         bad = ~(score <= limit)
         rotation = torch.where(bad[:, None, None], rotation[good[nearest]], rotation)
         shift = torch.where(bad[:, None], shift[good[nearest]], shift)
@@ -228,21 +281,30 @@ def select_cameras(cameras: CameraState, index: list[int]) -> CameraState:
     """Some of the cameras."""
     return CameraState(
         cameras.rotation[index], cameras.translation[index], cameras.log_focal[index],
-        tuple(cameras.free_focal[i] for i in index), tuple(cameras.free_extrinsics[i] for i in index),
+        tuple(cameras.free_focal[i] for i in index),
+        tuple(cameras.free_extrinsics[i] for i in index),
     )  # fmt: skip
 
 
 def initial_extrinsics(
-    points: Tensor, cameras: CameraState, planes: Planes, camera: int, rotation: Tensor, shift: Tensor, usable: Tensor
+    points: Tensor,
+    cameras: CameraState,
+    planes: Planes,
+    camera: int,
+    rotation: Tensor,
+    shift: Tensor,
+    usable: Tensor,
 ) -> tuple[CameraState, bool]:
-    """Place an unknown camera from the head's poses: it sees the same head in the frames (T,) bool usable.
+    """Place an unknown camera from the head's poses: it sees the same head in the frames (T,) bool
+    usable.
 
     Each common frame votes with T_camera_head T_head_world; the vote closest to all others wins.
     Returns the cameras and whether there was any common frame.
     """
     alone = replace(
         select_cameras(cameras, [camera]),
-        rotation=torch.eye(3, dtype=torch.float64)[None], translation=torch.zeros(1, 3, dtype=torch.float64),
+        rotation=torch.eye(3, dtype=torch.float64)[None],
+        translation=torch.zeros(1, 3, dtype=torch.float64),
     )  # fmt: skip
     index = torch.nonzero(usable & (planes.precision[:, camera] > 0).any(1)).flatten()
     if not len(index):
@@ -252,7 +314,9 @@ def initial_extrinsics(
     own_rotation, own_shift, score = _batch_poses(points, alone, part)
     votes = own_rotation @ rotation[index].mT
     offsets = own_shift - (votes @ shift[index][..., None])[..., 0]
-    apart = (votes[:, None] - votes).square().sum((2, 3)) + (offsets[:, None] - offsets).square().sum(2)
+    apart = (votes[:, None] - votes).square().sum((2, 3)) + (
+        offsets[:, None] - offsets
+    ).square().sum(2)
     best = int((apart.sqrt().median(1).values + 0.05 * score).argmin())
     turned, moved = cameras.rotation.clone(), cameras.translation.clone()
     turned[camera], moved[camera] = votes[best], offsets[best]

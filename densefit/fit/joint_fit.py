@@ -16,8 +16,8 @@ from densefit.fit.cameras import (
     camera_state,
     estimated_cameras,
     guessed_intrinsics,
-    scale_source,
     place_cameras,
+    scale_source,
 )
 from densefit.fit.focal import start_focal
 from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
@@ -54,15 +54,15 @@ def fit(
 
     Args:
         cameras: in the order of the observations. Without K the focal length is estimated; without
-            T_camera_world the camera is placed by the head itself (the first one is the world when no
-            camera has extrinsics).
+            T_camera_world the camera is placed by the head itself (the first one is the world when
+            no camera has extrinsics).
         progress: called with the fraction of the work that is done.
     Raises:
         InputError: shapes that do not belong together, or no frame with a head.
     """
     options = options or FitOptions()
     _check(head, cameras, observations, options)
-    frames = frames_to_solve(observations.valid.any(axis=1), observations.time, options)
+    frames = frames_to_solve(observations.seen, observations.time, options)
     if not len(frames):
         raise InputError("no camera has a single frame with a head: nothing to fit")
     with _threads(options.threads), torch.no_grad():
@@ -71,7 +71,8 @@ def fit(
 
 
 def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> np.ndarray:
-    """Indices of the frames that get a pose: seen by a camera, or inside a gap that the smoother bridges."""
+    """Indices of the frames that get a pose: seen by a camera, or inside a gap that the smoother
+    bridges."""
     bridged = seen.copy()
     index = np.flatnonzero(seen)
     if not options.independent_frames and options.temporal_weight > 0:
@@ -96,9 +97,12 @@ class _Job:
         self.head, self.observations, self.options = head, observations, options
         self.frames, self.progress = frames, progress
         estimate = options.estimate_focal
-        self.free_focal = [c.K is None if estimate is None else estimate or c.K is None for c in cameras]
+        self.free_focal = [
+            c.K is None if estimate is None else estimate or c.K is None for c in cameras
+        ]
         self.cameras = [
-            c if c.K is not None else replace(c, K=guessed_intrinsics(c, options.focal_factor)) for c in cameras
+            c if c.K is not None else replace(c, K=guessed_intrinsics(c, options.focal_factor))
+            for c in cameras
         ]
         # Focal length against depth and shape is a matter of the last digits of a float32.
         unknown = any(self.free_focal) or any(c.T_camera_world is None for c in cameras[1:])
@@ -114,7 +118,8 @@ class _Job:
         self.normals = torch.tensor(landmark_normals(self.head).T, dtype=dtype)
 
     def run(self) -> FitResult:
-        """First poses, joint solve over all frames or keyframes, then windows where the take is long."""
+        """First poses, joint solve over all frames or keyframes, then windows where the take is
+        long."""
         count = len(self.frames)
         cameras, rotation, shift, score = self._first_poses()
         self.progress(0.1)
@@ -140,30 +145,50 @@ class _Job:
         """Cameras with a start for what is unknown, and a first pose of every frame."""
         cameras, self.placed = camera_state(self.cameras, self.free_focal)
         if cameras.unknowns:
-            sample = np.linspace(0, len(self.frames) - 1, min(len(self.frames), START_FRAMES)).round()
+            sample = np.linspace(
+                0, len(self.frames) - 1, min(len(self.frames), START_FRAMES)
+            ).round()
             planes = self._raw_planes(np.unique(sample.astype(int)))
             for c in np.flatnonzero(self.free_focal):
                 cameras = start_focal(
-                    self.model, self.points, cameras, planes, int(c), self.first_identity, self.options
+                    self.model,
+                    self.points,
+                    cameras,
+                    planes,
+                    int(c),
+                    self.first_identity,
+                    self.options,
                 )
             cameras, self.placed = place_cameras(self.points, cameras, self.placed, planes)
         parts = []
         for picked in _pieces(len(self.frames), self.options.window):
-            parts.append(initial.initial_poses(self.points, cameras, self._raw_planes(picked), self.placed))
+            parts.append(
+                initial.initial_poses(self.points, cameras, self._raw_planes(picked), self.placed)
+            )
         rotation, shift, score = (torch.cat(p) for p in zip(*parts, strict=True))
         return cameras, *initial.fill_poses(rotation, shift, score)
 
     def _raw_planes(self, picked: np.ndarray) -> Planes:
         """Planes of some frames, with precision from sigma and region alone."""
         part = self.observations.take(self.frames[picked])
-        flat = normalize_observations(part, self.cameras, self.landmark_weights, self.options.sigma_floor_px)
+        flat = normalize_observations(
+            part, self.cameras, self.landmark_weights, self.options.sigma_floor_px
+        )
         dtype = self.model.dtype
         xy = torch.tensor(np.moveaxis(flat.xy, 3, 1), dtype=dtype).contiguous()
         return Planes(xy, torch.tensor(flat.precision, dtype=dtype))
 
-    def _planes(self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor) -> Planes:
+    def _planes(
+        self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor
+    ) -> Planes:
         planes = adjust_precision(
-            self._raw_planes(picked), self.points, self.normals, cameras, rotation, shift, self.options
+            self._raw_planes(picked),
+            self.points,
+            self.normals,
+            cameras,
+            rotation,
+            shift,
+            self.options,
         )
         unplaced = [c for c in range(len(self.cameras)) if c not in self.placed]
         planes.precision[:, unplaced] = 0
@@ -171,7 +196,7 @@ class _Job:
 
     def _priors(self, picked: np.ndarray) -> Priors:
         time = torch.tensor(self.observations.time[self.frames[picked]], dtype=torch.float64)
-        seen = int(self.observations.valid[self.frames[picked]].any(axis=1).sum())
+        seen = int(self.observations.seen[self.frames[picked]].sum())
         zero = torch.zeros(len(self.cameras), dtype=torch.float64)
         return make_priors(self.model, self.options, time, seen, zero)
 
@@ -197,14 +222,21 @@ class _Job:
         )  # fmt: skip
         return solution, scale
 
-    def _windows(self, known: State, rotation: Tensor, shift: Tensor, sigma_scale: Tensor) -> tuple[Motion, Tensor]:
+    def _windows(
+        self, known: State, rotation: Tensor, shift: Tensor, sigma_scale: Tensor
+    ) -> tuple[Motion, Tensor]:
         """Motion of all frames at fixed identity and cameras, piece by piece with overlap."""
         cameras, options, count = known.cameras.fixed(), self.options, len(self.frames)
         motions, spreads = [], []
         for core in _pieces(count, options.window):
-            low, high = max(0, core[0] - options.overlap), min(count, core[-1] + 1 + options.overlap)
+            low, high = (
+                max(0, core[0] - options.overlap),
+                min(count, core[-1] + 1 + options.overlap),
+            )
             picked = np.arange(low, high)
-            planes = scaled(self._planes(picked, cameras, rotation[low:high], shift[low:high]), sigma_scale)
+            planes = scaled(
+                self._planes(picked, cameras, rotation[low:high], shift[low:high]), sigma_scale
+            )
             state = State(known.identity, rest(rotation[low:high], shift[low:high]), cameras)
             priors = self._priors(picked)
             solution = minimize(self.model, planes, priors, state, options, False)
@@ -216,11 +248,19 @@ class _Job:
 
     def _world(self, identity: Tensor, motion: Motion) -> Tensor:
         """Landmarks (t, 3, L) in the world."""
-        neutral, centres = neutral_planes(self.model, identity), joint_positions(self.model, identity)
+        neutral, centres = (
+            neutral_planes(self.model, identity),
+            joint_positions(self.model, identity),
+        )
         return pose_landmarks(self.model, neutral, centres, motion, rotations(motion)).world
 
     def _result(
-        self, solution: Solution, motion: Motion, frame_std: np.ndarray, border_std: np.ndarray, sigma_scale: Tensor
+        self,
+        solution: Solution,
+        motion: Motion,
+        frame_std: np.ndarray,
+        border_std: np.ndarray,
+        sigma_scale: Tensor,
     ) -> FitResult:
         total, frames = len(self.observations.time), self.frames
         layout = FrameLayout(len(self.model.free))
@@ -235,9 +275,12 @@ class _Job:
         expression_std[:, self.model.free.numpy()] = frame_std[:, layout.expression]
         identity_std = border_std[:modes] if self.with_identity else np.zeros(modes)
         cameras = estimated_cameras(
-            self.cameras, solution.state.cameras, border_std[modes if self.with_identity else 0 :], self.placed
+            self.cameras,
+            solution.state.cameras,
+            border_std[modes if self.with_identity else 0 :],
+            self.placed,
         )
-        seen = self.observations.valid.any(axis=0)
+        seen = np.asarray(np.any(self.observations.valid, axis=0))
         return FitResult(
             identity=solution.state.identity.numpy(),
             expression=spread_out(motion.expression.numpy()),
@@ -245,7 +288,7 @@ class _Job:
             translation=spread_out(motion.translation.numpy()),
             joints=spread_out(_joints(motion.neck.numpy(), motion.eyes.numpy())),
             time=np.asarray(self.observations.time, np.float64),
-            valid=self.observations.valid.any(axis=1),
+            valid=self.observations.seen,
             residual_px=self._residuals(solution.state.identity, motion, cameras),
             identity_std=identity_std,
             expression_std=spread_out(expression_std),
@@ -294,9 +337,13 @@ def _pieces(count: int, size: int) -> Iterator[np.ndarray]:
         yield np.arange(start, min(count, start + size))
 
 
-def _check(head: HeadModel, cameras: list[Camera], observations: Observations, options: FitOptions) -> None:
+def _check(
+    head: HeadModel, cameras: list[Camera], observations: Observations, options: FitOptions
+) -> None:
     if len(cameras) != observations.valid.shape[1]:
-        raise InputError(f"landmarks of {observations.valid.shape[1]} cameras, but {len(cameras)} cameras given")
+        raise InputError(
+            f"landmarks of {observations.valid.shape[1]} cameras, but {len(cameras)} cameras given"
+        )
     if observations.xy.shape[2] != len(head.landmark_vertices):
         raise InputError(
             f"{observations.xy.shape[2]} landmarks per picture, but head model {head.name} has "

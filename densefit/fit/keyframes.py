@@ -10,8 +10,11 @@ TIME_STEPS = 4.0
 """The whole take counts as this many steps: other moments have other expressions."""
 
 
-def choose_keyframes(rotation: np.ndarray, time: np.ndarray, score: np.ndarray, count: int) -> np.ndarray:
-    """Farthest-point sampling over head rotation and time, among the frames whose first pose fits well.
+def choose_keyframes(
+    rotation: np.ndarray, time: np.ndarray, score: np.ndarray, count: int
+) -> np.ndarray:
+    """Farthest-point sampling over head rotation and time, among the frames whose first pose fits
+    well.
 
     Args:
         rotation: (T, 3, 3). time: (T,) s. score: (T,) badness of the first pose, nan where unseen.

@@ -65,7 +65,8 @@ class LandmarkModel:
     gaze: Tensor
     """(8,) expressions that follow the eye joints."""
     gaze_map: Tensor
-    """(8, 4) float64: gaze expression before clipping = gaze_map @ (left x, left y, right x, right y)."""
+    """(8, 4) float64: gaze expression before clipping = gaze_map @ (left x, left y, right x, right
+    y)."""
 
     @property
     def modes(self) -> int:
@@ -89,7 +90,9 @@ def landmark_model(head: HeadModel, dtype: torch.dtype, device: str = "cpu") -> 
         return torch.tensor(np.asarray(array), dtype=kind, device=device)
 
     modes = head.identity_count
-    weights = numbers(np.einsum("kcj,kc->jk", head.skinning[head.landmark_vertices], head.landmark_weights), dtype)
+    weights = numbers(
+        np.einsum("kcj,kc->jk", head.skinning[head.landmark_vertices], head.landmark_weights), dtype
+    )
     eyes = []
     for joint in (LEFT_EYE, RIGHT_EYE):
         index = torch.nonzero(weights[joint] > 1e-6).flatten()
@@ -126,7 +129,9 @@ def _expression_gram(expression: Tensor) -> tuple[Tensor, Tensor]:
         rows.append((product + expression[i, b] * expression[j, a] if a != b else product).T)
     full = torch.zeros(count, count, dtype=torch.long, device=expression.device)
     full[i, j] = torch.arange(len(i), device=expression.device)
-    return torch.stack(rows).reshape(-1, len(i)).contiguous(), torch.maximum(full, full.T).reshape(-1)
+    return torch.stack(rows).reshape(-1, len(i)).contiguous(), torch.maximum(full, full.T).reshape(
+        -1
+    )
 
 
 def _gaze_map(head: HeadModel) -> np.ndarray:

@@ -19,12 +19,14 @@ from densefit.fit.landmark_model import PAIRS
 
 Tensor = torch.Tensor
 NEAREST = 1e-3
-"""A point nearer to the camera's plane than this (m) has no picture: it costs the most and pulls nothing."""
+"""A point nearer to the camera's plane than this (m) has no picture: it costs the most and pulls
+nothing."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Cameras ready for planes: u = (p0 X) / (p2 X), v = (p1 X) / (p2 X), p rows of a 3x4 matrix."""
+    """Cameras ready for planes: u = (p0 X) / (p2 X), v = (p1 X) / (p2 X), p rows of a 3x4
+    matrix."""
 
     rows: Tensor
     """(3 C, 3)."""
@@ -49,7 +51,12 @@ def projection(matrices: Tensor, dtype: torch.dtype) -> Projection:
         rows = [x[:, i] * y[:, j] + (x[:, j] * y[:, i] if x is not y else 0) for i, j in PAIRS]
         return torch.stack(rows)
 
-    information = [products(p0, p0) + products(p1, p1), -products(p0, p2), -products(p1, p2), products(p2, p2)]
+    information = [
+        products(p0, p0) + products(p1, p1),
+        -products(p0, p2),
+        -products(p1, p2),
+        products(p2, p2),
+    ]
     return Projection(
         rows=matrices[:, :, :3].permute(1, 0, 2).reshape(-1, 3).to(dtype).contiguous(),
         offsets=matrices[:, :, 3].T.reshape(-1, 1).to(dtype).contiguous(),
@@ -79,18 +86,24 @@ class RobustResidual:
     slope: Tensor
     """rho' / sigma^2: weight of the gradient."""
     curvature: Tensor
-    """Weight of the information: the slope, or rho's mean second derivative where that is larger than a floor."""
+    """Weight of the information: the slope, or rho's mean second derivative where that is larger
+    than a floor."""
     cost: Tensor
     """rho(s)."""
 
 
 def robust_residual(
-    image: Tensor, xy: Tensor, precision: Tensor, scale: float, strength: float = 1.0, newton: bool = False
+    image: Tensor,
+    xy: Tensor,
+    precision: Tensor,
+    scale: float,
+    strength: float = 1.0,
+    newton: bool = False,
 ) -> RobustResidual:
     """Geman-McClure, rho(s) = c^2/2 s / (s + c^2), with s = precision |x - mu|^2.
 
-    rho' = w^2 / 2 with w = c^2 / (s + c^2); the second derivative of rho over a residual is w^2 (4 w - 3)
-    along it and w^2 across it, w^2 (2 w - 1) in the mean.
+    rho' = w^2 / 2 with w = c^2 / (s + c^2); the second derivative of rho over a residual is w^2 (4
+    w - 3) along it and w^2 across it, w^2 (2 w - 1) in the mean.
 
     Args:
         image: (t, 3, C, L) homogeneous; xy: (t, 2, C, L); precision: (t, C, L), zero where absent.
@@ -100,7 +113,9 @@ def robust_residual(
     """
     depth = image[:, 2]
     front = depth > NEAREST
-    inverse = torch.where(front, 1 / torch.where(front, depth, torch.ones_like(depth)), torch.zeros_like(depth))
+    inverse = torch.where(
+        front, 1 / torch.where(front, depth, torch.ones_like(depth)), torch.zeros_like(depth)
+    )
     u, v = image[:, 0] * inverse, image[:, 1] * inverse
     ru, rv = u - xy[:, 0], v - xy[:, 1]
     c2 = scale * scale

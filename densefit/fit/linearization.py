@@ -121,10 +121,14 @@ def linearize(
         _finish_identity(model, priors, state, sums, border, border_gradient)
     cost = cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
     cost = cost + _focal_prior(priors, state, border, border_gradient, modes)
-    return Linearization(float(cost), gradient + prior_gradient, diagonal, border_gradient, border, cross)
+    return Linearization(
+        float(cost), gradient + prior_gradient, diagonal, border_gradient, border, cross
+    )
 
 
-def energy(model: LandmarkModel, planes: Planes, priors: Priors, state: State, loss: LossSettings) -> float:
+def energy(
+    model: LandmarkModel, planes: Planes, priors: Priors, state: State, loss: LossSettings
+) -> float:
     """The cost alone."""
     cost, _ = motion_prior(model, priors, state.motion)
     view = projection(state.cameras.matrices, model.dtype)
@@ -161,7 +165,8 @@ class _IdentitySums:
         self.joint_gradient = torch.zeros(12, dtype=torch.float64, device=device)
 
     def add(self, block: FrameDerivatives, shape: Tensor, joints: Tensor) -> None:
-        """Add some frames: their information, shape planes of their gradient, pull on the joint centres."""
+        """Add some frames: their information, shape planes of their gradient, pull on the joint
+        centres."""
         self.information += block.shape_information.sum(0, dtype=torch.float64).reshape(-1)
         self.shape_gradient += shape.sum((0, 1), dtype=torch.float64)
         self.joint_gradient += joints
@@ -178,7 +183,12 @@ def _joint_pull(model: LandmarkModel, turns: Rotations, pull: Tensor) -> Tensor:
 
 
 def _finish_identity(
-    model: LandmarkModel, priors: Priors, state: State, sums: _IdentitySums, border: Tensor, border_gradient: Tensor
+    model: LandmarkModel,
+    priors: Priors,
+    state: State,
+    sums: _IdentitySums,
+    border: Tensor,
+    border_gradient: Tensor,
 ) -> None:
     modes = model.modes
     basis = model.identity.reshape(modes, 3, -1)

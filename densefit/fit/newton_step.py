@@ -1,8 +1,8 @@
 """One damped Newton step with bounds on the expressions, and the deviations at the minimum.
 
-The step minimises the quadratic model inside the box by a primal-dual active set (Hintermueller, Ito,
-Kunisch, SIAM J. Optim. 13, 2002): guess which unknowns stand at a bound, solve for the others, correct
-the guess from the signs of steps and multipliers.
+The step minimises the quadratic model inside the box by a primal-dual active set (Hintermueller,
+Ito, Kunisch, SIAM J. Optim. 13, 2002): guess which unknowns stand at a bound, solve for the others,
+correct the guess from the signs of steps and multipliers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from densefit.fit.priors import Priors
 
 Tensor = torch.Tensor
 TINY = 1e-8
-"""Added to diagonals relative to their mean: an unknown that nothing depends on stays where it is."""
+"""Added to diagonals relative to their mean: an unknown that nothing depends on stays where it
+is."""
 STACK_ROWS = 8192
 
 
@@ -42,7 +43,12 @@ class Step:
 
 
 def solve_step(
-    system: Linearization, priors: Priors, box: Box, damping: float, active: Tensor | None, passes: int = 2
+    system: Linearization,
+    priors: Priors,
+    box: Box,
+    damping: float,
+    active: Tensor | None,
+    passes: int = 2,
 ) -> Step:
     """Minimise the damped quadratic model inside the box.
 
@@ -55,14 +61,21 @@ def solve_step(
     diagonal = _damped(system.diagonal, damping)
     gradient = system.gradient
     at_bound = (box.low >= 0) & (gradient > 0) | (box.high <= 0) & (gradient < 0)
-    active = at_bound if active is None else at_bound | active & ((box.low >= 0) | (box.high <= 0)) & ~_leaving(box, gradient)
+    active = (
+        at_bound
+        if active is None
+        else at_bound | active & ((box.low >= 0) | (box.high <= 0)) & ~_leaving(box, gradient)
+    )
     fixed = torch.zeros_like(gradient)
     count = system.cross.shape[2]
     border_step = torch.zeros(count, dtype=torch.float64, device=gradient.device)
     step = fixed
     for attempt in range(passes):
         keep = (~active).double()
-        right = -(gradient + tridiagonal.multiply(diagonal, priors.link, priors.link_weights, fixed)) * keep
+        right = (
+            -(gradient + tridiagonal.multiply(diagonal, priors.link, priors.link_weights, fixed))
+            * keep
+        )
         blocks = keep[:, :, None] * diagonal * keep[:, None, :]
         blocks.diagonal(dim1=1, dim2=2).add_(1 - keep)
         factor = tridiagonal.factorize(blocks, priors.link, priors.link_weights, keep)
@@ -100,14 +113,22 @@ def _damped(blocks: Tensor, damping: float) -> Tensor:
 
 
 def _solve_border(
-    system: Linearization, factor: tridiagonal.Factor, keep: Tensor, fixed: Tensor, right: Tensor, damping: float
+    system: Linearization,
+    factor: tridiagonal.Factor,
+    keep: Tensor,
+    fixed: Tensor,
+    right: Tensor,
+    damping: float,
 ) -> tuple[Tensor, Tensor]:
     """Schur complement of the frames: F^-1 of the frames' right side, and the border's step."""
     cross = system.cross
     whitened = _whiten(factor, cross, keep)
     half = tridiagonal.forward(factor, right[..., None].clone())
     schur = _damped(system.border, damping)
-    target = -system.border_gradient - (cross.reshape(-1, cross.shape[2]).T @ fixed.reshape(-1).to(cross.dtype)).double()
+    target = (
+        -system.border_gradient
+        - (cross.reshape(-1, cross.shape[2]).T @ fixed.reshape(-1).to(cross.dtype)).double()
+    )
     schur, target = _reduce(schur, target, whitened, half)
     lower, info = torch.linalg.cholesky_ex(schur)
     if int(info):

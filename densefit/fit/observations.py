@@ -31,15 +31,24 @@ class Observations:
     def __post_init__(self) -> None:
         frames, cameras = self.valid.shape
         if self.xy.shape[:2] != (frames, cameras) or self.xy.shape[3:] != (2,):
-            raise InputError(f"landmarks have shape {self.xy.shape}, expected {(frames, cameras, 'L', 2)}")
+            raise InputError(
+                f"landmarks have shape {self.xy.shape}, expected {(frames, cameras, 'L', 2)}"
+            )
         if self.sigma.shape != self.xy.shape[:3]:
             raise InputError(f"sigma has shape {self.sigma.shape}, expected {self.xy.shape[:3]}")
         if self.time.shape != (frames,) or (np.diff(self.time) < 0).any():
             raise InputError(f"time must be {frames} values that do not decrease")
 
+    @property
+    def seen(self) -> np.ndarray:
+        """(T,) bool: at least one camera found the head."""
+        return np.asarray(np.any(self.valid, axis=1))
+
     def take(self, frames: np.ndarray) -> Observations:
         """The observations of some frames."""
-        return Observations(self.xy[frames], self.sigma[frames], self.valid[frames], self.time[frames])
+        return Observations(
+            self.xy[frames], self.sigma[frames], self.valid[frames], self.time[frames]
+        )
 
 
 @dataclass(frozen=True)
@@ -50,15 +59,6 @@ class NormalizedLandmarks:
     """(T, C, L, 2) float64; zero where the precision is."""
     precision: np.ndarray
     """(T, C, L) float64: weight / sigma^2 in the same units; zero where there is no landmark."""
-
-    @property
-    def seen(self) -> np.ndarray:
-        """(T, C) bool."""
-        return (self.precision > 0).any(axis=2)
-
-    def take(self, frames: np.ndarray) -> NormalizedLandmarks:
-        """The landmarks of some frames."""
-        return NormalizedLandmarks(self.xy[frames], self.precision[frames])
 
 
 def landmark_region_weights(head: HeadModel, options: FitOptions) -> np.ndarray:
@@ -80,8 +80,8 @@ def normalize_observations(
         weights: (L,) multiplies the precision of each landmark.
         floor_px: added to sigma in quadrature, px.
 
-    sigma is carried over by the mean of the local scale: its circle stays a circle, which distortion
-    changes by well under a tenth in any usable part of a lens.
+    sigma is carried over by the mean of the local scale: its circle stays a circle, which
+    distortion changes by well under a tenth in any usable part of a lens.
     """
     xy = np.zeros(observations.xy.shape, np.float64)
     precision = np.zeros(observations.sigma.shape, np.float64)

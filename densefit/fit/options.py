@@ -1,4 +1,5 @@
-"""Settings of the fit: weights of every term of the energy, the solver's limits, and their defaults."""
+"""Settings of the fit: weights of every term of the energy, the solver's limits, and their
+defaults."""
 
 from __future__ import annotations
 
@@ -13,18 +14,21 @@ import numpy as np
 EXPRESSION_SD = MappingProxyType({
     "eyeBlink": 0.5, "eyeSquint": 0.3, "eyeWide": 0.3,
     "jawForward": 0.15, "jawLeft": 0.15, "jawRight": 0.15, "jawOpen": 0.35,
-    "mouthClose": 0.2, "mouthFunnel": 0.25, "mouthPucker": 0.3, "mouthLeft": 0.2, "mouthRight": 0.2,
+    "mouthClose": 0.2, "mouthFunnel": 0.25, "mouthPucker": 0.3, "mouthLeft": 0.2,
+    "mouthRight": 0.2,
     "mouthSmile": 0.45, "mouthFrown": 0.25, "mouthDimple": 0.2, "mouthStretch": 0.25,
-    "mouthRollLower": 0.25, "mouthRollUpper": 0.25, "mouthShrugLower": 0.25, "mouthShrugUpper": 0.25,
+    "mouthRollLower": 0.25, "mouthRollUpper": 0.25,
+    "mouthShrugLower": 0.25, "mouthShrugUpper": 0.25,
     "mouthPress": 0.25, "mouthLowerDown": 0.3, "mouthUpperUp": 0.3,
     "browDown": 0.35, "browInnerUp": 0.35, "browOuterUp": 0.35,
     "cheekPuff": 0.2, "cheekSquint": 0.3, "noseSneer": 0.25, "tongueOut": 0.1,
 })  # fmt: skip
 
-# Multiplies 1/sigma^2 of the landmarks of a region, by part of the region's name. What a network sees
-# of ears, scalp and neck is mostly hair and collar: it guesses, and its guesses lean the same way.
+# Multiplies 1/sigma^2 of the landmarks of a region, by part of the region's name. What a network
+# sees of ears, scalp and neck is mostly hair and collar: it guesses, and its guesses lean the same
+# way.
 REGION_WEIGHTS = MappingProxyType({
-    "ear": 0.25, "scalp": 0.1, "skull": 0.1, "neck": 0.1, "forehead": 0.5, "teeth": 0.5, "tongue": 0.5,
+    "ear": 0.25, "scalp": 0.1, "neck": 0.1, "teeth": 0.5, "tongue": 0.5,
 })  # fmt: skip
 
 
@@ -51,7 +55,8 @@ class FitOptions:
     """Solve for the focal length of every camera; None: of the cameras without K."""
 
     robust_scale: float = 4.0
-    """c in standard deviations of rho(s) = c^2/2 s/(s + c^2), s = |x - mu|^2/sigma^2 (Geman-McClure)."""
+    """c in standard deviations of rho(s) = c^2/2 s/(s + c^2), s = |x - mu|^2/sigma^2
+    (Geman-McClure)."""
     robust_start: tuple[float, ...] = (30.0, 10.0)
     """Larger c of the stages before: far outliers lose their pull step by step."""
     correlation: float = 12.0
@@ -62,10 +67,11 @@ class FitOptions:
     sigma_floor_px: float = 0.3
     """Added to every sigma in quadrature, px."""
     model_sigma: float = 0.4e-3
-    """What the head model cannot represent, m; added to every sigma in quadrature at the head's depth."""
+    """What the head model cannot represent, m; added to every sigma in quadrature at the head's
+    depth."""
     hidden_weight: float = 0.1
-    """Multiplies 1/sigma^2 of landmarks whose surface faces away from the camera: a network that does
-    not see them guesses, with a sigma that is too small. 1: trust sigma alone."""
+    """Multiplies 1/sigma^2 of landmarks whose surface faces away from the camera: a network that
+    does not see them guesses, with a sigma that is too small. 1: trust sigma alone."""
     region_weights: Mapping[str, float] = field(default_factory=_region_weights)
     """Multiplies 1/sigma^2 of landmark regions whose name contains the key; first match counts."""
 

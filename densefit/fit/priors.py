@@ -42,7 +42,10 @@ def expression_deviations(deviations: Mapping[str, float]) -> list[float]:
     """s_e of the 52 expressions from a table by name, with or without Left/Right."""
     plain = [name.removesuffix("Left").removesuffix("Right") for name in EXPRESSION_NAMES]
     # jawLeft, mouthRight and their like are shapes of their own: the full name comes first.
-    return [deviations.get(n, deviations.get(p, 0.25)) for n, p in zip(EXPRESSION_NAMES, plain, strict=True)]
+    return [
+        deviations.get(n, deviations.get(p, 0.25))
+        for n, p in zip(EXPRESSION_NAMES, plain, strict=True)
+    ]
 
 
 def expression_precision(options: FitOptions) -> Tensor:
@@ -52,7 +55,11 @@ def expression_precision(options: FitOptions) -> Tensor:
     pull = options.asymmetry_sd**-2 if math.isfinite(options.asymmetry_sd) else 0.0
     for i, name in enumerate(EXPRESSION_NAMES):
         twin = name.removesuffix("Left") + "Right"
-        if not name.endswith("Left") or name in ("jawLeft", "mouthLeft") or twin not in EXPRESSION_NAMES:
+        if (
+            not name.endswith("Left")
+            or name in ("jawLeft", "mouthLeft")
+            or twin not in EXPRESSION_NAMES
+        ):
             continue
         j = EXPRESSION_NAMES.index(twin)
         precision[[i, j], [i, j]] += pull
@@ -63,11 +70,16 @@ def expression_precision(options: FitOptions) -> Tensor:
 def eye_precision(options: FitOptions) -> Tensor:
     """(4, 4) of (left x, left y, right x, right y): a common direction, and small differences."""
     precision = torch.zeros(4, 4, dtype=torch.float64)
-    for left, right, difference in ((0, 2, options.eye_vertical_sd), (1, 3, options.eye_vergence_sd)):
+    for left, right, difference in (
+        (0, 2, options.eye_vertical_sd),
+        (1, 3, options.eye_vergence_sd),
+    ):
         mean, apart = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
         mean[left] = mean[right] = 0.5
         apart[left], apart[right] = 1.0, -1.0
-        precision += torch.outer(mean, mean) / options.eye_sd**2 + torch.outer(apart, apart) / difference**2
+        precision += (
+            torch.outer(mean, mean) / options.eye_sd**2 + torch.outer(apart, apart) / difference**2
+        )
     return precision
 
 
@@ -75,7 +87,9 @@ def link_weights(time: Tensor, independent: bool, max_gap: float) -> Tensor:
     """1/dt between neighbouring frames (T - 1,), zero across gaps and for frames without order."""
     dt = time[1:] - time[:-1]
     linked = (dt <= max_gap * (1 + 1e-6)) & (dt > 0)
-    return torch.where(linked, 1 / dt.clamp_min(1e-6), torch.zeros_like(dt)) * (0.0 if independent else 1.0)
+    return torch.where(linked, 1 / dt.clamp_min(1e-6), torch.zeros_like(dt)) * (
+        0.0 if independent else 1.0
+    )
 
 
 def make_priors(
@@ -91,7 +105,9 @@ def make_priors(
     device = time.device
     frame = torch.zeros(layout.size, layout.size, dtype=torch.float64, device=device)
     pick = model.free.cpu()
-    frame[layout.expression, layout.expression] = expression_precision(options)[pick][:, pick].to(device)
+    frame[layout.expression, layout.expression] = expression_precision(options)[pick][:, pick].to(
+        device
+    )
     eye = torch.eye(3, dtype=torch.float64, device=device)
     frame[layout.neck, layout.neck] = eye / options.neck_sd**2
     frame[layout.eyes, layout.eyes] = eye_precision(options).to(device)
@@ -102,7 +118,9 @@ def make_priors(
     link[layout.rotation, layout.rotation] = eye / options.rotation_rate**2
     link[layout.translation, layout.translation] = eye / options.translation_rate**2
     link[layout.neck, layout.neck] = eye / options.neck_rate**2
-    link[layout.eyes, layout.eyes] = torch.eye(4, dtype=torch.float64, device=device) / options.eye_rate**2
+    link[layout.eyes, layout.eyes] = (
+        torch.eye(4, dtype=torch.float64, device=device) / options.eye_rate**2
+    )
     growth = max(1.0, seen_frames / options.identity_frames)
     return Priors(
         frame=frame,
@@ -115,7 +133,8 @@ def make_priors(
 
 
 def frame_values(model: LandmarkModel, motion: Motion) -> Tensor:
-    """(T, P): the unknowns of each frame as the priors see them; zero for rotation and translation."""
+    """(T, P): the unknowns of each frame as the priors see them; zero for rotation and
+    translation."""
     frames = len(motion)
     zero = torch.zeros(frames, 6, dtype=torch.float64, device=motion.neck.device)
     return torch.cat([motion.expression[:, model.free], zero, motion.neck, motion.eyes], 1)
@@ -134,8 +153,8 @@ def frame_changes(model: LandmarkModel, motion: Motion) -> Tensor:
 def motion_prior(model: LandmarkModel, priors: Priors, motion: Motion) -> tuple[Tensor, Tensor]:
     """Cost and its gradient (T, P) of E_expression + E_joints + E_temporal.
 
-    For e = log(R_a^T R_b), the gradient of |e|^2 / 2 by small rotations of b and a is e and -e exactly:
-    e is an eigenvector of the Jacobian of the logarithm.
+    For e = log(R_a^T R_b), the gradient of |e|^2 / 2 by small rotations of b and a is e and -e
+    exactly: e is an eigenvector of the Jacobian of the logarithm.
     """
     values = frame_values(model, motion)
     gradient = values @ priors.frame

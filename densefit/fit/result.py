@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitResult:
-    """One identity and T frames. Metres, radians, seconds; X_world = R(rotation) X_head + translation.
+    """One identity and T frames. Metres, radians, seconds; X_world = R(rotation) X_head +
+    translation.
 
-    Frames that no camera saw are NaN, but for those inside a gap of at most `FitOptions.max_gap`, which
-    the smoother fills (valid is False there). Deviations are those of Laplace's approximation at the
-    minimum, bounds ignored.
+    Frames that no camera saw are NaN, but for those inside a gap of at most `FitOptions.max_gap`,
+    which the smoother fills (valid is False there). Deviations are those of Laplace's approximation
+    at the minimum, bounds ignored.
     """
 
     identity: np.ndarray
@@ -37,7 +38,8 @@ class FitResult:
     valid: np.ndarray
     """(T,) bool: at least one camera saw the head."""
     residual_px: np.ndarray
-    """(T, C) px: median distance of the landmarks that are more certain than the picture's median sigma."""
+    """(T, C) px: median distance of the landmarks that are more certain than the picture's median
+    sigma."""
     identity_std: np.ndarray
     """(K,); zero when the identity was given."""
     expression_std: np.ndarray
@@ -65,7 +67,8 @@ def continuous_axis_angle(rotation: np.ndarray) -> np.ndarray:
     for t in range(1, len(vectors)):
         angle = np.linalg.norm(vectors[t])
         if angle < 1e-9:
-            # A full turn about the last axis is the same rotation, and nearer when the last was one.
+            # A full turn about the last axis is the same rotation, and nearer when the last was
+            # one.
             last = np.linalg.norm(vectors[t - 1])
             if last > np.pi:
                 vectors[t] = vectors[t - 1] / last * 2 * np.pi * np.round(last / (2 * np.pi))

@@ -25,14 +25,23 @@ def exp(rotation_vector: Tensor) -> Tensor:
 
 
 def log(rotation: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) to axis-angle (..., 3), angles in [0, pi], through quaternions."""
+    """Rotation matrices (..., 3, 3) to axis-angle (..., 3), angles in [0, pi], through
+    quaternions."""
     m = rotation
     diagonal = m.diagonal(dim1=-2, dim2=-1)
     trace = diagonal.sum(-1, keepdim=True)
     # Squares of twice the quaternion's entries; the largest one divides, so that nothing is lost.
     squares = torch.cat([1 + trace, 1 + 2 * diagonal - trace], -1)
-    w_x, w_y, w_z = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    x_y, x_z, y_z = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    w_x, w_y, w_z = (
+        m[..., 2, 1] - m[..., 1, 2],
+        m[..., 0, 2] - m[..., 2, 0],
+        m[..., 1, 0] - m[..., 0, 1],
+    )
+    x_y, x_z, y_z = (
+        m[..., 0, 1] + m[..., 1, 0],
+        m[..., 0, 2] + m[..., 2, 0],
+        m[..., 1, 2] + m[..., 2, 1],
+    )
     products = torch.stack([
         torch.stack([squares[..., 0], w_x, w_y, w_z], -1),
         torch.stack([w_x, squares[..., 1], x_y, x_z], -1),
@@ -45,7 +54,9 @@ def log(rotation: Tensor) -> Tensor:
     q = torch.where(q[..., :1] < 0, -q, q)
     sine = q[..., 1:].norm(dim=-1, keepdim=True)
     angle = 2 * torch.atan2(sine, q[..., :1])
-    return q[..., 1:] * torch.where(sine < 1e-9, torch.full_like(sine, 2.0), angle / sine.clamp_min(1e-9))
+    return q[..., 1:] * torch.where(
+        sine < 1e-9, torch.full_like(sine, 2.0), angle / sine.clamp_min(1e-9)
+    )
 
 
 def left_jacobian(rotation_vector: Tensor) -> Tensor:

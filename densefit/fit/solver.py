@@ -91,7 +91,11 @@ class _Stage:
     active: Tensor | None
 
     def minimize(
-        self, state: State, limit: int, history: list[tuple[float, float]], on_iteration: Callable[[], None] | None
+        self,
+        state: State,
+        limit: int,
+        history: list[tuple[float, float]],
+        on_iteration: Callable[[], None] | None,
     ) -> tuple[State, Tensor | None, int]:
         damping = 1e-3
         system: Linearization | None = None
@@ -99,7 +103,9 @@ class _Stage:
             if on_iteration is not None:
                 on_iteration()
             if system is None:
-                system = linearize(self.model, self.planes, self.priors, state, self.loss, self.with_identity)
+                system = linearize(
+                    self.model, self.planes, self.priors, state, self.loss, self.with_identity
+                )
             trial = self._trial(state, system, damping)
             if trial is None:
                 damping *= 10
@@ -123,9 +129,13 @@ class _Stage:
                 self.loss = replace(self.loss, newton=True)
         return state, self.active, limit
 
-    def _trial(self, state: State, system: Linearization, damping: float) -> tuple[State, Step] | None:
+    def _trial(
+        self, state: State, system: Linearization, damping: float
+    ) -> tuple[State, Step] | None:
         try:
-            step = solve_step(system, self.priors, step_box(self.model, state), damping, self.active)
+            step = solve_step(
+                system, self.priors, step_box(self.model, state), damping, self.active
+            )
         except NotPositiveDefinite:
             return None
         modes = self.model.modes if self.with_identity else 0
@@ -141,7 +151,9 @@ def step_box(model: LandmarkModel, state: State) -> Box:
     """Bounds of the step that keep the expressions in [0, 1]."""
     layout = FrameLayout(len(model.free))
     frames = len(state.motion)
-    low = torch.full((frames, layout.size), -math.inf, dtype=torch.float64, device=state.identity.device)
+    low = torch.full(
+        (frames, layout.size), -math.inf, dtype=torch.float64, device=state.identity.device
+    )
     high = torch.full_like(low, math.inf)
     values = state.motion.expression[:, model.free]
     low[:, layout.expression] = -values

@@ -71,7 +71,11 @@ class Motion:
     def take(self, index: Tensor | slice) -> Motion:
         """Some of the frames."""
         return Motion(
-            self.expression[index], self.rotation[index], self.translation[index], self.neck[index], self.eyes[index]
+            self.expression[index],
+            self.rotation[index],
+            self.translation[index],
+            self.neck[index],
+            self.eyes[index],
         )
 
 
@@ -89,7 +93,8 @@ def concatenate(parts: list[Motion]) -> Motion:
 
 @dataclass(frozen=True)
 class CameraState:
-    """C pinhole cameras at a reference focal length of 1 in the units of the observations, float64."""
+    """C pinhole cameras at a reference focal length of 1 in the units of the observations,
+    float64."""
 
     rotation: Tensor
     """(C, 3, 3): world to camera."""
@@ -102,7 +107,8 @@ class CameraState:
 
     @property
     def unknowns(self) -> int:
-        """Camera columns of the border: per camera rotation, translation, focal length where free."""
+        """Camera columns of the border: per camera rotation, translation, focal length where
+        free."""
         return sum(self.free_focal) + 6 * sum(self.free_extrinsics)
 
     @property
@@ -139,8 +145,11 @@ class State:
     cameras: CameraState
 
 
-def move(model: LandmarkModel, state: State, frames: Tensor, identity: Tensor | None, cameras: Tensor) -> State:
-    """Take a step: frames (T, P) in the order of FrameLayout, identity (K,) or None, camera columns."""
+def move(
+    model: LandmarkModel, state: State, frames: Tensor, identity: Tensor | None, cameras: Tensor
+) -> State:
+    """Take a step: frames (T, P) in the order of FrameLayout, identity (K,) or None, camera
+    columns."""
     return State(
         identity=state.identity if identity is None else state.identity + identity,
         motion=move_frames(model, state.motion, frames),

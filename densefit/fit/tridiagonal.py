@@ -25,7 +25,8 @@ class Factor:
     def to(self, dtype: torch.dtype) -> Factor:
         """The same factor in another precision."""
         return Factor(
-            [x.to(dtype) for x in self.lower], [None if x is None else x.to(dtype) for x in self.coupling]
+            [x.to(dtype) for x in self.lower],
+            [None if x is None else x.to(dtype) for x in self.coupling],
         )
 
 
@@ -90,7 +91,9 @@ def inverse_diagonal(factor: Factor) -> Tensor:
     """
     out: list[Tensor] = []
     covariance: Tensor | None = None
-    unit = torch.eye(len(factor.lower[0]), dtype=factor.lower[0].dtype, device=factor.lower[0].device)
+    unit = torch.eye(
+        len(factor.lower[0]), dtype=factor.lower[0].dtype, device=factor.lower[0].device
+    )
     for t in range(len(factor.lower) - 1, -1, -1):
         inverse = torch.linalg.solve_triangular(factor.lower[t], unit, upper=False)
         coupling = factor.coupling[t] if t + 1 < len(factor.lower) else None

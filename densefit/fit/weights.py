@@ -1,4 +1,5 @@
-"""How much a landmark counts in a picture, beyond its own sigma: what can be told from the head's pose."""
+"""How much a landmark counts in a picture, beyond its own sigma: what can be told from the head's
+pose."""
 
 from __future__ import annotations
 
@@ -51,14 +52,22 @@ def adjust_precision(
     extra = spread.to(precision.dtype).square()[..., None]
     precision = precision / (1 + precision * extra)
     if options.hidden_weight < 1:
-        precision = precision * facing_weight(points, normals, cameras, rotation, shift, options.hidden_weight)
+        precision = precision * facing_weight(
+            points, normals, cameras, rotation, shift, options.hidden_weight
+        )
     return Planes(planes.xy, precision)
 
 
 def facing_weight(
-    points: Tensor, normals: Tensor, cameras: CameraState, rotation: Tensor, shift: Tensor, hidden: float
+    points: Tensor,
+    normals: Tensor,
+    cameras: CameraState,
+    rotation: Tensor,
+    shift: Tensor,
+    hidden: float,
 ) -> Tensor:
-    """(T, C, L): 1 for surface turned to the camera, `hidden` for surface turned away, smooth between."""
+    """(T, C, L): 1 for surface turned to the camera, `hidden` for surface turned away, smooth
+    between."""
     centres = -(cameras.rotation.mT @ cameras.translation[..., None])[..., 0]
     local = torch.einsum("tba,tcb->tca", rotation, centres - shift[:, None])
     view = local[..., None].to(points.dtype) - points
@@ -76,7 +85,8 @@ def squared_errors(planes: Planes, world: Tensor, cameras: CameraState) -> Tenso
 
 
 def measured_sigma_scale(planes: Planes, world: Tensor, cameras: CameraState) -> Tensor:
-    """(C,): what to multiply the sigmas by, so that the more certain half of the landmarks fits them.
+    """(C,): what to multiply the sigmas by, so that the more certain half of the landmarks fits
+    them.
 
     At least 1: a fit absorbs part of correlated errors, so that small residuals are no proof.
     """
@@ -93,4 +103,6 @@ def measured_sigma_scale(planes: Planes, world: Tensor, cameras: CameraState) ->
 
 def scaled(planes: Planes, sigma_scale: Tensor) -> Planes:
     """Planes with the sigmas of each camera multiplied."""
-    return Planes(planes.xy, planes.precision / sigma_scale.to(planes.precision.dtype).square()[:, None])
+    return Planes(
+        planes.xy, planes.precision / sigma_scale.to(planes.precision.dtype).square()[:, None]
+    )

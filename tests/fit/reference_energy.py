@@ -1,4 +1,5 @@
-"""The energy of the fit written down a second time, plainly, for autograd: what the solver must minimise.
+"""The energy of the fit written down a second time, plainly, for autograd: what the solver must
+minimise.
 
 One vector per landmark, no planes, no collapse: residuals by the definition in docs and options.
 """
@@ -15,13 +16,18 @@ def rotation(vector: torch.Tensor) -> torch.Tensor:
     """(..., 3) to (..., 3, 3) by the matrix exponential."""
     x, y, z = vector.unbind(-1)
     o = torch.zeros_like(x)
-    return torch.matrix_exp(torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*vector.shape, 3))
+    return torch.matrix_exp(
+        torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*vector.shape, 3)
+    )
 
 
 class ReferenceEnergy:
-    """E(identity, frames, cameras) in float64; frames (T, 44 + 3 + 3 + 3 + 4), rotation as axis-angle."""
+    """E(identity, frames, cameras) in float64; frames (T, 44 + 3 + 3 + 3 + 4), rotation as
+    axis-angle."""
 
-    def __init__(self, head: HeadModel, base, cameras, xy, precision, priors: Priors, scale, correlation):
+    def __init__(
+        self, head: HeadModel, base, cameras, xy, precision, priors: Priors, scale, correlation
+    ):
         f8 = torch.float64
         rows = lambda a: torch.tensor(head.landmarks(a.astype("float64")), dtype=f8)  # noqa: E731
         self.template, self.identity_basis = rows(head.template), rows(head.identity_basis)
@@ -55,14 +61,21 @@ class ReferenceEnergy:
         shape = shape + torch.einsum("te,elc->tlc", psi, self.expression_basis)
         centres = self.centres + torch.einsum("k,kjc->jc", identity, self.joint_basis)
         zero = torch.zeros(count, 1, dtype=frames.dtype)
-        joints = [neck, torch.zeros_like(neck), torch.cat([eyes[:, :2], zero], 1), torch.cat([eyes[:, 2:], zero], 1)]
+        joints = [
+            neck,
+            torch.zeros_like(neck),
+            torch.cat([eyes[:, :2], zero], 1),
+            torch.cat([eyes[:, 2:], zero], 1),
+        ]
         head = 0
         for j, vector in enumerate(joints):
             turned = (shape - centres[j]) @ rotation(vector).mT + centres[j]
             head = head + self.skinning[:, j, None] * turned
         return head @ (self.base @ rotation(turn)).mT + shift[:, None]
 
-    def landmarks(self, identity: torch.Tensor, frames: torch.Tensor, cameras: torch.Tensor) -> torch.Tensor:
+    def landmarks(
+        self, identity: torch.Tensor, frames: torch.Tensor, cameras: torch.Tensor
+    ) -> torch.Tensor:
         """E_landmarks / correlation. cameras: step of the camera columns."""
         points = self.world(identity, frames)
         total = torch.zeros((), dtype=torch.float64)
@@ -76,18 +89,21 @@ class ReferenceEnergy:
             total = total + (0.5 * self.scale**2 * s / (s + self.scale**2)).sum()
         return total / self.correlation
 
-    def prior(self, identity: torch.Tensor, frames: torch.Tensor, cameras: torch.Tensor) -> torch.Tensor:
+    def prior(
+        self, identity: torch.Tensor, frames: torch.Tensor, cameras: torch.Tensor
+    ) -> torch.Tensor:
         """Everything else."""
         p, n = self.priors, len(self.free)
         values = frames.clone()
         values[:, n : n + 6] = 0
-        total = 0.5 * (values @ p.frame * values).sum() + 0.5 * p.identity_weight * identity @ identity
+        total = (
+            0.5 * (values @ p.frame * values).sum() + 0.5 * p.identity_weight * identity @ identity
+        )
         turns = self.base @ rotation(frames[:, n : n + 3])
         for t in range(len(frames) - 1):
             relative = turns[t].T @ turns[t + 1]
-            sine = torch.stack([
-                relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1]
-            ]) / 2  # fmt: skip
+            skew = relative - relative.T
+            sine = torch.stack([skew[2, 1], skew[0, 2], skew[1, 0]]) / 2
             size = (sine.square().sum() + 1e-30).sqrt()
             angle = torch.atan2(size, (relative.trace() - 1) / 2)
             change = frames[t + 1] - frames[t]
@@ -99,5 +115,7 @@ class ReferenceEnergy:
                 total = total + 0.5 * (away / p.focal_sd) ** 2
         return total
 
-    def __call__(self, identity: torch.Tensor, frames: torch.Tensor, cameras: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, identity: torch.Tensor, frames: torch.Tensor, cameras: torch.Tensor
+    ) -> torch.Tensor:
         return self.landmarks(identity, frames, cameras) + self.prior(identity, frames, cameras)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from calibration import Camera
 
+from calibration import Camera
 from densefit.fit import Observations
 from densefit.head.model import EXPRESSION_NAMES, HeadModel
 from densefit.head.rotation import axis_angle, rotation_matrix
 
 
 def tiny_head(modes: int = 6, landmarks: int = 90, seed: int = 0) -> HeadModel:
-    """An egg with two eyeballs and a neck; every landmark is a vertex's neighbourhood. Smooth random bases."""
+    """An egg with two eyeballs and a neck; every landmark is a vertex's neighbourhood. Smooth
+    random bases."""
     rng = np.random.default_rng(seed)
     direction = rng.normal(size=(landmarks - 20, 3))
     direction[:, 2] = np.abs(direction[:, 2]) * 1.2 - 0.3
@@ -22,9 +23,9 @@ def tiny_head(modes: int = 6, landmarks: int = 90, seed: int = 0) -> HeadModel:
     eyes = rng.normal(size=(20, 3))
     eyes[:, 2] = np.abs(eyes[:, 2])
     eyes = 0.012 * eyes / np.linalg.norm(eyes, axis=1, keepdims=True)
-    centre_left, centre_right = np.array([0.031, 0, 0]), np.array([-0.031, 0, 0])
-    eyes[:10] += centre_left
-    eyes[10:] += centre_right
+    left, right = np.array([0.031, 0, 0]), np.array([-0.031, 0, 0])
+    eyes[:10] += left
+    eyes[10:] += right
     points = np.concatenate([skin, eyes])
     # Each landmark is a triangle around its point, so that barycentric weights are used in earnest.
     corners = points[:, None] + rng.normal(size=(landmarks, 3, 3)) * 5e-4
@@ -35,7 +36,11 @@ def tiny_head(modes: int = 6, landmarks: int = 90, seed: int = 0) -> HeadModel:
         waves = rng.normal(size=(number, 4, 3)) * 25
         phase = rng.uniform(0, 6.28, (number, 4))
         amplitude = rng.normal(size=(number, 4, 3)) * scale
-        out = np.einsum("nwc,nwv->nvc", amplitude, np.sin(np.einsum("nwc,vc->nwv", waves, template) + phase[..., None]))
+        out = np.einsum(
+            "nwc,nwv->nvc",
+            amplitude,
+            np.sin(np.einsum("nwc,vc->nwv", waves, template) + phase[..., None]),
+        )
         return out * rigid[None, :, None]
 
     skin_only = np.r_[np.ones(3 * len(skin)), np.zeros(3 * len(eyes))]
@@ -57,9 +62,10 @@ def tiny_head(modes: int = 6, landmarks: int = 90, seed: int = 0) -> HeadModel:
         triangle_part=np.zeros(len(triangles), np.uint8), part_names=("skin",),
         identity_basis=identity.astype(single),
         expression_basis=field(1.5e-3, len(EXPRESSION_NAMES), skin_only).astype(single),
-        joint_centres=np.array([[0, -0.1, -0.07], [0, -0.06, -0.06], centre_left, centre_right], single),
+        joint_centres=np.array([[0, -0.1, -0.07], [0, -0.06, -0.06], left, right], single),
         joint_basis=joint_basis.astype(single), skinning=skinning.astype(single),
-        landmark_vertices=triangles, landmark_weights=rng.dirichlet([4, 4, 4], landmarks).astype(single),
+        landmark_vertices=triangles,
+        landmark_weights=rng.dirichlet([4, 4, 4], landmarks).astype(single),
         landmark_region=np.zeros(landmarks, np.uint8), region_names=("skin",),
         face320=np.arange(landmarks), ibug68=np.arange(68), landmarks_version="tiny",
         mirror_vertices=np.arange(count), mirror_landmarks=np.arange(landmarks),
@@ -68,9 +74,15 @@ def tiny_head(modes: int = 6, landmarks: int = 90, seed: int = 0) -> HeadModel:
 
 
 def look_at_camera(
-    azimuth: float, elevation: float, distance: float, focal: float, size: tuple[int, int], name: str
+    azimuth: float,
+    elevation: float,
+    distance: float,
+    focal: float,
+    size: tuple[int, int],
+    name: str,
 ) -> Camera:
-    """A camera on a sphere about the origin, looking at it; y up is the world's up. Angles in rad."""
+    """A camera on a sphere about the origin, looking at it; y up is the world's up. Angles in
+    rad."""
     a, e = azimuth, elevation
     centre = distance * np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
     forward = -centre / distance
@@ -90,7 +102,10 @@ def look_at_camera(
 def camera_ring(count: int, focal: float = 1500.0) -> list[Camera]:
     """Cameras from -40 to 40 degrees about a head that faces +z at the origin."""
     angles = np.deg2rad(np.linspace(-40, 40, count)) if count > 1 else [0.15]
-    return [look_at_camera(a, 0.1 * (-1) ** i, 0.9, focal, (1280, 960), f"cam{i}") for i, a in enumerate(angles)]
+    return [
+        look_at_camera(a, 0.1 * (-1) ** i, 0.9, focal, (1280, 960), f"cam{i}")
+        for i, a in enumerate(angles)
+    ]
 
 
 @dataclass(frozen=True)
@@ -106,22 +121,31 @@ class Truth:
 
     def world_landmarks(self, head: HeadModel) -> np.ndarray:
         """(T, L, 3)."""
-        return world_landmarks(head, self.identity, self.expression, self.rotation, self.translation, self.joints)
+        return world_landmarks(
+            head, self.identity, self.expression, self.rotation, self.translation, self.joints
+        )
 
 
 def world_landmarks(head, identity, expression, rotation, translation, joints) -> np.ndarray:
     """Landmarks (T, L, 3) in the world."""
     local = head.landmarks(head.vertices(identity, expression, joints)).astype(np.float64)
-    return np.einsum("tij,tkj->tki", rotation_matrix(np.asarray(rotation, float)), local) + translation[:, None]
+    return (
+        np.einsum("tij,tkj->tki", rotation_matrix(np.asarray(rotation, float)), local)
+        + translation[:, None]
+    )
 
 
-def sample_truth(head: HeadModel, frames: int, seed: int = 0, fps: float = 30.0, turn: float = 0.35) -> Truth:
+def sample_truth(
+    head: HeadModel, frames: int, seed: int = 0, fps: float = 30.0, turn: float = 0.35
+) -> Truth:
     """Smooth motion of a random person."""
     rng = np.random.default_rng(seed)
     time = np.arange(frames) / fps
 
     def wave(count: int, low: float = 0.1, high: float = 0.6) -> np.ndarray:
-        return np.sin(6.28 * (rng.uniform(size=count) + rng.uniform(low, high, count) * time[:, None]))
+        return np.sin(
+            6.28 * (rng.uniform(size=count) + rng.uniform(low, high, count) * time[:, None])
+        )
 
     used = rng.uniform(size=52) < 0.4
     expression = np.clip(used * rng.uniform(0.1, 0.6, 52) * (wave(52) * 0.9 + 0.1), 0, 1)
@@ -157,7 +181,10 @@ def observe(
     wrong = rng.uniform(size=xy.shape[:3]) < outliers
     xy[wrong] += rng.normal(size=(int(wrong.sum()), 2)) * 60
     return Observations(
-        xy.astype(np.float32), np.maximum(sigma, 1e-3).astype(np.float32), np.ones(xy.shape[:2], bool), truth.time
+        xy.astype(np.float32),
+        np.maximum(sigma, 1e-3).astype(np.float32),
+        np.ones(xy.shape[:2], bool),
+        truth.time,
     )
 
 
@@ -171,4 +198,8 @@ def hide(observations: Observations, seen: np.ndarray) -> Observations:
 def turned(truth: Truth, rotation: np.ndarray, translation: np.ndarray) -> Truth:
     """The truth in another world: X' = rotation X + translation."""
     matrices = rotation @ rotation_matrix(truth.rotation)
-    return replace(truth, rotation=axis_angle(matrices), translation=truth.translation @ rotation.T + translation)
+    return replace(
+        truth,
+        rotation=axis_angle(matrices),
+        translation=truth.translation @ rotation.T + translation,
+    )

@@ -1,4 +1,5 @@
-"""Cost, gradient and second derivatives against autograd on a plain second writing of the energy."""
+"""Cost, gradient and second derivatives against autograd on a plain second writing of the
+energy."""
 
 from __future__ import annotations
 
@@ -37,7 +38,13 @@ def make_problem(head, seed=0, free_cameras=True, still_eyes=False, noise=0.02):
     )
     eyes = 0.0 * normal(FRAMES, 4) if still_eyes else 0.3 * normal(FRAMES, 4)
     free = torch.rand(FRAMES, 52, generator=g, dtype=f8)
-    motion = Motion(free, rotation(0.4 * normal(FRAMES, 3)), 0.02 * normal(FRAMES, 3), 0.2 * normal(FRAMES, 3), eyes)
+    motion = Motion(
+        free,
+        rotation(0.4 * normal(FRAMES, 3)),
+        0.02 * normal(FRAMES, 3),
+        0.2 * normal(FRAMES, 3),
+        eyes,
+    )
     state = State(normal(MODES), motion, cameras)
     time = torch.tensor([0.0, 0.03, 0.07, 1.0], dtype=f8)
     options = FitOptions(correlation=3.0, identity_frames=2.0)
@@ -47,7 +54,8 @@ def make_problem(head, seed=0, free_cameras=True, still_eyes=False, noise=0.02):
     landmarks = model.template.shape[1]
     reference = ReferenceEnergy(head, state.motion.rotation, cameras, None, None, priors, 4.0, 3.0)
     frames0 = torch.cat(
-        [motion.expression[:, model.free], 0 * zero[:, :3], motion.translation, motion.neck, eyes], 1
+        [motion.expression[:, model.free], 0 * zero[:, :3], motion.translation, motion.neck, eyes],
+        1,
     )
     with torch.no_grad():
         world = reference.world(state.identity, frames0)
@@ -82,22 +90,38 @@ def test_cost_and_gradient_equal_autograd(head):
     cost = energy(x)
     cost.backward()
     assert system.cost == pytest.approx(float(cost.detach()), rel=1e-7)
-    ours = torch.cat([system.border_gradient[:MODES], system.gradient.reshape(-1), system.border_gradient[MODES:]])
+    ours = torch.cat(
+        [
+            system.border_gradient[:MODES],
+            system.gradient.reshape(-1),
+            system.border_gradient[MODES:],
+        ]
+    )
     torch.testing.assert_close(ours, x.grad, rtol=1e-6, atol=1e-6 * float(x.grad.abs().max()))
 
 
 def test_gauss_newton_matrix_equals_autograd_without_noise(head):
-    """At zero residual the Gauss-Newton matrix is the exact Hessian; eyes straight, where it is exact."""
-    model, planes, priors, state, reference, frames0 = make_problem(head, still_eyes=True, noise=0.0)
+    """At zero residual the Gauss-Newton matrix is the exact Hessian; eyes straight, where it is
+    exact."""
+    model, planes, priors, state, reference, frames0 = make_problem(
+        head, still_eyes=True, noise=0.0
+    )
     motion = state.motion
-    still = Motion(motion.expression, motion.rotation, motion.translation, 0 * motion.neck, motion.eyes)
+    still = Motion(
+        motion.expression, motion.rotation, motion.translation, 0 * motion.neck, motion.eyes
+    )
     state = State(state.identity, still, state.cameras)
     frames0 = frames0.clone()
     frames0[:, len(model.free) + 6 : len(model.free) + 9] = 0
     with torch.no_grad():
         world = reference.world(state.identity, frames0)
-        local = [world @ state.cameras.rotation[c].mT + state.cameras.translation[c] for c in range(CAMERAS)]
-        xy = [state.cameras.log_focal[c].exp() * p[..., :2] / p[..., 2:] for c, p in enumerate(local)]
+        local = [
+            world @ state.cameras.rotation[c].mT + state.cameras.translation[c]
+            for c in range(CAMERAS)
+        ]
+        xy = [
+            state.cameras.log_focal[c].exp() * p[..., :2] / p[..., 2:] for c, p in enumerate(local)
+        ]
     reference.xy = torch.stack(xy, 1)
     planes = Planes(reference.xy.permute(0, 3, 1, 2).contiguous(), planes.precision)
     system = linearize(model, planes, priors, state, LossSettings(4.0, 3.0, False, 3), True)
@@ -109,11 +133,14 @@ def test_gauss_newton_matrix_equals_autograd_without_noise(head):
 
     ours = system.diagonal - motion_prior_diagonal(priors, FRAMES)
     border = torch.cat([torch.arange(MODES), torch.arange(len(start) - unknowns, len(start))])
-    # Lids have a kink at straight gaze: autograd takes one side, so leave the eyes out of the comparison.
+    # Lids have a kink at straight gaze: autograd takes one side, so leave the eyes out of the
+    # comparison.
     keep = torch.arange(size - 4)
     for t in range(FRAMES):
         block = hessian[at[t] : at[t + 1], at[t] : at[t + 1]]
-        torch.testing.assert_close(ours[t][keep][:, keep], block[keep][:, keep], rtol=1e-6, atol=1e-3)
+        torch.testing.assert_close(
+            ours[t][keep][:, keep], block[keep][:, keep], rtol=1e-6, atol=1e-3
+        )
         cross = hessian[at[t] : at[t + 1]][:, border]
         torch.testing.assert_close(system.cross[t][keep], cross[keep], rtol=1e-6, atol=1e-3)
     expected = hessian[border][:, border] + torch.diag(
@@ -145,6 +172,10 @@ def test_float32_planes_agree(head):
     loss = LossSettings(4.0, 3.0, False, 3)
     exact = linearize(model, planes, priors, state, loss, True)
     small = landmark_model(head, torch.float32)
-    rough = linearize(small, Planes(planes.xy.float(), planes.precision.float()), priors, state, loss, True)
+    rough = linearize(
+        small, Planes(planes.xy.float(), planes.precision.float()), priors, state, loss, True
+    )
     assert rough.cost == pytest.approx(exact.cost, rel=1e-5)
-    torch.testing.assert_close(rough.gradient, exact.gradient, rtol=1e-3, atol=1e-4 * float(exact.gradient.abs().max()))
+    torch.testing.assert_close(
+        rough.gradient, exact.gradient, rtol=1e-3, atol=1e-4 * float(exact.gradient.abs().max())
+    )
