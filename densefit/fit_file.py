@@ -74,10 +74,7 @@ class FitFile:
     def posed(self) -> np.ndarray:
         """(T,) bool: the frame has a head (observed, or kept by the smoother inside a short
         gap)."""
-        pose = np.concatenate(
-            [self.rotation, self.translation, self.expression, self.joints.reshape(-1, 12)], axis=1
-        )
-        return np.isfinite(pose).all(axis=1)
+        return posed_frames(self.expression, self.rotation, self.translation, self.joints)
 
     @property
     def fps(self) -> float:
@@ -91,6 +88,11 @@ class FitFile:
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything in fit.npz, by name."""
         return {name: getattr(self, name) for name in SHAPES}
+
+
+def posed_frames(*arrays: np.ndarray) -> np.ndarray:
+    """(T,) bool: all of the arrays (T, ...) are finite there, so the frame has a head."""
+    return np.logical_and.reduce([np.isfinite(a.reshape(len(a), -1)).all(axis=1) for a in arrays])
 
 
 def fit_paths(path: Path) -> tuple[Path, Path]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from densefit.errors import InputError, UsageError
 from densefit.export.orientation import world_to_up
-from densefit.fit_file import FitFile, read_fit
+from densefit.fit_file import FitFile, posed_frames, read_fit
 from densefit.head.rotation import rotation_matrix
 
 if TYPE_CHECKING:
@@ -118,14 +118,29 @@ def parse_frames(text: str | None, n_frames: int) -> np.ndarray:
     return chosen
 
 
-def neutral_vertices(fit: FitFile, head: HeadModel) -> np.ndarray:
+class HeadMotion(Protocol):
+    """What meshes are made from: FitFile, FitResult, or anything with these arrays."""
+
+    @property
+    def identity(self) -> np.ndarray: ...
+    @property
+    def expression(self) -> np.ndarray: ...
+    @property
+    def rotation(self) -> np.ndarray: ...
+    @property
+    def translation(self) -> np.ndarray: ...
+    @property
+    def joints(self) -> np.ndarray: ...
+
+
+def neutral_vertices(fit: HeadMotion, head: HeadModel) -> np.ndarray:
     """(V, 3) float64, metres, head frame: the fitted identity with no expression and joints at
     rest."""
     return head.neutral(fit.identity).astype(np.float64)
 
 
 def iterate_vertices(
-    fit: FitFile, head: HeadModel, frames: np.ndarray | None = None, chunk: int = CHUNK
+    fit: HeadMotion, head: HeadModel, frames: np.ndarray | None = None, chunk: int = CHUNK
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Head meshes in world coordinates, a chunk at a time, so that long takes need no memory.
 
@@ -135,8 +150,8 @@ def iterate_vertices(
         frames (n,) int64 and vertices (n, V, 3) float32, metres, world; NaN where the frame has
         no head.
     """
-    frames = np.arange(fit.n_frames) if frames is None else frames
-    posed = fit.posed
+    frames = np.arange(len(fit.rotation)) if frames is None else frames
+    posed = posed_frames(fit.expression, fit.rotation, fit.translation, fit.joints)
     for first in range(0, len(frames), chunk):
         numbers = frames[first : first + chunk]
         vertices = np.full((len(numbers), len(head.template), 3), np.nan, np.float32)
@@ -152,7 +167,7 @@ def frame_vertices(fit: FitFile, head: HeadModel, frames: np.ndarray | None = No
     return np.concatenate(chunks) if chunks else np.zeros((0, len(head.template), 3), np.float32)
 
 
-def _posed_vertices(fit: FitFile, head: HeadModel, frames: np.ndarray) -> np.ndarray:
+def _posed_vertices(fit: HeadMotion, head: HeadModel, frames: np.ndarray) -> np.ndarray:
     local = head.vertices(fit.identity, fit.expression[frames], fit.joints[frames]).astype(
         np.float64
     )
