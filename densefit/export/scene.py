@@ -161,7 +161,9 @@ def iterate_vertices(
         yield numbers, vertices
 
 
-def frame_vertices(fit: FitFile, head: HeadModel, frames: np.ndarray | None = None) -> np.ndarray:
+def frame_vertices(
+    fit: HeadMotion, head: HeadModel, frames: np.ndarray | None = None
+) -> np.ndarray:
     """(N, V, 3) float32, metres, world: `iterate_vertices` in one array, for short takes."""
     chunks = [vertices for _, vertices in iterate_vertices(fit, head, frames)]
     return np.concatenate(chunks) if chunks else np.zeros((0, len(head.template), 3), np.float32)
