@@ -93,6 +93,16 @@ def test_no_skin_in_the_eyeballs_at_rest_and_when_blinking(head: HeadModel) -> N
         assert np.linalg.norm(arm[in_front], axis=1).min() > 0.012 - 0.0003
 
 
+def test_the_neck_turns_neither_face_nor_skull(head: HeadModel) -> None:
+    names = ("jaw", "lips_outer_lower", "face_middle", "left_face", "left_scalp", "left_ear")
+    own = head.skinning[head.landmark_vertices, 0].max(1)
+    for name in names[:2]:
+        assert own[head.region(name)].max() < 1e-6, name
+    for name in names[2:]:
+        assert np.median(own[head.region(name)]) < 1e-6, name
+    assert own[head.region("left_neck")].max() > 0.9
+
+
 def test_opening_the_jaw_takes_lower_teeth_and_tongue_along(head: HeadModel) -> None:
     jaw = head.expression_basis[EXPRESSION_NAMES.index("jawOpen")]
     moved = head.landmarks(jaw)
