@@ -208,22 +208,18 @@ def _exposed(
         sun,
         color * gain,
         rotation,
-        dice.log_uniform(0.6, 1.6),
+        dice.log_uniform(0.55, 1.25),
         dice.uniform(0.85, 1.25),
     )
 
 
-def tone_map(radiance: Tensor, light: Light) -> Tensor:
-    """Linear radiance (B, 3, ...) to display values in [0, 1]: exposure, shoulder, sRGB."""
-    shape = (-1,) + (1,) * (radiance.ndim - 1)
-    linear = radiance.clamp_min(0) * light.exposure.view(shape)
+def tone_map(linear: Tensor, contrast: Tensor) -> Tensor:
+    """Exposed linear light (B, 3, H, W) to display values in [0, 1]: shoulder, contrast, sRGB."""
     knee = 0.5
     over = (linear - knee).clamp_min(0)
-    linear = torch.minimum(linear, torch.full_like(linear, knee)) + (1 - knee) * (
-        1 - torch.exp(-over / (1 - knee))
-    )
+    linear = linear.clamp(0, knee) + (1 - knee) * (1 - torch.exp(-over / (1 - knee)))
     pivot = 0.18
-    linear = pivot * (linear / pivot).clamp_min(1e-6) ** light.contrast.view(shape)
+    linear = pivot * (linear / pivot).clamp_min(1e-6) ** contrast[:, None, None, None]
     return torch.where(
         linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp_min(1e-6) ** (1 / 2.4) - 0.055
     ).clamp(0, 1)

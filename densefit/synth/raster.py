@@ -11,7 +11,7 @@ the picture plane, which makes interpolation of it exact and perspective correct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +23,6 @@ MAX_TESTS = 4_000_000
 
 AREA_EPSILON = 1e-9
 CULL_MODES = ("none", "back", "front")
-
-Keep = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,11 @@ class _Planes:
 
 @dataclass(frozen=True)
 class _Hits:
-    """Pixel centres inside triangles (N,): where, how near, row of the planes, and weights."""
+    """Pixel centres inside triangles (N,): where, how near, and which row of the planes."""
 
     pixel: Tensor
     inverse_depth: Tensor
     row: Tensor
-    b1: Tensor
-    b2: Tensor
 
 
 @dataclass(frozen=True)
@@ -104,14 +100,8 @@ def depth_keys(
     height: int,
     width: int,
     cull: str = "back",
-    keep: Keep | None = None,
 ) -> Tensor:
-    """As `rasterize`, but returns the (B, H, W) int64 keys, which can be merged by `maximum`.
-
-    Args:
-        keep: an alpha test, called with (picture, triangle, b1, b2) of hits (N,), where b1 and b2
-            are the affine weights of the second and third corner; returns (N,) bool.
-    """
+    """As `rasterize`, but returns the (B, H, W) int64 keys, which can be merged by `maximum`."""
     if cull not in CULL_MODES:
         raise ValueError(f"cull must be one of {CULL_MODES}, not {cull!r}")
     planes = _setup(vertices_px, triangles, height, width, cull)
@@ -119,13 +109,8 @@ def depth_keys(
     keys = torch.zeros(shape, dtype=torch.int64, device=vertices_px.device)
     flat = keys.view(-1)
     for hit in _covered_pixels(planes, height, width):
-        triangle = planes.triangle[hit.row]
-        key = _key(hit.inverse_depth, triangle)
-        pixel = hit.pixel
-        if keep is not None:
-            kept = keep(planes.picture[hit.row], triangle, hit.b1, hit.b2)
-            pixel, key = pixel[kept], key[kept]
-        flat.scatter_reduce_(0, pixel, key, "amax")
+        key = make_key(hit.inverse_depth, planes.triangle[hit.row])
+        flat.scatter_reduce_(0, hit.pixel, key, "amax")
     return keys
 
 
@@ -170,7 +155,9 @@ def fragments(vertices_px: Tensor, triangles: Tensor, triangle_id: Tensor) -> Fr
     )
     b1 = (x - cx[:, 0]) * (cy[:, 2] - cy[:, 0]) - (cx[:, 2] - cx[:, 0]) * (y - cy[:, 0])
     b2 = (cx[:, 1] - cx[:, 0]) * (y - cy[:, 0]) - (x - cx[:, 0]) * (cy[:, 1] - cy[:, 0])
-    weights = torch.stack([area - b1 - b2, b1, b2], 1) / area[:, None] * inverse_depth
+    # Strips are drawn by samples whose pixel centres may lie a little outside of the triangle.
+    b1, b2 = (b1 / area).clamp(0, 1), (b2 / area).clamp(0, 1)
+    weights = torch.stack([(1 - b1 - b2).clamp_min(0), b1, b2], 1) * inverse_depth
     weights = weights / weights.sum(1, keepdim=True)
     return Fragments(pixel, picture, triangle, vertices, weights)
 
@@ -193,7 +180,8 @@ def interpolate(attributes: Tensor, covered: Fragments) -> Tensor:
     )
 
 
-def _key(inverse_depth: Tensor, ids: Tensor) -> Tensor:
+def make_key(inverse_depth: Tensor, ids: Tensor) -> Tensor:
+    """Depth and identity as one int64 that grows towards the viewer."""
     bits = inverse_depth.clamp_min(1e-12).view(torch.int32).to(torch.int64)
     return (bits << 32) | ids
 
@@ -283,4 +271,4 @@ def _test_bucket(planes: _Planes, rows: Tensor, size: int, height: int, width: i
     first = (planes.picture[row] * height + planes.y0[row].long()) * width + planes.x0[row].long()
     inverse_depth = planes.z[row] + planes.z_dx[row] * step_x + planes.z_dy[row] * step_y
     pixel = first + step_y * width + step_x
-    return _Hits(pixel, inverse_depth, row, b1.reshape(-1)[hit], b2.reshape(-1)[hit])
+    return _Hits(pixel, inverse_depth, row)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from densefit.synth import raster
+from densefit.synth.strips import splat_strips
 
 
 def bumpy_sphere(rows: int = 60, columns: int = 90) -> tuple[np.ndarray, np.ndarray]:
@@ -98,18 +99,23 @@ def test_large_triangles_and_points_behind_the_camera() -> None:
     torch.testing.assert_close(inverse_depth, torch.full((1, 300, 400), 0.5))
 
 
-def test_alpha_test_opens_holes_to_what_lies_behind() -> None:
-    corners = torch.tensor([[[-5.0, -5.0, 2.0], [-5.0, 30.0, 2.0], [30.0, -5.0, 2.0]]])
-    near = corners.clone()
-    near[..., 2] = 3.0
-    vertices = torch.cat([corners, near], 1)
-    triangles = torch.tensor([[0, 1, 2], [3, 4, 5]])
-
-    def keep(
-        picture: torch.Tensor, triangle: torch.Tensor, b1: torch.Tensor, b2: torch.Tensor
-    ) -> torch.Tensor:
-        return (triangle == 0) | (b1 > b2)
-
-    ids, _ = raster.decode_keys(raster.depth_keys(vertices, triangles, 8, 8, keep=keep))
-    y, x = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
-    assert (ids[0][y > x] == 1).all() and (ids[0][y < x] == 0).all()
+def test_strips_leave_no_holes_and_respect_depth() -> None:
+    # A solid slanted strip of three quads in front of, and then behind, a large triangle.
+    line = torch.tensor([[4.0, 4.0], [12.0, 9.0], [20.0, 18.0], [24.0, 27.0]])
+    side = torch.tensor([2.5, -2.5])
+    strip = torch.stack([line - side, line + side], 1).reshape(-1, 2)
+    quads = torch.tensor([[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]])
+    triangles = torch.tensor([[0, 1, 2], [1, 3, 2], [2, 3, 4], [3, 5, 4], [4, 5, 6], [5, 7, 6]])
+    strand = torch.tensor([[0.3, 0, 0.3], [0.3, 0.3, 0.6], [0.3, 0.6, 1.0]])
+    for depth, shown in ((2.0, True), (0.5, False)):
+        points = torch.cat([strip, torch.full((8, 1), depth)], 1)[None]
+        expected, _ = raster.rasterize(points, triangles, 32, 32, cull="none")
+        wall = torch.tensor([[[-50.0, -50.0, 1.0], [-50.0, 190.0, 1.0], [190.0, -50.0, 1.0]]])
+        keys = raster.depth_keys(wall, torch.tensor([[0, 1, 2]]), 32, 32)
+        splat_strips(keys, points, quads, 1, strand, torch.zeros(3))
+        ids, _ = raster.decode_keys(keys)
+        drawn = ids > 0
+        assert bool((drawn | (expected < 0)).all()) == shown
+        assert bool(drawn.any()) == shown
+        # Rounding samples to pixels may widen the strip by half a pixel on each side.
+        assert drawn.sum() <= 1.35 * (expected >= 0).sum()

@@ -1,0 +1,129 @@
+"""What a face is made of: skin tone, lips, brows, lashes, eyes, teeth. Drawn once per person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from densefit.synth.sampling import Dice
+
+SKIN_TONES = torch.tensor(
+    [
+        [232, 196, 174], [226, 184, 156], [216, 170, 138], [209, 158, 122], [184, 130, 95],
+        [150, 100, 70], [112, 72, 51], [80, 52, 39], [56, 38, 30],
+    ]
+).float() / 255  # fmt: skip
+"""sRGB of skin in neutral light, from very fair to very dark."""
+
+IRISES = torch.tensor(
+    [
+        [0.045, 0.022, 0.012], [0.09, 0.045, 0.020], [0.14, 0.08, 0.035], [0.16, 0.12, 0.05],
+        [0.13, 0.16, 0.09], [0.14, 0.20, 0.22], [0.15, 0.24, 0.36], [0.22, 0.27, 0.31],
+    ]
+)  # fmt: skip
+"""Linear albedo: dark brown to hazel, green, blue, grey."""
+IRIS_WEIGHTS = [4.0, 3.0, 2.0, 1.2, 1.0, 1.0, 1.3, 0.8]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """All (B,) unless said; colours (B, 3) are linear albedo.
+
+    offset (B, 3): where in the noise this person lives; mottle, flush, freckles, roughness: how
+    much of each; oil: strength of highlights; lip_color; lip_paint: opacity of lipstick;
+    brow_color; brow_density; brow_width, brow_height: of the painted brow relative to the
+    landmarks' outline; lash; liner: dark line along the lids; shadow (B, 3) and shadow_amount:
+    eye shadow; moles (B, 6): landmark numbers, mole_size (B, 6) metres; iris; pupil: radius over
+    the iris's; sclera; veins; teeth; tongue; mouth_light; stubble; wrinkles.
+    """
+
+    offset: Tensor
+    skin: Tensor
+    mottle: Tensor
+    flush: Tensor
+    freckles: Tensor
+    bumps: Tensor
+    oil: Tensor
+    lip_color: Tensor
+    lip_paint: Tensor
+    brow_color: Tensor
+    brow_density: Tensor
+    brow_width: Tensor
+    lash: Tensor
+    liner: Tensor
+    shadow: Tensor
+    shadow_amount: Tensor
+    moles: Tensor
+    mole_size: Tensor
+    iris: Tensor
+    limbus: Tensor
+    pupil: Tensor
+    sclera: Tensor
+    veins: Tensor
+    teeth: Tensor
+    tongue: Tensor
+    stubble: Tensor
+    wet: Tensor
+
+
+def to_linear(srgb: Tensor) -> Tensor:
+    """sRGB values in [0, 1] to linear light."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def sample_skin_tone(dice: Dice) -> Tensor:
+    """(B, 3) linear albedo, anywhere between the measured tones, slightly redder or yellower."""
+    place = dice.uniform(0, 1) ** 1.2 * (len(SKIN_TONES) - 1.001)
+    low = place.long()
+    t = (place - low)[:, None]
+    tone = to_linear(SKIN_TONES[low] * (1 - t) + SKIN_TONES[low + 1] * t)
+    redness, yellowness = dice.normal(1) * 0.06, dice.normal(1) * 0.05
+    tint = torch.cat([1 + 0.3 * redness, 1 - redness, 1 - 0.8 * redness - yellowness], 1)
+    return (tone * tint * (1 + 0.05 * dice.normal(1))).clamp(0.01, 0.9)
+
+
+def sample_looks(dice: Dice, hair_color: Tensor, landmarks: int) -> Looks:
+    """Draw the appearance of a batch of faces; brows go with the hair (B, 3)."""
+    skin = sample_skin_tone(dice)
+    painted = dice.chance(0.22, 1)
+    natural = skin * torch.tensor([0.88, 0.55, 0.55]) * dice.uniform(0.75, 1.1, 1)
+    rouge = torch.stack(
+        [dice.uniform(0.15, 0.6), dice.uniform(0.01, 0.1), dice.uniform(0.02, 0.13)], 1
+    )
+    made_up = dice.chance(0.3)
+    brow = torch.minimum(hair_color, skin * 0.5) * dice.log_uniform(0.5, 1.2, 1)
+    iris = IRISES[dice.pick(IRIS_WEIGHTS)] * dice.log_uniform(0.7, 1.6, 1)
+    teeth = torch.tensor([0.78, 0.72, 0.62]) + dice.normal(1) * torch.tensor([0.04, 0.05, 0.07])
+    return Looks(
+        offset=dice.uniform(0, 10, 3),
+        skin=skin,
+        mottle=dice.uniform(0.01, 0.07),
+        flush=dice.uniform(0, 0.5),
+        freckles=torch.where(dice.chance(0.18), dice.uniform(0.15, 0.7), torch.zeros(dice.count)),
+        bumps=dice.uniform(0.01, 0.08),
+        oil=dice.uniform(0.2, 1.3),
+        lip_color=torch.where(painted, rouge, natural),
+        lip_paint=torch.where(painted[:, 0], dice.uniform(0.6, 1.0), dice.uniform(0.35, 1.0)),
+        brow_color=brow,
+        brow_density=torch.where(
+            dice.chance(0.06), dice.uniform(0.0, 0.3), dice.uniform(0.45, 1.25)
+        ),
+        brow_width=dice.uniform(-0.0012, 0.0012),
+        lash=torch.where(made_up, dice.uniform(0.6, 1.0), dice.uniform(0.1, 0.8)),
+        liner=torch.where(made_up, dice.uniform(0.4, 1.0), dice.uniform(0.1, 0.5)),
+        shadow=dice.uniform(0.02, 0.4, 3),
+        shadow_amount=torch.where(made_up, dice.uniform(0, 0.5), torch.zeros(dice.count)),
+        moles=dice.integers(landmarks, 6),
+        mole_size=dice.uniform(-0.0010, 0.0022, 6).clamp_min(0),
+        iris=iris,
+        limbus=dice.uniform(0.2, 1.0),
+        pupil=dice.uniform(0.25, 0.62),
+        sclera=torch.tensor([0.74, 0.70, 0.67]) * dice.uniform(0.75, 1.1, 1),
+        veins=dice.uniform(0, 0.5),
+        teeth=teeth.clamp(0.3, 0.85) * dice.uniform(0.8, 1.05, 1),
+        tongue=torch.tensor([0.45, 0.17, 0.16]) * dice.uniform(0.7, 1.2, 1),
+        stubble=torch.where(dice.chance(0.3), dice.uniform(0.05, 0.4), torch.zeros(dice.count)),
+        wet=dice.uniform(0.4, 1.2),
+    )

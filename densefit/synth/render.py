@@ -1,0 +1,329 @@
+"""The renderer: scenes in, pictures with exact landmarks out.
+
+Geometry is built for the whole batch, rasterised at twice the size, and shaded group by group on
+padded lists of pixels, so that every parameter of a person is broadcast and not looked up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from densefit.head.model import HeadModel
+from densefit.synth import raster
+from densefit.synth.geometry import Geometry, GeometryBuilder
+from densefit.synth.light import tone_map
+from densefit.synth.materials import (
+    shade_eyes,
+    shade_hair,
+    shade_mouth,
+    shade_props,
+    shade_skin,
+)
+from densefit.synth.scene import Scene
+from densefit.synth.shading import Lighting, Surface, make_lighting, unit
+from densefit.synth.strips import splat_strips
+from densefit.synth.surface_marks import MARK
+from densefit.synth.textures import make_textures
+from densefit.synth.views import Views, camera_points, cut_out, project, supersampled
+
+SHADOW_SIZE = 224
+VISIBLE_TOLERANCE = 0.004
+"""A landmark counts as hidden when something lies more than this far in front of it, metres."""
+
+
+@dataclass(frozen=True)
+class RenderBatch:
+    """Pictures with their labels.
+
+    rgba: (B, 4, S, S) uint8, colour not multiplied by alpha; landmarks_px: (B, 703, 2) float32;
+    depth: (B, 703) metres; visible: (B, 703) bool; parts: (B, S, S) uint8, head part + 1,
+    100 hair, 101 clothes and glasses, 0 background; views: the cameras;
+    vertices: (B, V, 3) metres, head frame.
+    """
+
+    rgba: Tensor
+    landmarks_px: Tensor
+    depth: Tensor
+    visible: Tensor
+    parts: Tensor
+    views: Views
+    vertices: Tensor
+
+
+class Renderer:
+    """Renders scenes on one device. Building one takes a second or two; keep it."""
+
+    def __init__(self, head: HeadModel, device: torch.device | str = "cpu") -> None:
+        self.head = head
+        self.device = torch.device(device)
+        self.geometry = GeometryBuilder(head, self.device)
+        self.textures = make_textures(self.device)
+        self.part_number = {name: i for i, name in enumerate(head.part_names)}
+        self.face = torch.as_tensor(head.face320).long().to(self.device)
+
+    @property
+    def root_counts(self) -> tuple[int, int]:
+        """How many places hair and beard may be rooted in."""
+        return self.geometry.root_counts
+
+    @torch.no_grad()
+    def render(
+        self, scene: Scene, size: int, supersample: int = 2, views: Views | None = None
+    ) -> RenderBatch:
+        """Render a batch.
+
+        Args:
+            scene: on this renderer's device.
+            size: pixels a side of the pictures.
+            views: cameras; by default squares around the face, as `scene.poses` asks for.
+        """
+        geometry = self.geometry.build(scene)
+        if views is None:
+            views = cut_out(scene.poses, geometry.landmarks[:, self.face], size)
+        large = size * supersample
+        camera = camera_points(views, geometry.vertices)
+        # The mouth's lining is thin and may poke through the chin: it is sorted further back.
+        sorted_camera = camera + F.normalize(camera, dim=-1) * self.geometry.set_back
+        pixels = project(camera, supersampled(views.K, supersample))
+        pixels[..., 2] = 1 / sorted_camera[..., 2]
+        keys = self._visible_surface(pixels, large)
+        ids, inverse_depth = raster.decode_keys(keys)
+        radiance, alpha = self._shade(scene, geometry, views, camera, pixels, ids)
+        self._blend_thin(scene, geometry, camera, pixels, inverse_depth, radiance)
+        rgba = self._picture(scene, radiance[..., :-1], alpha, large, supersample)
+        landmarks = camera_points(views, geometry.landmarks)
+        flat = project(landmarks, views.K)
+        visible = self._visible(geometry, views, landmarks, inverse_depth, supersample)
+        parts = self.geometry.part_table[ids[:, ::supersample, ::supersample] + 1]
+        return RenderBatch(
+            rgba, flat[..., :2].contiguous(), landmarks[..., 2].contiguous(), visible, parts,
+            views, geometry.vertices[:, : len(self.head.template)],
+        )  # fmt: skip
+
+    def _visible_surface(self, pixels: Tensor, size: int) -> Tensor:
+        """Keys of the nearest surface: solid bodies, thin single layers, hair with its gaps."""
+        built = self.geometry
+        keys = raster.depth_keys(pixels, built.solid, size, size, "back")
+        first = len(built.solid)
+        more = raster.depth_keys(pixels, built.thin, size, size, "none")
+        keys = torch.maximum(keys, more + first * (more > 0))
+        first += len(built.thin)
+        splat_strips(keys, pixels, built.quads, first, built.strand, built.fray)
+        return keys
+
+    def _shade(
+        self, scene: Scene, geometry: Geometry, views: Views, camera: Tensor, pixels: Tensor,
+        ids: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Linear radiance (B, 3, S * S) and coverage (B, S * S)."""
+        built = self.geometry
+        count, size, _ = ids.shape
+        lighting = make_lighting(scene.light)
+        flip = torch.tensor([1.0, -1.0, -1.0], device=self.device)
+        position = camera * flip
+        turn = (views.rotation * flip[:, None]).transpose(1, 2)
+        shadow = _Shadow(position, lighting, built)
+        normal = geometry.normals @ turn
+        tangent = geometry.tangents @ turn
+        gaze = geometry.gaze @ turn
+        table = torch.cat([normal, position, geometry.exposure], -1)
+        # One pixel more than the picture has takes what padding writes.
+        radiance = torch.zeros(count, 3, size * size + 1, device=self.device)
+        group = built.group_table[ids.view(-1) + 1]
+        covered = raster.fragments(pixels, built.triangles, ids)
+        group = group[covered.pixel]
+        for code, shade in enumerate((
+            self._skin, self._eyes, self._mouth, self._hair, self._props,
+        )):  # fmt: skip
+            chosen = (group == code).nonzero()[:, 0]
+            if not len(chosen):
+                continue
+            padded = _pad(covered, chosen, count, size * size)
+            values = _gather(table, padded, count)
+            marks = _gather(built.marks, padded, count)
+            marks[:, MARK["exposure"]] = values[:, 6]
+            place = marks[:, len(MARK) :]
+            direction = unit(values[:, :3])
+            surface = Surface(
+                place, direction, unit(-values[:, 3:6]), marks,
+                built.triangle_part[padded.triangle].view(count, -1),
+                shadow.sunlit(values[:, 3:6], direction),
+            )  # fmt: skip
+            extra = tangent if code == 3 else gaze
+            colors = shade(scene, lighting, surface, extra, padded)
+            radiance.scatter_(2, padded.pixel.view(count, 1, -1).expand(-1, 3, -1), colors)
+        return radiance, (ids >= 0).view(count, -1)
+
+    def _skin(
+        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
+        padded: raster.Fragments,
+    ) -> Tensor:  # fmt: skip
+        return shade_skin(surface, lighting, scene.looks, scene.hair, scene.clothes, self.textures)
+
+    def _eyes(
+        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
+        padded: raster.Fragments,
+    ) -> Tensor:  # fmt: skip
+        left = (surface.place[:, :1] > 0).float()
+        axis = extra[:, 0, :, None] * left + extra[:, 1, :, None] * (1 - left)
+        return shade_eyes(surface, lighting, scene.looks, axis, self.textures)
+
+    def _mouth(
+        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
+        padded: raster.Fragments,
+    ) -> Tensor:  # fmt: skip
+        return shade_mouth(surface, lighting, scene.looks, self.part_number, self.textures)
+
+    def _hair(
+        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
+        padded: raster.Fragments,
+    ) -> Tensor:  # fmt: skip
+        tangent = unit(_gather(extra, padded, len(extra)))
+        return shade_hair(surface, lighting, scene.hair, tangent, self.textures)
+
+    def _props(
+        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
+        padded: raster.Fragments,
+    ) -> Tensor:  # fmt: skip
+        return shade_props(surface, lighting, scene.clothes, scene.glasses, self.textures)
+
+    def _blend_thin(
+        self, scene: Scene, geometry: Geometry, camera: Tensor, pixels: Tensor,
+        inverse_depth: Tensor, radiance: Tensor,
+    ) -> None:  # fmt: skip
+        """Lashes and the lenses of glasses: drawn over what lies behind them."""
+        count, size, _ = inverse_depth.shape
+        built = self.geometry
+        lighting = make_lighting(scene.light)
+        for triangles, kind in ((built.lashes, "lash"), (built.lenses, "lens")):
+            ids, depth = raster.rasterize(pixels, triangles, size, size, "none")
+            ids = torch.where(depth > inverse_depth, ids, -1)
+            covered = raster.fragments(pixels, triangles, ids)
+            if not len(covered.pixel):
+                continue
+            everything = torch.arange(len(covered.pixel), device=self.device)
+            padded = _pad(covered, everything, count, size * size)
+            index = padded.pixel.view(count, 1, -1)
+            behind = radiance.gather(2, index.expand(-1, 3, -1))
+            if kind == "lash":
+                opacity = _gather(built.lash_opacity, padded, count)
+                opacity = (opacity * scene.looks.lash[:, None, None]).clamp(0, 0.97)
+                front = scene.looks.brow_color[:, :, None] * 0.25
+                blended = behind * (1 - opacity) + front * opacity
+            else:
+                position = _gather(camera, padded, count)
+                flip = torch.tensor([[1.0], [-1.0], [-1.0]], device=self.device)
+                view = unit(-position * flip)
+                normal = self._lens_normal(position, flip)
+                rim = 0.04 + 0.96 * (1 - (normal * view).sum(1, keepdim=True).clamp(0, 1)) ** 5
+                mirror = lighting.mirrored(normal, view).clamp_max(6.0) * rim
+                tint = scene.glasses.tint[:, None, None]
+                blended = behind * (1 - tint) + 0.01 * tint
+                blended = blended + mirror * scene.glasses.reflect[:, None, None]
+            radiance.scatter_(2, index.expand(-1, 3, -1), blended)
+
+    @staticmethod
+    def _lens_normal(position: Tensor, flip: Tensor) -> Tensor:
+        """Lenses are a little domed: a normal that fans out around the middle of the pair."""
+        centre = position.mean(2, keepdim=True)
+        domed = (position - centre) * flip * 4.0
+        ahead = -F.normalize(centre, dim=1) * flip
+        return unit(ahead + domed)
+
+    def _picture(
+        self, scene: Scene, radiance: Tensor, alpha: Tensor, size: int, supersample: int
+    ) -> Tensor:
+        count = len(radiance)
+        # Bright glints are limited before averaging, as a sensor's full well does.
+        linear = (radiance * scene.light.exposure[:, None, None]).clamp(0, 4)
+        image = torch.cat([linear, alpha[:, None].to(linear)], 1).view(count, 4, size, size)
+        small = F.avg_pool2d(image, supersample)
+        color = small[:, :3] / small[:, 3:].clamp_min(1e-3)
+        display = tone_map(color, scene.light.contrast)
+        return (torch.cat([display, small[:, 3:]], 1) * 255).round().to(torch.uint8)
+
+    def _visible(
+        self, geometry: Geometry, views: Views, landmarks: Tensor, inverse_depth: Tensor,
+        supersample: int,
+    ) -> Tensor:  # fmt: skip
+        """A landmark is visible when it lies in the picture, faces the camera and nothing opaque
+        stands in front of it; neighbours are consulted, as silhouettes are jagged."""
+        size = inverse_depth.shape[1]
+        pixel = project(landmarks, supersampled(views.K, supersample))[..., :2]
+        x, y = pixel.round().long().unbind(-1)
+        inside = (x >= 0) & (y >= 0) & (x < size) & (y < size)
+        # The farthest of the 3 x 3 pixels around it.
+        farthest = -F.max_pool2d(-inverse_depth[:, None], 3, 1, 1)[:, 0]
+        index = y.clamp(0, size - 1) * size + x.clamp(0, size - 1)
+        front = 1 / farthest.flatten(1).gather(1, index).clamp_min(1e-6)
+        clear = landmarks[..., 2] <= front + VISIBLE_TOLERANCE
+        normal = geometry.landmark_normals @ views.rotation.transpose(1, 2)
+        facing = -(normal * F.normalize(landmarks, dim=-1)).sum(-1) > 0.02
+        return inside & clear & facing
+
+
+def _pad(covered: raster.Fragments, chosen: Tensor, count: int, area: int) -> raster.Fragments:
+    """The chosen fragments in rows of equal length, one row a picture, flattened.
+
+    Their `pixel` counts within the picture. Short rows repeat their last fragment; the row of a
+    picture without any is filled with another's and writes to the spare pixel `area`.
+    """
+    picture = covered.picture[chosen]
+    lengths = torch.bincount(picture, minlength=count)
+    start = lengths.cumsum(0) - lengths
+    row = torch.arange(int(lengths.max()), device=chosen.device)
+    offset = torch.minimum(row[None], (lengths - 1).clamp_min(0)[:, None])
+    index = chosen[(start[:, None] + offset).clamp(max=len(chosen) - 1).view(-1)]
+    owner = torch.arange(count, device=chosen.device).repeat_interleave(len(row))
+    empty = (lengths == 0)[owner]
+    pixel = torch.where(empty, area, covered.pixel[index] - owner * area)
+    return raster.Fragments(
+        pixel, owner, covered.triangle[index], covered.vertices[index], covered.weights[index]
+    )
+
+
+def _gather(table: Tensor, padded: raster.Fragments, count: int) -> Tensor:
+    """Interpolate (V, C) or (B, V, C) at padded fragments: (B, C, P)."""
+    values = raster.interpolate(table, padded)
+    return values.view(count, -1, values.shape[-1]).transpose(1, 2).contiguous()
+
+
+class _Shadow:
+    """A depth map seen from the directional light."""
+
+    def __init__(self, position: Tensor, lighting: Lighting, built: GeometryBuilder) -> None:
+        sun = lighting.sun[..., 0]
+        helper = torch.zeros_like(sun)
+        helper[:, 1] = 1
+        right = F.normalize(torch.linalg.cross(helper, sun) + 1e-6, dim=1)
+        up = torch.linalg.cross(sun, right)
+        self.frame = torch.stack([right, -up, sun], 1)
+        local = position @ self.frame.transpose(1, 2)
+        centre = local[:, :6000].mean(1, keepdim=True)
+        self.centre, self.scale = centre, SHADOW_SIZE / 0.42
+        xy = (local[..., :2] - centre[..., :2]) * self.scale + SHADOW_SIZE / 2
+        depth = local[..., 2:] - centre[..., 2:] + 1
+        pixels = torch.cat([xy, depth], -1)
+        size = SHADOW_SIZE
+        keys = raster.depth_keys(pixels, built.bodies, size, size, "none")
+        splat_strips(keys, pixels, built.quads, 0, built.strand, built.fray)
+        self.map = raster.decode_keys(keys)[1]
+
+    def sunlit(self, position: Tensor, normal: Tensor) -> Tensor:
+        """(B, P) share of four samples of the map that see the light."""
+        # Start a little off the surface, so that it does not shade itself.
+        local = self.frame @ (position + 0.004 * normal) - self.centre.transpose(1, 2)
+        xy = local[:, :2] * self.scale + SHADOW_SIZE / 2
+        depth = local[:, 2] + 1
+        flat = self.map.flatten(1)
+        lit = torch.zeros_like(depth)
+        for dx, dy in ((-0.9, -0.35), (0.35, -0.9), (0.9, 0.35), (-0.35, 0.9)):
+            x = (xy[:, 0] + dx).round().long().clamp(0, SHADOW_SIZE - 1)
+            y = (xy[:, 1] + dy).round().long().clamp(0, SHADOW_SIZE - 1)
+            front = flat.gather(1, y * SHADOW_SIZE + x)
+            lit = lit + ((depth - front + 0.002) / 0.003).clamp(0, 1)
+        return lit / 4

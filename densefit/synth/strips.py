@@ -1,0 +1,109 @@
+"""Drawing strips of strands: every quad is sampled on a grid dense enough to leave no holes.
+
+Strips are long, thin and slanted, so testing the pixels of their bounding boxes is wasteful.
+Sampling them instead needs no tests and no gathers: a quad gives rows of points by bilinear
+interpolation, a strand's own texture cuts gaps, and the nearest point of a pixel wins through
+the same integer keys as in `raster.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from densefit.synth.raster import make_key
+
+GRID = (2, 3, 5, 7, 10, 14, 20, 30, 45, 70, 110, 180)
+"""Numbers of samples along a side of a quad; a quad gets the next larger one."""
+OVERSAMPLING = 1.15
+MAX_SAMPLES = 3_000_000
+
+
+def splat_strips(
+    keys: Tensor,
+    vertices_px: Tensor,
+    quads: Tensor,
+    first_triangle: int,
+    strand: Tensor,
+    fray: Tensor,
+) -> None:
+    """Draw strips into keys (B, H, W) in place.
+
+    Args:
+        vertices_px: (B, V, 3) x px, y px, 1/z.
+        quads: (Q, 4) vertices: left, right, next left, next right.
+        first_triangle: id of quad 0's first triangle; its second one follows.
+        strand: (Q, 3): number in [0, 1) of the strip, along at the start and at the end.
+        fray: (Q,) how gappy the strip is; 0 solid, 1 loose strands.
+    """
+    count, height, width = keys.shape
+    corner = vertices_px[:, quads]  # (B, Q, 4, 3)
+    shape, keep = _samples(corner, keys, height, width)
+    picture, quad = keep.nonzero(as_tuple=True)
+    bucket = shape[picture, quad]
+    order = torch.argsort(bucket)
+    sizes = torch.bincount(bucket, minlength=len(GRID) ** 2).tolist()
+    start = 0
+    for code, number in enumerate(sizes):
+        rows = order[start : start + number]
+        start += number
+        across, along = GRID[code // len(GRID)], GRID[code % len(GRID)]
+        for part in rows.split(max(1, MAX_SAMPLES // (across * along))):
+            if not len(part):
+                continue
+            b, q = picture[part], quad[part]
+            pixel, key, kept = _grid(
+                corner[b, q], strand[q], fray[q], first_triangle + 2 * q, across, along,
+                height, width,
+            )  # fmt: skip
+            pixel = pixel + (b * height * width)[:, None, None]
+            keys.view(-1).scatter_reduce_(0, pixel[kept], key[kept], "amax")
+
+
+def _samples(corner: Tensor, keys: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Code of the grid (B, Q) each quad needs, and whether it can be seen at all."""
+    x, y, inverse_depth = corner.unbind(-1)
+
+    def span(a: int, b: int) -> Tensor:
+        return ((x[..., a] - x[..., b]) ** 2 + (y[..., a] - y[..., b]) ** 2).sqrt()
+
+    across = torch.maximum(span(0, 1), span(2, 3))
+    along = torch.maximum(span(0, 2), span(1, 3))
+    inside = (x.amax(-1) >= 0) & (y.amax(-1) >= 0)
+    inside &= (x.amin(-1) <= width - 1) & (y.amin(-1) <= height - 1)
+    keep = inside & (across > 0.05) & (inverse_depth.amin(-1) > 0)
+    # What lies behind solid things with all four corners will not be seen.
+    column = x.round().long().clamp(0, width - 1)
+    row = y.round().long().clamp(0, height - 1)
+    index = (row * width + column).flatten(1)
+    front = (keys.flatten(1).gather(1, index) >> 32).to(torch.int32).view(torch.float32)
+    keep &= (inverse_depth > front.view_as(x)).any(-1)
+    edges = torch.tensor(GRID, device=x.device, dtype=x.dtype)
+    last = len(GRID) - 1
+    code = torch.bucketize(across * OVERSAMPLING + 1, edges).clamp(max=last) * len(GRID)
+    return code + torch.bucketize(along * OVERSAMPLING + 1, edges).clamp(max=last), keep
+
+
+def _grid(
+    corner: Tensor, strand: Tensor, fray: Tensor, triangle: Tensor, across: int, along: int,
+    height: int, width: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Pixels, keys and validity (N, along, across) of the samples of N quads of one size."""
+    u = ((torch.arange(across, device=corner.device) + 0.5) / across)[None, None, :, None]
+    v = ((torch.arange(along, device=corner.device) + 0.5) / along)[None, :, None, None]
+    left = corner[:, None, None, 0] * (1 - v) + corner[:, None, None, 2] * v
+    step = (corner[:, None, None, 1] - corner[:, None, None, 0]) * (1 - v)
+    step = step + (corner[:, None, None, 3] - corner[:, None, None, 2]) * v
+    x, y, inverse_depth = (left + step * u).unbind(-1)
+    column, row = x.round().long(), y.round().long()
+    kept = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    # Strands end at different lengths, the outer ones sooner: a number per strand from a hash.
+    lane = (u[..., 0] * 7 + strand[:, 0, None, None] * 131).floor()
+    chance = (torch.sin(lane * 12.9898 + strand[:, :1, None] * 78.233) * 43758.5453).remainder(1)
+    place = strand[:, 1, None, None] * (1 - v[..., 0]) + strand[:, 2, None, None] * v[..., 0]
+    middle = 1 - (2 * u[..., 0] - 1).abs()
+    reach = 1 - fray[:, None, None] * (0.75 - 0.35 * middle - 0.75 * chance).clamp_min(-0.3)
+    kept &= place < reach.clamp_min(0.15)
+    upper = (u[..., 0] + v[..., 0] > 1).long()
+    key = make_key(inverse_depth, triangle[:, None, None] + upper)
+    return row * width + column, key, kept
