@@ -1,4 +1,4 @@
-"""`rig.yaml`: reading, checking and writing. The format is fixed; docs/formats.md describes it."""
+"""`rig.yaml`: reading, checking and writing. The format is fixed; docs/takes.md describes it."""
 
 from __future__ import annotations
 
