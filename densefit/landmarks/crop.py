@@ -25,7 +25,7 @@ class FaceLayout:
     """What cropping needs to know about the landmarks of a head model.
 
     box: (B,) int64 indices of the landmarks whose box is cropped (the face);
-    upright: (703, 2) float32, the template's landmarks seen from the front, x right, y down, metres;
+    upright: (703, 2) float32, the template's landmarks from the front, x right, y down, metres;
     mirror: (703,) int64 index of each landmark's left-right twin; version: landmarks_version.
     """
 
@@ -79,7 +79,9 @@ def landmark_box(landmarks: Tensor, layout: FaceLayout, roll: Tensor) -> tuple[T
     return centre, (high - low).amax(-1)
 
 
-def crop_around(landmarks: np.ndarray, layout: FaceLayout, ratio: float = TIGHT_RATIO) -> np.ndarray:
+def crop_around(
+    landmarks: np.ndarray, layout: FaceLayout, ratio: float = TIGHT_RATIO
+) -> np.ndarray:
     """Region of interest (B, 4) float64 px around landmarks (B, 703, 2) px."""
     points = torch.as_tensor(landmarks, dtype=torch.float64)
     upright = FaceLayout(layout.box, layout.upright.double(), layout.mirror, layout.version)
@@ -122,8 +124,9 @@ def _shrunk(
 
     height, width = picture.shape[:2]
     reach = 0.75 * side  # half a square's diagonal and a margin
-    x0, y0 = (int(np.clip(np.floor(c - reach), 0, n)) for c, n in zip(centre, (width, height)))
-    x1, y1 = (int(np.clip(np.ceil(c + reach), 0, n)) for c, n in zip(centre, (width, height)))
+    limit = np.array([width, height])
+    x0, y0 = np.clip(np.floor(centre - reach), 0, limit).astype(int).tolist()
+    x1, y1 = np.clip(np.ceil(centre + reach), 0, limit).astype(int).tolist()
     part = picture[y0:y1, x0:x1]
     if part.size == 0:
         x0, y0 = int(np.clip(centre[0], 0, width - 1)), int(np.clip(centre[1], 0, height - 1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ class FaceFinder:
     ) -> None:
         self.device, self.options = torch.device(device), options
         folded = fold_batch_norm(network)
-        self.network = folded.to(self.device, memory_format=torch.channels_last)
+        self.network = folded.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def __call__(self, picture: np.ndarray) -> list[FaceBox]:
@@ -191,7 +192,8 @@ def load_detector(path: Path | None = None) -> HeadDetector:
     from densefit.landmarks.weights import DETECTOR_WEIGHTS, read_weights
 
     state, metadata = read_weights(path or DETECTOR_WEIGHTS, "detector")
-    config = {k: tuple(v) if isinstance(v, list) else v for k, v in metadata["config"].items()}
+    config: dict[str, Any] = metadata["config"]
+    config = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     network = HeadDetector(DetectorConfig(**config))
     network.load_state_dict(state, strict=False)
     return network.eval()

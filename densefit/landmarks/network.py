@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,7 @@ class LandmarkNet(nn.Module):
         self.config = config
         self.landmarks = landmarks
         widths = config.widths
-        # One strided convolution instead of two: the maps at stride 2 cost more time than they gain.
+        # One strided convolution instead of two: maps at stride 2 cost more time than they gain.
         self.stem = nn.Sequential(
             nn.Conv2d(3, widths[0], 6, 4, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )
@@ -143,7 +144,7 @@ class LandmarkNet(nn.Module):
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:
-    """A copy of an eval-mode network in which every BatchNorm is folded into the convolution before.
+    """A copy of an eval-mode network with every BatchNorm folded into the convolution before it.
 
     Works on Sequentials and ResidualBlocks, the only two containers that our networks use.
     """
@@ -180,7 +181,8 @@ def load_network(path: Path | None = None, landmarks_version: str | None = None)
     state, metadata = read_weights(path, "landmarks")
     if landmarks_version is not None:
         check_version(path, metadata, landmarks_version)
-    config = {k: tuple(v) if isinstance(v, list) else v for k, v in metadata["config"].items()}
+    config: dict[str, Any] = metadata["config"]
+    config = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     network = LandmarkNet(NetworkConfig(**config), landmarks=len(state["log_temperature"]))
     network.load_state_dict(state, strict=False)
     return network.eval()

@@ -1,4 +1,4 @@
-"""What stands behind and in front of synthetic faces: procedural pictures and crops of real ones."""
+"""What stands behind and in front of synthetic faces: procedural pictures and real ones."""
 
 from __future__ import annotations
 

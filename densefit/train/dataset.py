@@ -8,6 +8,7 @@ A shard is an npz with `rgba (N, 4, S, S) uint8` (straight alpha, no background)
 from __future__ import annotations
 
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ HELD_OUT_FRACTION = 1 / 32
 class Faces:
     """A batch of renders.
 
-    rgba: (B, S, S, 4) uint8, premultiplied by alpha; landmarks: (B, 703, 2) float32, crop units of the
+    rgba: (B, S, S, 4) uint8, premultiplied by alpha; landmarks: (B, 703, 2) float32, units of the
     picture (-1 left or upper edge, +1 right or lower edge); visible: (B, 703) bool.
     """
 
@@ -86,7 +87,7 @@ class ShardFolder:
                 version = str(shard["landmarks_version"])
                 rgba, landmarks = shard["rgba"], shard["landmarks"].astype(np.float32)
                 visible = shard["visible"].astype(bool)
-        except (OSError, ValueError, EOFError, KeyError) as error:
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             # A shard that is still being written becomes readable later; say so and go on.
             print(f"skipped for now: {path}: {error}", file=sys.stderr, flush=True)
             return False

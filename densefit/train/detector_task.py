@@ -41,7 +41,7 @@ class DetectorTaskOptions:
 
 
 def target_maps(boxes: Tensor, there: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (B, M, 3) px -> heat (B, cells, cells), values (B, 3, cells, cells), sure (same as heat).
+    """Boxes (B, M, 3) px -> heat (B, cells, cells), values (B, 3, cells, cells), sure (as heat).
 
     heat is 1 in the cell of a centre and falls off around it; values are x, y, log size of the face
     that rules the cell; `sure` marks the cells near enough to a centre to be asked for values.
@@ -111,7 +111,7 @@ class DetectorTask:
         return focal + place, {"focal": float(focal.detach()), "place": float(place.detach())}
 
     def score(self, network: nn.Module) -> dict[str, float]:
-        """Share of faces found and of false alarms per picture at half score, error of the boxes."""
+        """Share of faces found, false alarms per picture at half score, error of the boxes."""
         maker = SceneMaker(
             self.layout, self.bank, Draws(12345, self.draws.device), self.options.scenes
         )

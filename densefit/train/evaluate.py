@@ -65,8 +65,7 @@ def scores(predictions: Predictions, ibug68: np.ndarray, size: int) -> dict[str,
         "visible_px": float(p.error[p.visible].mean()) * size / 2,
         # Mean over faces of the mean error of the 68, as a share of the eye distance. Profiles
         # have next to none, so it is held to at least a quarter of a crop.
-        "nme68_percent": 100
-        * float((p.error[:, ibug68].mean(1) / p.eyes.clamp(min=0.25)).mean()),
+        "nme68_percent": 100 * float((p.error[:, ibug68].mean(1) / p.eyes.clamp(min=0.25)).mean()),
         "within_1_sigma": float((ratio < 1).float().mean()),
         "within_2_sigma": float((ratio < 2).float().mean()),
     }

@@ -96,7 +96,7 @@ def is_mirrored(homography: Tensor) -> Tensor:
 
 
 def crop_landmarks(landmarks: Tensor, homography: Tensor, mirror_index: Tensor) -> Tensor:
-    """Labels (B, 703, 2) of the picture in units of the crop; mirrored crops swap left and right."""
+    """Labels (B, 703, 2) of the picture in crop units; mirrored crops swap left and right."""
     inverse = torch.linalg.inv(homography)
     points = torch.cat([landmarks, torch.ones_like(landmarks[..., :1])], -1) @ inverse.mT
     points = points[..., :2] / points[..., 2:]
@@ -110,7 +110,12 @@ def crop_pictures(rgba: Tensor, homography: Tensor, size: int) -> Tensor:
     on, so that shoulders that leave the render do not end in a straight cut.
     """
     if rgba.device.type == "cpu":
-        return _crop_with_opencv(rgba.numpy(), homography.numpy(), size)
+        return _sample_with_opencv(rgba.numpy(), homography.numpy(), size)
+    return sample_with_torch(rgba, homography, size)
+
+
+def sample_with_torch(rgba: Tensor, homography: Tensor, size: int) -> Tensor:
+    """`crop_pictures` on any device."""
     picture = rgba.permute(0, 3, 1, 2).to(torch.float32) / 255.0
     line = (torch.arange(size, device=rgba.device) + 0.5) * (2.0 / size) - 1.0
     v, u = torch.meshgrid(line, line, indexing="ij")
@@ -119,7 +124,7 @@ def crop_pictures(rgba: Tensor, homography: Tensor, size: int) -> Tensor:
     return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
 
 
-def _crop_with_opencv(rgba: np.ndarray, homography: np.ndarray, size: int) -> Tensor:
+def _sample_with_opencv(rgba: np.ndarray, homography: np.ndarray, size: int) -> Tensor:
     """The same on a CPU, where this is ten times faster than `grid_sample`."""
     import cv2
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from densefit.landmarks.crop import FaceLayout
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
 from densefit.train import evaluate
-from densefit.train.augment import AugmentOptions, Augmenter, Batch
+from densefit.train.augment import Augmenter, AugmentOptions, Batch
 from densefit.train.backgrounds import background_bank
 from densefit.train.dataset import Faces, ShardFolder
 from densefit.train.random import Draws

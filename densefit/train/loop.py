@@ -71,10 +71,12 @@ class Trainer:
     ) -> None:
         self.task, self.draws, self.options, self.report = task, draws, options, report
         self.device = draws.device
-        self.network = task.network.to(self.device, memory_format=torch.channels_last)
+        network = task.network.to(self.device)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.checkpoint = out / f"{name}.checkpoint.safetensors"
         self.weights = out / f"{name}.safetensors"
-        decay, no_decay = [], []
+        decay: list[nn.Parameter] = []
+        no_decay: list[nn.Parameter] = []
         for parameter in self.network.parameters():
             (decay if parameter.ndim > 1 else no_decay).append(parameter)
         groups = [

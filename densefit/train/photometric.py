@@ -106,13 +106,13 @@ def add_noise(image: Tensor, bank: Tensor, draws: Draws) -> Tensor:
 
 # The example tables of ITU-T T.81, annex K.
 _LUMA_TABLE = (
-    "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 "
-    "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 "
-    "112 100 103 99"
+    "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 "
+    "62 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 "
+    "98 112 100 103 99"
 )
 _CHROMA_TABLE = (
-    "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99 "
-    + "99 " * 32
+    "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 "
+    + "99 " * 33
 )
 
 
@@ -129,7 +129,7 @@ def compress(image: Tensor, draws: Draws) -> Tensor:
     luma = _quantise(ycc[:, :1], _LUMA_TABLE, scale)
     chroma = functional.avg_pool2d(ycc[:, 1:], 2).reshape(-1, 1, size // 2, size // 2)
     chroma = _quantise(chroma, _CHROMA_TABLE, scale.repeat_interleave(2, 0))
-    chroma = functional.interpolate(chroma, scale_factor=2, mode="nearest")
+    chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
     ycc = torch.cat([luma, chroma.view(count, 2, size, size)], 1)
     return (torch.linalg.inv(to_ycc) @ ycc.flatten(2)).view_as(image)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 
@@ -16,11 +17,11 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    convolution = torch.nn.Conv2d(64, 64, 3, 1, 1).to(memory_format=torch.channels_last)
+    convolution = torch.nn.Conv2d(64, 64, 3, 1, 1)
     image = torch.randn(8, 64, 32, 32).contiguous(memory_format=torch.channels_last)
 
     def run(dtype: torch.dtype) -> Callable[[], None]:
-        layer, x = convolution.to(dtype), image.to(dtype)
+        layer, x = copy.deepcopy(convolution).to(dtype), image.to(dtype)
 
         def once() -> None:
             with torch.no_grad():

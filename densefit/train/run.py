@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from densefit.memory import keep_freed_memory
-from densefit.train.loop import Trainer, TrainOptions
+from densefit.train.loop import Task, Trainer, TrainOptions
 from densefit.train.random import Draws
 
 TASKS = ("landmarks", "detector")
@@ -41,8 +41,6 @@ def train(options: RunOptions, report: Callable[[str], None]) -> dict[str, float
     options.out. With `resume`, an existing checkpoint is continued until options.train.minutes are
     over; else it is replaced. Raises ValueError for data that cannot be used.
     """
-    from densefit.head import load_head
-
     keep_freed_memory()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -52,26 +50,34 @@ def train(options: RunOptions, report: Callable[[str], None]) -> dict[str, float
         device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(options.train.seed)
     draws = Draws(options.train.seed, device)
+    name = {"landmarks": "landmarks_fast", "detector": "detector"}[options.task]
+    task = _make_task(options, draws, report)
+    trainer = Trainer(task, draws, options.out, name, options.train, report)
+    if not options.resume:
+        trainer.checkpoint.unlink(missing_ok=True)
+    return trainer.run()
+
+
+def _make_task(options: RunOptions, draws: Draws, report: Callable[[str], None]) -> Task:
+    from densefit.head import load_head
+
     head = load_head()
     command = "densefit " + shlex.join(sys.argv[1:])
-    name = {"landmarks": "landmarks_fast", "detector": "detector"}[options.task]
+    task: LandmarkTask | DetectorTask
     if options.task == "landmarks":
         from densefit.train.landmark_task import LandmarkTask, LandmarkTaskOptions
 
-        task_options = LandmarkTaskOptions(batch=options.train.batch)
+        landmark_options = LandmarkTaskOptions(batch=options.train.batch)
         task = LandmarkTask(
-            options.data, head, draws, task_options, options.backgrounds, command
+            options.data, head, draws, landmark_options, options.backgrounds, command
         )
         report(f"labels outside the decoding basis: {task.basis_error_px:.3f} px of the crop")
     else:
         from densefit.train.detector_task import DetectorTask, DetectorTaskOptions
 
-        detector_options = replace(DetectorTaskOptions(), batch=options.train.batch)
+        detector_options = DetectorTaskOptions(batch=options.train.batch)
         task = DetectorTask(
             options.data, head, draws, detector_options, options.backgrounds, command
         )
     report(f"{len(task.store)} renders to train on, {task.store.held_out} held out")
-    trainer = Trainer(task, draws, options.out, name, options.train, report)
-    if not options.resume:
-        trainer.checkpoint.unlink(missing_ok=True)
-    return trainer.run()
+    return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,3 +89,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_shard(folder / "0000.npz", 48, 1)
     write_shard(folder / "0001.npz", 48, 2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_shard() -> Callable[..., None]:
+    """The function that writes a shard."""
+    return write_shard

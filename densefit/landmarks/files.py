@@ -1,0 +1,188 @@
+"""landmarks/<camera>.npz: one camera's landmarks over time, written in parts while it is made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from densefit.errors import InputError
+from densefit.files import atomic_path, read_npz, write_json, write_npz
+
+PART_FRAMES = 512
+_ARRAYS = ("xy", "sigma", "time", "valid", "roi")
+
+
+@dataclass(frozen=True)
+class LandmarkTrack:
+    """Landmarks of one camera.
+
+    xy: (T, 703, 2) float32 px; sigma: (T, 703) float32 px, one standard deviation per axis;
+    time: (T,) float64 s, presentation time on the camera's own clock; valid: (T,) bool (else xy and
+    sigma are NaN); roi: (T, 5) float32 centre x, centre y, side px, roll radians, confidence.
+    """
+
+    xy: np.ndarray
+    sigma: np.ndarray
+    time: np.ndarray
+    valid: np.ndarray
+    roi: np.ndarray
+    landmarks_version: str
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+def read_landmarks(path: Path) -> LandmarkTrack:
+    """Read a track. InputError names the file when it is missing, damaged or of another layout."""
+    arrays = read_npz(path)
+    missing = [f.name for f in fields(LandmarkTrack) if f.name not in arrays]
+    if missing:
+        raise InputError(
+            f"{path}: not a file of landmarks (no {', '.join(missing)}); predict again"
+        )
+    track = LandmarkTrack(
+        **{name: arrays[name] for name in _ARRAYS},
+        landmarks_version=str(arrays["landmarks_version"]),
+    )
+    frames = len(track.time)
+    if track.xy.shape[:1] + track.xy.shape[2:] != (frames, 2) or track.sigma.shape[0] != frames:
+        raise InputError(f"{path}: arrays of different lengths; predict again")
+    return track
+
+
+def write_landmarks(path: Path, track: LandmarkTrack) -> None:
+    """Write a track whole or not at all, stored without compression."""
+    write_npz(path, **{f.name: getattr(track, f.name) for f in fields(LandmarkTrack)})
+
+
+class PartWriter:
+    """Collects one camera's frames, puts every 512 on disk, joins them at the end.
+
+    The parts survive an interruption: `frames_done` says how many frames need not be done again.
+    """
+
+    def __init__(self, folder: Path, camera: str, landmarks_version: str, job: Any) -> None:
+        """folder: `landmarks/`; job: JSON value that tells this work from work with other options.
+
+        Parts and a finished file of another job are removed.
+        """
+        self.path = folder / f"{camera}.npz"
+        self.parts = folder / ".parts" / camera
+        self.landmarks_version = landmarks_version
+        self._job_file = folder / ".parts" / f"{camera}.json"
+        self._rows: list[tuple[np.ndarray, ...]] = []
+        if _read_json(self._job_file) != job:
+            self.discard()
+            self.path.unlink(missing_ok=True)
+            self._job_file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._job_file, job)
+        self.parts.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def finished(self) -> bool:
+        """The camera's file is there, made by the same job."""
+        return self.path.exists()
+
+    @property
+    def frames_done(self) -> int:
+        """Frames in complete parts."""
+        count = 0
+        while self._part(count).exists():
+            count += 1
+        return count * PART_FRAMES
+
+    def last_xy(self) -> np.ndarray | None:
+        """Landmarks (703, 2) of the last frame in the parts, None if it has none."""
+        done = self.frames_done
+        if not done:
+            return None
+        part = read_npz(self._part(done // PART_FRAMES - 1))
+        return part["xy"][-1] if part["valid"][-1] else None
+
+    def add(self, xy: np.ndarray, sigma: np.ndarray, time: float, roi: np.ndarray | None) -> None:
+        """Append a frame; roi None marks it invalid (xy and sigma are then ignored)."""
+        valid = roi is not None
+        if roi is None:
+            xy, sigma = np.full_like(xy, np.nan), np.full_like(sigma, np.nan)
+            roi = np.array([np.nan, np.nan, np.nan, np.nan, 0.0])
+        row = (
+            np.asarray(xy, np.float32),
+            np.asarray(sigma, np.float32),
+            np.asarray(time, np.float64),
+            np.asarray(valid),
+            np.asarray(roi, np.float32),
+        )
+        self._rows.append(row)
+        if len(self._rows) == PART_FRAMES:
+            self._flush(self.frames_done // PART_FRAMES)
+
+    def finish(self) -> Path:
+        """Join the parts (one in memory at a time) into the camera's file and remove them."""
+        whole = self.frames_done // PART_FRAMES
+        if self._rows:
+            self._flush(whole)
+        # A part that is not full is always the last one.
+        files = [self._part(i) for i in range(whole + 1) if self._part(i).exists()]
+        with atomic_path(self.path) as temporary:
+            _join(files, temporary, self.landmarks_version)
+        shutil.rmtree(self.parts, ignore_errors=True)
+        return self.path
+
+    def discard(self) -> None:
+        """Remove the parts."""
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _part(self, index: int) -> Path:
+        return self.parts / f"{index:06d}.npz"
+
+    def _flush(self, index: int) -> None:
+        columns = [np.stack(column) for column in zip(*self._rows, strict=True)]
+        write_npz(self._part(index), **dict(zip(_ARRAYS, columns, strict=True)))
+        self._rows.clear()
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _join(files: list[Path], path: Path, landmarks_version: str) -> None:
+    """Write an .npz whose arrays are those of the parts one after the other."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name in _ARRAYS:
+            length, first = _length(files, name)
+            header = {
+                "descr": np.lib.format.dtype_to_descr(first.dtype),
+                "fortran_order": False,
+                "shape": (length, *first.shape[1:]),
+            }
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as out:
+                np.lib.format.write_array_header_1_0(out, header)
+                for block in _blocks(files, name):
+                    out.write(np.ascontiguousarray(block).tobytes())
+        with archive.open("landmarks_version.npy", "w") as out:
+            np.lib.format.write_array(out, np.asarray(landmarks_version), allow_pickle=False)
+
+
+def _length(files: list[Path], name: str) -> tuple[int, np.ndarray]:
+    first, length = None, 0
+    for block in _blocks(files, name):
+        first = block if first is None else first
+        length += len(block)
+    assert first is not None, "a camera without a frame has no parts to join"
+    return length, first
+
+
+def _blocks(files: list[Path], name: str) -> Iterator[np.ndarray]:
+    for file in files:
+        with np.load(file, allow_pickle=False) as part:
+            yield part[name]

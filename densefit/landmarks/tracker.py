@@ -1,0 +1,170 @@
+"""Landmarks of pictures: find faces from scratch, or follow one from where it was.
+
+Both work on batches of pictures; nothing here knows of files or cameras.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from densefit.landmarks.crop import FaceLayout, crop_around, cut_crop, to_picture
+from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
+from densefit.landmarks.network import LandmarkNet, fold_batch_norm, load_network
+
+if TYPE_CHECKING:
+    from densefit.head import HeadModel
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """When a face counts as found, lost, or badly cropped."""
+
+    first_ratio: float = 1.5
+    """side of the first crop over the detector's box"""
+    presence: float = 0.5
+    """least probability of a face in the crop"""
+    found_sigma: float = 0.10
+    """largest mean sigma of the face's landmarks, over the side of their box, for a new face"""
+    lost_sigma: float = 0.14
+    """the same for one that is being followed"""
+    shift: float = 0.06
+    """a crop whose centre is off by more (over its side) is cut again"""
+    stretch: float = 0.10
+    """the same for the logarithm of its side, and for its roll in radians"""
+    batch: int = 16
+    """crops per call of the network"""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A face in a picture.
+
+    xy: (703, 2) float32 px; sigma: (703,) float32 px; roi: (5,) float64 centre x, y, side px, roll
+    radians, confidence in 0..1: the crop that the landmarks were seen in.
+    """
+
+    xy: np.ndarray
+    sigma: np.ndarray
+    roi: np.ndarray
+
+
+class FaceTracker:
+    """The two networks, ready to run on one device."""
+
+    def __init__(
+        self,
+        network: LandmarkNet,
+        finder: FaceFinder,
+        layout: FaceLayout,
+        device: torch.device | str = "cpu",
+        options: TrackOptions = TrackOptions(),
+    ) -> None:
+        self.device, self.options = torch.device(device), options
+        self.finder = finder
+        self.layout = layout
+        self.size = network.config.input_size
+        folded = fold_batch_norm(network).to(self.device)
+        self.network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.box = layout.box.numpy()
+
+    def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
+        """The largest face of each picture (H, W, 3) uint8 RGB, None where there is none."""
+        boxes = [(i, box) for i, picture in enumerate(pictures) for box in self.finder(picture)]
+        # First a loose look at every proposal, then a close one at those that hold a face.
+        rois = np.array([_box_roi(box, self.options.first_ratio) for _, box in boxes])
+        looks = self._look([pictures[i] for i, _ in boxes], rois)
+        likely = [
+            (i, crop_around(look.xy[None], self.layout)[0])
+            for (i, _), look in zip(boxes, looks, strict=True)
+            if look.roi[4] > 0.5 * self.options.presence
+        ]
+        closer = self._look([pictures[i] for i, _ in likely], np.array([r for _, r in likely]))
+        best: list[Sighting | None] = [None] * len(pictures)
+        for (i, _), look in zip(likely, closer, strict=True):
+            current = best[i]
+            if not self._is_face(look, self.options.found_sigma):
+                continue
+            if current is None or look.roi[2] > current.roi[2]:
+                best[i] = look
+        return best
+
+    def follow(
+        self, pictures: list[np.ndarray], last_xy: list[np.ndarray]
+    ) -> list[Sighting | None]:
+        """Each picture's face near where it was (landmarks (703, 2) px); found anew where lost."""
+        rois = crop_around(np.stack(last_xy), self.layout)
+        looks = self._look(pictures, rois)
+        again = [i for i, look in enumerate(looks) if self._badly_cropped(look)]
+        own = np.array([crop_around(looks[i].xy[None], self.layout)[0] for i in again])
+        for i, look in zip(again, self._look([pictures[i] for i in again], own), strict=True):
+            looks[i] = look
+        out: list[Sighting | None] = list(looks)
+        lost = [i for i, k in enumerate(looks) if not self._is_face(k, self.options.lost_sigma)]
+        for i, found in zip(lost, self.find([pictures[i] for i in lost]), strict=True):
+            out[i] = found
+        return out
+
+    def _badly_cropped(self, look: Sighting) -> bool:
+        if look.roi[4] < 0.5 * self.options.presence:
+            return False
+        own = crop_around(look.xy[None], self.layout)[0]
+        side = look.roi[2]
+        moved = np.hypot(*(own[:2] - look.roi[:2])) / side > self.options.shift
+        scaled = abs(np.log(own[2] / side)) > self.options.stretch
+        turned = abs(np.angle(np.exp(1j * (own[3] - look.roi[3])))) > self.options.stretch
+        return bool(moved or scaled or turned)
+
+    def _is_face(self, look: Sighting, largest_sigma: float) -> bool:
+        """Sure enough that it is a face, sure enough where, and cropped around itself."""
+        box = look.xy[self.box]
+        side = float((box.max(0) - box.min(0)).max())
+        certain = float(look.sigma[self.box].mean()) < largest_sigma * side
+        own = crop_around(look.xy[None], self.layout)[0]
+        if not (side > 0 and certain):
+            return False
+        apart = np.hypot(*(own[:2] - look.roi[:2])) / look.roi[2]
+        in_place = apart < 0.25 and abs(np.log(own[2] / look.roi[2])) < 0.5
+        return bool(look.roi[4] > self.options.presence and in_place)
+
+    @torch.inference_mode()
+    def _look(self, pictures: list[np.ndarray], rois: np.ndarray) -> list[Sighting]:
+        """Run the network on one crop of each picture; rois (N, 4)."""
+        looks: list[Sighting] = []
+        for start in range(0, len(pictures), self.options.batch):
+            part = slice(start, start + self.options.batch)
+            crops = np.stack(
+                [cut_crop(p, r, self.size) for p, r in zip(pictures[part], rois[part], strict=True)]
+            )
+            # (B, S, S, 3) seen as (B, 3, S, S) already has the channels-last layout.
+            image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
+            landmarks, presence = self.network(image)
+            xy, sigma = to_picture(landmarks.double().cpu().numpy(), rois[part])
+            chance = presence.sigmoid().double().cpu().numpy()
+            for i in range(len(xy)):
+                roi = np.append(rois[start + i], chance[i])
+                looks.append(Sighting(xy[i].astype(np.float32), sigma[i].astype(np.float32), roi))
+        return looks
+
+
+def _box_roi(box: FaceBox, ratio: float) -> np.ndarray:
+    return np.array([box.x, box.y, box.side * ratio, 0.0])
+
+
+def load_tracker(
+    head: HeadModel,
+    device: torch.device | str = "cpu",
+    weights: Path | None = None,
+    options: TrackOptions = TrackOptions(),
+) -> FaceTracker:
+    """The shipped networks (weights: another file for the landmarks) for a head model.
+
+    Raises InputError when weights are missing, damaged, or trained for other landmarks.
+    """
+    network = load_network(weights, head.landmarks_version)
+    finder = FaceFinder(load_detector(), device)
+    return FaceTracker(network, finder, FaceLayout.of(head), device, options)

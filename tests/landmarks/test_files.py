@@ -1,0 +1,88 @@
+"""The fixed file format, and parts that survive an interruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from densefit.errors import InputError
+from densefit.landmarks.files import (
+    PART_FRAMES,
+    LandmarkTrack,
+    PartWriter,
+    read_landmarks,
+    write_landmarks,
+)
+
+
+def _frame(i: int) -> tuple[np.ndarray, np.ndarray, float, np.ndarray | None]:
+    rng = np.random.default_rng(i)
+    roi = None if i % 7 == 3 else rng.normal(size=5)
+    return rng.normal(size=(703, 2)), rng.random(703), i / 30, roi
+
+
+def test_track_round_trip(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    track = LandmarkTrack(
+        rng.normal(size=(5, 703, 2)).astype(np.float32),
+        rng.random((5, 703)).astype(np.float32),
+        np.arange(5) / 25,
+        np.array([True, True, False, True, True]),
+        rng.normal(size=(5, 5)).astype(np.float32),
+        "v1",
+    )
+    write_landmarks(tmp_path / "a.npz", track)
+    back = read_landmarks(tmp_path / "a.npz")
+    assert back.landmarks_version == "v1"
+    for name in ("xy", "sigma", "time", "valid", "roi"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(track, name))
+
+
+def test_parts_are_joined_in_order_and_nothing_is_lost(tmp_path: Path) -> None:
+    count = 2 * PART_FRAMES + 9
+    writer = PartWriter(tmp_path, "cam", "v1", {"job": 1})
+    for i in range(count):
+        writer.add(*_frame(i))
+    path = writer.finish()
+    track = read_landmarks(path)
+    assert len(track) == count and track.landmarks_version == "v1"
+    assert track.xy.dtype == track.sigma.dtype == np.float32 and track.time.dtype == np.float64
+    np.testing.assert_allclose(track.time, np.arange(count) / 30)
+    for i in (0, 3, PART_FRAMES - 1, PART_FRAMES, count - 1):
+        xy, _, _, roi = _frame(i)
+        assert track.valid[i] == (roi is not None)
+        if roi is None:
+            assert np.isnan(track.xy[i]).all() and np.isnan(track.sigma[i]).all()
+            assert track.roi[i, 4] == 0
+        else:
+            np.testing.assert_allclose(track.xy[i], xy, rtol=1e-6)
+    assert not (tmp_path / ".parts" / "cam").exists()
+
+
+def test_interrupted_work_goes_on_and_another_job_starts_anew(tmp_path: Path) -> None:
+    first = PartWriter(tmp_path, "cam", "v1", {"every": 1})
+    for i in range(PART_FRAMES + 40):
+        first.add(*_frame(i))
+    again = PartWriter(tmp_path, "cam", "v1", {"every": 1})
+    assert again.frames_done == PART_FRAMES and not again.finished
+    np.testing.assert_allclose(again.last_xy(), _frame(PART_FRAMES - 1)[0], rtol=1e-6)
+    for i in range(PART_FRAMES, PART_FRAMES + 5):
+        again.add(*_frame(i))
+    again.finish()
+    track = read_landmarks(tmp_path / "cam.npz")
+    np.testing.assert_allclose(track.time, np.arange(PART_FRAMES + 5) / 30)
+    assert PartWriter(tmp_path, "cam", "v1", {"every": 1}).finished
+    other = PartWriter(tmp_path, "cam", "v1", {"every": 2})
+    assert not other.finished and other.frames_done == 0
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "cam.npz"
+    path.write_bytes(b"PK nonsense")
+    with pytest.raises(InputError, match=r"cam\.npz"):
+        read_landmarks(path)
+    np.savez(path, xy=np.zeros((1, 703, 2)))
+    with pytest.raises(InputError, match="not a file of landmarks"):
+        read_landmarks(path)

@@ -1,0 +1,133 @@
+"""The networks: shapes, decoding basis, folding, files of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from densefit.errors import InputError
+from densefit.landmarks.detector import (
+    REFERENCE_SIZE,
+    DetectorConfig,
+    FaceFinder,
+    HeadDetector,
+    decode,
+    load_detector,
+)
+from densefit.landmarks.network import (
+    LandmarkNet,
+    NetworkConfig,
+    fold_batch_norm,
+    load_network,
+)
+from densefit.landmarks.weights import DETECTOR_WEIGHTS, LANDMARK_WEIGHTS, save_weights
+
+SMALL = NetworkConfig(
+    input_size=64, widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), head_width=8, components=24
+)
+
+
+def _random_statistics(network: torch.nn.Module) -> None:
+    """BatchNorm statistics as after some training, so that folding has something to fold."""
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(part.weight, 0.5, 1.5)
+            torch.nn.init.normal_(part.bias, 0, 0.3)
+            part.running_mean.normal_(0, 0.3)
+            part.running_var.uniform_(0.5, 2.0)
+
+
+def test_landmark_network_shapes_and_folding() -> None:
+    torch.manual_seed(0)
+    network = LandmarkNet(SMALL)
+    _random_statistics(network)
+    network.eval()
+    image = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        landmarks, presence = network(image)
+        folded_landmarks, folded_presence = fold_batch_norm(network)(image)
+    assert landmarks.shape == (3, 703, 3) and presence.shape == (3,)
+    torch.testing.assert_close(folded_landmarks, landmarks, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(folded_presence, presence, atol=1e-4, rtol=1e-4)
+
+
+def test_basis_reproduces_labels_of_its_rank() -> None:
+    rng = torch.Generator().manual_seed(1)
+    shapes = torch.randn(20, 703 * 2, generator=rng)
+    targets = (torch.randn(300, 20, generator=rng) @ shapes).view(300, 703, 2)
+    network = LandmarkNet(SMALL)
+    assert network.set_basis(targets) < 1e-3
+    # Coefficients have unit variance over the labels.
+    centred = targets.reshape(300, -1) - network.mean
+    coefficients = torch.linalg.lstsq(network.basis[:20].T, centred.T).solution
+    torch.testing.assert_close(coefficients.var(1, correction=0), torch.ones(20), atol=0.02, rtol=0)
+
+
+def test_detector_folding_and_decoding() -> None:
+    torch.manual_seed(0)
+    network = HeadDetector(DetectorConfig(widths=(8, 8, 8, 8), merged=8))
+    _random_statistics(network)
+    network.eval()
+    image = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        output = network(image)
+        torch.testing.assert_close(fold_batch_norm(network)(image), output, atol=1e-4, rtol=1e-4)
+    assert output.shape == (2, 4, 8, 12)
+    one = torch.full((4, 8, 12), -8.0)
+    one[:, 3, 5] = torch.tensor([3.0, 0.25, -0.25, 0.5])
+    x, y, side, score = decode(one, 0.5)[0].tolist()
+    assert (x, y) == pytest.approx(((5.5 + 0.25) * 8 - 0.5, (3.5 - 0.25) * 8 - 0.5))
+    assert side == pytest.approx(REFERENCE_SIZE * np.exp(0.5), rel=1e-5)
+    assert score == pytest.approx(1 / (1 + np.exp(-3)), rel=1e-5)
+
+
+def test_finder_reports_places_of_the_whole_picture() -> None:
+    class OnePlace(torch.nn.Module):
+        """Fires in the middle of whatever it sees."""
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            h, w = image.shape[2] // 8, image.shape[3] // 8
+            out = torch.full((1, 4, h, w), -9.0)
+            out[0, :, h // 2, w // 2] = torch.tensor([2.0, -0.5, -0.5, 0.0])
+            return out
+
+    finder = FaceFinder(HeadDetector(DetectorConfig(widths=(8, 8, 8, 8), merged=8)))
+    finder.network = OnePlace()
+    found = finder(np.zeros((256, 512, 3), np.uint8))
+    # The same place at every scale: one box remains of each size that does not overlap a better.
+    assert found and all(abs(box.x - 255.5) < 1 and abs(box.y - 127.5) < 1 for box in found)
+    assert len(found) == 1
+
+
+def test_weights_round_trip_and_refusals(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = LandmarkNet(SMALL).eval()
+    path = tmp_path / "w.safetensors"
+    save_weights(network, path, {"kind": "landmarks", "landmarks_version": "abc"})
+    back = load_network(path, "abc")
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(back(image)[0], network(image)[0], atol=2e-2, rtol=0)
+    with pytest.raises(InputError, match="trained for landmarks abc"):
+        load_network(path, "other")
+    with pytest.raises(InputError, match="not of a detector"):
+        load_detector(path)
+    with pytest.raises(InputError, match="no such file"):
+        load_network(tmp_path / "none.safetensors")
+    path.write_bytes(b"not weights at all")
+    with pytest.raises(InputError, match="not a readable file"):
+        load_network(path)
+
+
+def test_shipped_weights_suit_the_head_model() -> None:
+    if not (LANDMARK_WEIGHTS.exists() and DETECTOR_WEIGHTS.exists()):
+        pytest.skip("no weights in this checkout")
+    from densefit.head import load_head
+
+    load_network(None, load_head().landmarks_version)
+    load_detector()
+    assert LANDMARK_WEIGHTS.stat().st_size <= 8e6
+    assert DETECTOR_WEIGHTS.stat().st_size <= 2e6

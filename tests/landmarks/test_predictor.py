@@ -1,0 +1,173 @@
+"""The predict stage on small recordings, with a stand-in for the networks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from densefit.capture import VideoWriter, load_take
+from densefit.errors import InputError
+from densefit.landmarks import predictor
+from densefit.landmarks.files import read_landmarks
+from densefit.landmarks.predictor import PredictOptions, predict
+from densefit.landmarks.tracker import Sighting
+
+
+class SquareTracker:
+    """'Finds' a white square: landmarks are its centre; counts how often it looked and followed."""
+
+    def __init__(self) -> None:
+        self.layout = SimpleNamespace(mirror=torch.arange(703))
+        self.found = 0
+        self.followed = 0
+        self.stop_after: int | None = None
+
+    def _see(self, picture: np.ndarray) -> Sighting | None:
+        y, x = np.nonzero(picture[..., 1] > 180)
+        if len(x) < 20:
+            return None
+        xy = np.tile(np.array([x.mean(), y.mean()], np.float32), (703, 1))
+        return Sighting(xy, np.ones(703, np.float32), np.array([*xy[0], 20.0, 0.0, 0.9]))
+
+    def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
+        self.found += len(pictures)
+        return [self._see(picture) for picture in pictures]
+
+    def follow(
+        self, pictures: list[np.ndarray], last_xy: list[np.ndarray]
+    ) -> list[Sighting | None]:
+        self.followed += len(pictures)
+        if self.stop_after is not None and self.followed > self.stop_after:
+            raise KeyboardInterrupt
+        assert all(np.isfinite(xy).all() for xy in last_xy)
+        return [self._see(picture) for picture in pictures]
+
+
+@pytest.fixture
+def tracker(monkeypatch: pytest.MonkeyPatch) -> SquareTracker:
+    stand_in = SquareTracker()
+    monkeypatch.setattr(predictor, "_make_tracker", lambda head, options: stand_in)
+    return stand_in
+
+
+def _video(path: Path, frames: int, hidden: range = range(0)) -> Path:
+    with VideoWriter(path, 30, 96, 64) as video:
+        for i in range(frames):
+            picture = np.full((64, 96, 3), 30, np.uint8)
+            if i not in hidden:
+                picture[20:36, 10 + i % 50 : 26 + i % 50] = 255
+            video.write(picture)
+    return path
+
+
+def test_a_video_is_followed_and_the_gap_is_invalid(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
+    video = _video(tmp_path / "left.mp4", 30, hidden=range(9, 17))
+    paths = predict(load_take([video]), tmp_path / "out")
+    track = read_landmarks(paths["left"])
+    assert len(track) == 30
+    np.testing.assert_array_equal(track.valid, [not 9 <= i < 17 for i in range(30)])
+    seen = np.flatnonzero(track.valid)
+    np.testing.assert_allclose(track.xy[seen, 0, 0], 17.5 + seen % 50, atol=1.0)
+    assert np.isnan(track.xy[12]).all()
+    np.testing.assert_allclose(np.diff(track.time), 1 / 30, atol=2e-3)
+    assert tracker.followed > 10
+
+
+def test_finished_cameras_are_kept_unless_overwritten(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
+    video = _video(tmp_path / "left.mp4", 8)
+    out = tmp_path / "out"
+    predict(load_take([video]), out)
+    looks = tracker.found + tracker.followed
+    predict(load_take([video]), out)
+    assert tracker.found + tracker.followed == looks
+    predict(load_take([video]), out, PredictOptions(every=2))
+    assert len(read_landmarks(out / "landmarks" / "left.npz")) == 4
+    looks = tracker.found + tracker.followed
+    predict(load_take([video]), out, PredictOptions(every=2, overwrite=True))
+    assert tracker.found + tracker.followed == looks + 4
+
+
+def test_an_interrupted_run_goes_on_to_the_same_result(
+    tmp_path: Path,
+    tracker,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from densefit.landmarks import files
+
+    monkeypatch.setattr(files, "PART_FRAMES", 8)
+    video = _video(tmp_path / "left.mp4", 40)
+    whole = predict(load_take([video]), tmp_path / "whole")["left"]
+    tracker.followed, tracker.stop_after = 0, 20
+    with pytest.raises(KeyboardInterrupt):
+        predict(load_take([video]), tmp_path / "cut")
+    tracker.found = tracker.followed = 0
+    tracker.stop_after = None
+    resumed = predict(load_take([video]), tmp_path / "cut")["left"]
+    assert tracker.found == 0 and tracker.followed < 40
+    a, b = read_landmarks(whole), read_landmarks(resumed)
+    np.testing.assert_array_equal(a.xy, b.xy)
+    np.testing.assert_array_equal(a.time, b.time)
+
+
+def test_no_face_anywhere_is_bad_input(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
+    video = _video(tmp_path / "left.mp4", 6, hidden=range(6))
+    with pytest.raises(InputError, match="no face found in any frame"):
+        predict(load_take([video]), tmp_path / "out")
+
+
+def test_one_camera_without_a_face_is_a_warning(
+    tmp_path: Path,
+    tracker,  # type: ignore[no-untyped-def]
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _video(tmp_path / "left.mp4", 8)
+    _video(tmp_path / "right.mp4", 8, hidden=range(8))
+    cameras = "".join(
+        f"  {name}: {{width: 96, height: 64, model: opencv, dist: [0, 0, 0, 0, 0]}}\n"
+        for name in ("left", "right")
+    )
+    (tmp_path / "rig.yaml").write_text(f"version: 1\nunits: m\ncameras:\n{cameras}")
+    take = load_take([tmp_path / "rig.yaml", tmp_path / "left.mp4", tmp_path / "right.mp4"])
+    paths = predict(take, tmp_path / "out", PredictOptions(overlay=True))
+    assert read_landmarks(paths["left"]).valid.all()
+    assert not read_landmarks(paths["right"]).valid.any()
+    assert "no face in any frame of camera 'right'" in capsys.readouterr().err
+    assert len(load_overlay(tmp_path / "out" / "overlay" / "left.mp4")) == 8
+
+
+def test_photos_are_looked_at_one_by_one(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
+    import cv2
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(6):
+        picture = np.full((64, 96, 3), 20, np.uint8)
+        if i != 2:
+            picture[10 + i : 30 + i, 40:60] = 255
+        cv2.imwrite(str(folder / f"{i}.png"), picture)
+    paths = predict(load_take([folder]), tmp_path / "out", PredictOptions(overlay=True))
+    track = read_landmarks(paths["photos"])
+    np.testing.assert_array_equal(track.valid, [True, True, False, True, True, True])
+    assert tracker.followed == 0
+    assert len(list((tmp_path / "out" / "overlay" / "photos").glob("*.png"))) == 6
+
+
+def test_unwritable_output_folder(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
+    video = _video(tmp_path / "left.mp4", 2)
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(InputError, match="file"):
+        predict(load_take([video]), blocked)
+    shutil.rmtree(tmp_path / "nothing", ignore_errors=True)
+
+
+def load_overlay(path: Path) -> list[np.ndarray]:
+    """All pictures of a video."""
+    from densefit.capture import open_frames, open_source
+
+    return [frame.image for frame in open_frames(open_source("o", path))]

@@ -1,0 +1,86 @@
+"""Finding and following with networks whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from densefit.landmarks.crop import FaceLayout
+from densefit.landmarks.detector import FaceBox
+from densefit.landmarks.network import LandmarkNet, NetworkConfig
+from densefit.landmarks.tracker import FaceTracker
+
+SIZE = 64
+CONFIG = NetworkConfig(
+    input_size=SIZE, widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1), head_width=8, components=4
+)
+
+
+def _layout() -> FaceLayout:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-0.1, 0.1, (703, 2)).astype(np.float32)
+    return FaceLayout(torch.arange(320), torch.from_numpy(points), torch.arange(703), "v")
+
+
+class BlobNetwork(torch.nn.Module):
+    """Sees a bright disc: landmarks are spread over it as over the layout; no disc, no face."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        line = (torch.arange(SIZE) + 0.5) * 2 / SIZE - 1
+        landmarks = torch.zeros(len(image), 703, 3)
+        presence = torch.full((len(image),), -6.0)
+        for i, bright in enumerate(image.mean(1) > 0.5):
+            if bright.sum() < 8:
+                continue
+            y, x = (line[k].mean() for k in torch.nonzero(bright, as_tuple=True))
+            radius = (bright.float().mean() * 4 / torch.pi).sqrt()
+            landmarks[i, :, :2] = torch.stack([x, y]) + _layout().upright * 10 * radius
+            landmarks[i, :, 2] = -4.0
+            presence[i] = 6.0
+        return landmarks, presence
+
+
+@pytest.fixture
+def tracker() -> FaceTracker:
+    boxes = [FaceBox(30, 30, 30, 0.9), FaceBox(150, 90, 60, 0.5), FaceBox(220, 20, 20, 0.8)]
+    tracker = FaceTracker(LandmarkNet(CONFIG), lambda picture: boxes, _layout())  # type: ignore[arg-type]
+    tracker.network = BlobNetwork()
+    return tracker
+
+
+def _picture(*discs: tuple[float, float, float]) -> np.ndarray:
+    y, x = np.mgrid[:180, :320]
+    picture = np.zeros((180, 320, 3), np.uint8)
+    for cx, cy, radius in discs:
+        picture[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = 255
+    return picture
+
+
+def test_the_largest_face_is_taken_and_none_is_guessed(tracker: FaceTracker) -> None:
+    two = _picture((33, 31, 12), (146, 92, 26))
+    found = tracker.find([two, _picture()])
+    assert found[1] is None and found[0] is not None
+    assert found[0].xy[:320].mean(0) == pytest.approx([146, 92], abs=2)
+    assert found[0].roi[4] > 0.9
+
+
+def test_following_moves_with_the_face_and_finds_it_again_when_lost(tracker: FaceTracker) -> None:
+    start = tracker.find([_picture((146, 92, 26))])[0]
+    assert start is not None
+    moved = tracker.follow([_picture((158, 86, 25))], [start.xy])[0]
+    assert moved is not None and moved.xy[:320].mean(0) == pytest.approx([158, 86], abs=1.5)
+    # Off its crop, the crop is cut again around the face.
+    assert moved.roi[:2] == pytest.approx([158, 86], abs=4)
+    jumped = tracker.follow([_picture((31, 30, 12))], [start.xy])[0]
+    assert jumped is not None and jumped.xy[:320].mean(0) == pytest.approx([31, 30], abs=2)
+    assert tracker.follow([_picture()], [start.xy]) == [None]
+
+
+def test_results_do_not_depend_on_the_batch(tracker: FaceTracker) -> None:
+    pictures = [_picture((140 + 3 * i, 92, 26)) for i in range(5)]
+    together = tracker.find(pictures)
+    for one, picture in zip(together, pictures, strict=True):
+        alone = tracker.find([picture])[0]
+        assert one is not None and alone is not None
+        np.testing.assert_array_equal(one.xy, alone.xy)

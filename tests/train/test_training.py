@@ -1,0 +1,144 @@
+"""Loss, targets, scores, and whole small trainings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from densefit.landmarks.detector import DetectorConfig, load_detector
+from densefit.landmarks.network import NetworkConfig, load_network
+from densefit.train import evaluate
+from densefit.train.augment import AugmentOptions
+from densefit.train.detector_task import DetectorTask, DetectorTaskOptions, target_maps
+from densefit.train.landmark_task import (
+    LandmarkTask,
+    LandmarkTaskOptions,
+    landmark_loss,
+    region_weights,
+)
+from densefit.train.loop import Trainer, TrainOptions
+from densefit.train.random import Draws
+from densefit.train.scenes import SceneOptions
+
+TINY = LandmarkTaskOptions(
+    augment=AugmentOptions(size=64),
+    network=NetworkConfig(
+        widths=(8, 16, 16, 24), blocks=(1, 1, 1, 1), head_width=16, components=24
+    ),
+    backgrounds=8,
+    basis_samples=200,
+    score_samples=32,
+    batch=16,
+)
+
+
+def test_loss_is_least_at_the_true_sigma() -> None:
+    """For errors of unit variance the mean likelihood is best at sigma 1 (per axis)."""
+    torch.manual_seed(0)
+    target = torch.zeros(1, 703 * 40, 2)
+    output = torch.cat([0.1 * torch.randn(1, 703 * 40, 2), torch.zeros(1, 703 * 40, 1)], -1)
+    weight = torch.ones(703 * 40)
+    values = []
+    for sigma in (0.07, 0.1, 0.14):
+        output[..., 2] = np.log(sigma)
+        values.append(float(landmark_loss(output, target, weight)))
+    assert values[1] < values[0] and values[1] < values[2]
+
+
+def test_region_weights_have_mean_one(head) -> None:  # type: ignore[no-untyped-def]
+    weight = region_weights(head.landmark_region, head.region_names)
+    assert abs(float(weight.mean()) - 1) < 1e-5
+    assert weight[0] > weight[-1]
+
+
+def test_temperature_makes_sigma_honest() -> None:
+    torch.manual_seed(0)
+    true_sigma = torch.linspace(0.01, 0.1, 703)
+    error = (torch.randn(4000, 703, 2) * true_sigma[:, None]).norm(dim=-1)
+    stated = torch.full((4000, 703), 0.03)
+    found = evaluate.Predictions(
+        error, stated, torch.ones(4000, 703, dtype=torch.bool), torch.ones(4000),
+        torch.ones(4000), torch.ones(4000, dtype=torch.bool),
+    )  # fmt: skip
+    factor = evaluate.sigma_temperature(found).exp()
+    torch.testing.assert_close(0.03 * factor, true_sigma, rtol=0.06, atol=0)
+    honest = replace(found, sigma=stated * factor)
+    figures = evaluate.scores(honest, np.arange(68), 128)
+    assert abs(figures["within_1_sigma"] - 0.393) < 0.01
+    assert abs(figures["within_2_sigma"] - 0.865) < 0.01
+
+
+def test_target_maps_hold_the_boxes() -> None:
+    boxes = torch.tensor([[[83.0, 41.5, 40.0], [10.0, 10.0, 20.0]]])
+    there = torch.tensor([[True, False]])
+    heat, values, sure = target_maps(boxes, there, 20)
+    row, column = divmod(int(heat[0].argmax()), 20)
+    assert (row, column) == (5, 10) and float(heat.max()) == 1 and int((heat == 1).sum()) == 1
+    x = (column + 0.5 + values[0, 0, row, column]) * 8 - 0.5
+    y = (row + 0.5 + values[0, 1, row, column]) * 8 - 0.5
+    assert abs(float(x) - 83) < 1e-4 and abs(float(y) - 41.5) < 1e-4
+    assert not sure[0, 1, 1]
+
+
+def _trainer(task, out: Path, name: str, seconds: float, batch: int) -> Trainer:  # type: ignore[no-untyped-def]
+    options = TrainOptions(minutes=seconds / 60, batch=batch, warm_up=5)
+    return Trainer(task, task.draws, out, name, options, lambda line: None)
+
+
+def test_landmark_training_learns_saves_and_resumes(head, shards: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    task = LandmarkTask(shards, head, Draws(0), TINY, command="test")
+    trainer = _trainer(task, tmp_path, "landmarks", 60, TINY.batch)
+    losses = []
+    for _ in range(60):
+        losses.append(trainer._train_step(0.0)["loss"])
+    assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 0.3
+    scores = trainer.save()
+    assert set(scores) >= {"error_px", "within_1_sigma", "hidden_sigma_ratio"}
+    network = load_network(tmp_path / "landmarks.safetensors", "flat")
+    assert network.log_temperature.abs().max() > 0
+
+    torch.manual_seed(1)
+    fresh = LandmarkTask(shards, head, Draws(9), TINY)
+    again = _trainer(fresh, tmp_path, "landmarks", 60, TINY.batch)
+    again._resume()
+    assert again.step == 60 and again.seen == 60 * TINY.batch
+    # From here on both runs take the very same steps.
+    fresh.augmenter.noise, fresh.bank = task.augmenter.noise, task.bank
+    fresh.augmenter.backgrounds = task.augmenter.backgrounds
+    assert trainer._train_step(0.5)["loss"] == again._train_step(0.5)["loss"]
+    assert trainer._train_step(0.5)["loss"] == again._train_step(0.5)["loss"]
+
+
+def test_detector_training_learns_and_exports(head, shards: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    options = DetectorTaskOptions(
+        scenes=SceneOptions(size=64),
+        network=DetectorConfig(widths=(8, 16, 16, 16), blocks=(1, 1, 1, 1), merged=16),
+        backgrounds=8,
+        score_samples=64,
+        batch=16,
+    )
+    task = DetectorTask(shards, head, Draws(0), options)
+    trainer = _trainer(task, tmp_path, "detector", 60, 16)
+    losses = [trainer._train_step(0.0)["focal"] for _ in range(40)]
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:4])
+    scores = trainer.save()
+    assert 0 <= scores["found"] <= 1
+    load_detector(tmp_path / "detector.safetensors")
+
+
+def test_module_entry_imports_only_torch_and_numpy() -> None:
+    """`python -m densefit.train` must start where nothing else is installed."""
+    code = (
+        "import sys, densefit.train.__main__\n"
+        "heavy = {'cv2', 'av', 'open3d', 'typer', 'rich', 'yaml', 'safetensors', 'scipy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
