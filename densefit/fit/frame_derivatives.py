@@ -79,7 +79,8 @@ class FrameDerivatives:
             coupling = rigid_products(posed.arms[..., eye.index], columns)
             pose[:, :9, at], pose[:, at, :9] = coupling, coupling.mT
             mixed[:, at] = self._on_eye(columns, eye, model.expression).double()
-        products = self.shape_information.reshape(frames, -1) @ model.expression_gram
+        moving = self.shape_information[..., model.moving].reshape(frames, -1)
+        products = moving @ model.expression_gram
         expression = (
             products.index_select(1, model.gram_index).reshape(frames, count, count).double()
         )
@@ -89,18 +90,18 @@ class FrameDerivatives:
     def identity_cross(self) -> Tensor:
         """Cross blocks (t, P, K) with identity, in the planes' dtype."""
         model = self.model
-        frames, _, count = self.information.shape
-        basis = model.expression.reshape(-1, 3, count)
-        split = len(basis)
-        rows = torch.empty(frames, split + 9, 3, count, dtype=model.dtype, device=basis.device)
+        frames, basis = len(self.information), model.moving_expression
+        moving = self.shape_information[..., model.moving]
+        rows = torch.empty(frames, *basis.shape, dtype=model.dtype, device=basis.device)
         for b in range(3):
-            rows[:, :split, b] = symmetric_row(basis, self.shape_information, b)
-        rows[:, split:] = self._rigid_shapes.reshape(frames, 9, 3, count)
-        products = (rows.reshape(-1, 3 * count) @ model.identity.T).reshape(frames, split + 9, -1)
+            rows[:, :, b] = symmetric_row(basis, moving, b)
+        expression = rows.reshape(frames * len(basis), -1) @ model.moving_identity.T
+        expression = expression.reshape(frames, len(basis), -1)
+        rigid = self._rigid_shapes @ model.identity.T
         pairs = zip(model.eyes, self._eye_columns, strict=True)
         eyes = [self._on_eye(columns, eye, model.identity) for eye, columns in pairs]
-        pose = self.pose_jacobian.mT.to(model.dtype) @ torch.cat([products[:, split:], *eyes], 1)
-        return self._to_unknowns(products[:, :split], pose)
+        pose = self.pose_jacobian.mT.to(model.dtype) @ torch.cat([rigid, *eyes], 1)
+        return self._to_unknowns(expression, pose)
 
     @cached_property
     def shape_information(self) -> Tensor:

@@ -20,7 +20,10 @@ from densefit.fit.state import CameraState
 
 Tensor = torch.Tensor
 
-REFINE_SCALES = (100.0, 100.0, 30.0, 30.0, 10.0, 10.0, 10.0)
+REFINE_SCALES = (100.0, 30.0, 10.0)
+REFINE_STEPS = 3
+START_LANDMARKS = 240
+"""First poses need no more than so many landmarks."""
 SCORE_SCALE = 10.0
 GOOD_SCORE = 0.35
 """Mean of 1 - w at SCORE_SCALE of a trustworthy pose: most landmarks lie within a few sigma, for a
@@ -163,7 +166,7 @@ def refine_poses(
     score = torch.zeros(len(rotation), dtype=torch.float64)
     for scale in REFINE_SCALES:
         cost, gradient, matrix, _ = pose_system(points, cameras, planes, rotation, shift, scale)
-        for _ in range(2):
+        for _ in range(REFINE_STEPS):
             size = matrix.diagonal(dim1=1, dim2=2)
             damped = (
                 matrix
@@ -196,6 +199,8 @@ def initial_poses(
         points: (3, L) mean head. known: cameras whose extrinsics are known.
     """
     parts = []
+    thin = slice(None, None, max(1, points.shape[1] // START_LANDMARKS))
+    points, planes = points[:, thin], Planes(planes.xy[..., thin], planes.precision[..., thin])
     for start in range(0, len(planes.xy), BATCH):
         part = slice(start, start + BATCH)
         batch = Planes(planes.xy[part][:, :, known], planes.precision[part][:, known])

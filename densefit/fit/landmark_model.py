@@ -43,8 +43,14 @@ class LandmarkModel:
     """(K, 3 L)."""
     expression: Tensor
     """(52, 3 L)."""
+    moving: Tensor
+    """(Lm,) landmarks that any expression moves; scalp, ears and neck are not among them."""
+    moving_expression: Tensor
+    """(52, 3, Lm)."""
+    moving_identity: Tensor
+    """(K, 3 Lm)."""
     expression_gram: Tensor
-    """(6 L, 52 * 53 / 2): products of pairs of expression rows, so that E^T G E is one product."""
+    """(6 Lm, 52 * 53 / 2): products of pairs of expression rows, so that E^T G E is one product."""
     gram_index: Tensor
     """(52 * 52,) columns of expression_gram in full-matrix order."""
     neck_weight: Tensor
@@ -98,13 +104,18 @@ def landmark_model(head: HeadModel, dtype: torch.dtype, device: str = "cpu") -> 
         index = torch.nonzero(weights[joint] > 1e-6).flatten()
         eyes.append(Eye(joint, index, weights[joint][index]))
     expression = planes(head.expression_basis)
-    gram, gram_index = _expression_gram(expression)
+    identity = planes(head.identity_basis)
+    moving = torch.nonzero(expression.abs().amax((0, 1)) > 0).flatten()
+    gram, gram_index = _expression_gram(expression[..., moving])
     flat = head.expression_basis.reshape(len(head.expression_basis), -1).astype(np.float64)
     free = [i for i in range(len(expression)) if i not in GAZE_EXPRESSIONS]
     return LandmarkModel(
         template=planes(head.template),
-        identity=planes(head.identity_basis).reshape(modes, -1),
+        identity=identity.reshape(modes, -1),
         expression=expression.reshape(len(expression), -1),
+        moving=moving,
+        moving_expression=expression[..., moving].contiguous(),
+        moving_identity=identity[..., moving].reshape(modes, -1).contiguous(),
         expression_gram=gram,
         gram_index=gram_index,
         neck_weight=weights[NECK],

@@ -124,7 +124,7 @@ class FitOptions:
     """Frames solved at once at fixed identity."""
     overlap: int = 24
     """Frames on either side of a window that are solved but not kept."""
-    chunk: int = 24
+    chunk: int = 48
     """Frames whose landmark planes are in memory at once."""
     max_iterations: int = 40
     """Per stage of the robust loss."""

@@ -18,7 +18,7 @@ from densefit.fit.tridiagonal import NotPositiveDefinite
 
 Tensor = torch.Tensor
 
-STAGE_TOLERANCE = 3e-3
+STAGE_TOLERANCE = 2e-2
 """Relative decrease that ends a stage before the last: its minimum is only a start for the next."""
 NEWTON_BELOW = 2e-3
 """Relative decrease of the last stage below which the loss's true curvature is used. Farther away,
