@@ -40,7 +40,7 @@ from densefit.synth.props import (
 )
 from densefit.synth.scene import Scene
 from densefit.synth.shading import smoothstep
-from densefit.synth.surface_marks import MARK, MARKS, exposures, head_marks
+from densefit.synth.surface_marks import GROUP_MARKS, MARK, MARKS, exposures, head_marks
 from densefit.synth.textures import make_textures, noise
 
 GROUPS = ("skin", "eyes", "mouth", "hair", "props")
@@ -114,7 +114,6 @@ class GeometryBuilder:
         self.thin = torch.cat([placed["collar"], placed["frame"]])
         self.strips = placed["strips"]
         self.triangles = torch.cat([self.solid, self.thin, self.strips])
-        self.bodies = torch.cat([self.solid, self.thin])
         self.quads = self.strips[::2][:, [0, 1, 2]]
         self.quads = torch.cat([self.quads, self.quads[:, 2:] + 1], 1)
         sizes = [len(blocks[n][1]) for n in ("shell", "torso", "collar", "frame", "strips")]
@@ -192,7 +191,14 @@ class GeometryBuilder:
         self.marks = table.to(self.device)
         self.exposures = torch.as_tensor(exposures(head)).to(self.device)
         roots = torch.as_tensor(self.fittings.beard_marks)
-        self.beard_marks = roots.T[None].to(self.device)
+        self.beard_marks = [
+            roots[None, None, :, MARK[name]].to(self.device)
+            for name in ("beard", "goatee", "moustache")
+        ]
+        self.group_marks = [
+            self.marks[:, [MARK[m] for m in GROUP_MARKS[name]] + list(range(-3, 0))].contiguous()
+            for name in GROUPS
+        ]
         opacity = 0.85 * (1 - (table[:, MARK["lid"]] / 0.0085)).clamp(0, 1)
         self.lash_opacity = opacity[:, None].to(self.device)
 
@@ -312,7 +318,8 @@ class GeometryBuilder:
         depth = torch.as_tensor(f.scalp_depth).to(self.device)[hair.strand_root]
         root, normal = self._rooted(f.scalp, hair.strand_root, skin, normals)
         scalp = strip_vertices(grow_scalp(hair, root, normal, depth, skull))
-        inside = beard_distance(hair, self.beard_marks.expand(len(skin), -1, -1))
+        inside = beard_distance(hair, *self.beard_marks)[:, 0]
+        inside = inside.expand(len(skin), -1)
         inside = inside.gather(1, hair.beard_root)
         root, normal = self._rooted(f.beard, hair.beard_root, skin, normals)
         beard = strip_vertices(grow_beard(hair, root, normal, inside, skull))

@@ -66,6 +66,17 @@ def sh_basis(normal: Tensor) -> Tensor:
     )  # fmt: skip
 
 
+def rotated(coefficients: Tensor, rotation: Tensor) -> Tensor:
+    """Coefficients (B, 9, 3) of the same light in a frame that `rotation` (B, 3, 3) maps from.
+
+    A rotation maps each band to itself, so agreement on a few directions determines the result.
+    """
+    unit, _ = directions()
+    some = unit[2::4, ::8].reshape(-1, 3).to(coefficients)
+    inverse = torch.linalg.pinv(sh_basis(some))
+    return inverse @ sh_basis(some @ rotation.transpose(1, 2)) @ coefficients
+
+
 def irradiance_coefficients(panorama: Tensor) -> Tensor:
     """(B, 9, 3) coefficients of irradiance / pi of panoramas (B, 3, 32, 64)."""
     unit, solid_angle = directions()

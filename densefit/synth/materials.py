@@ -22,10 +22,10 @@ from densefit.synth.shading import (
     highlight,
     lambert,
     mix,
+    power,
     smoothstep,
     unit,
 )
-from densefit.synth.surface_marks import MARK
 from densefit.synth.textures import Textures, plane_noise, streak
 
 SKIN_WRAP = torch.tensor([[0.30], [0.13], [0.08]])
@@ -48,9 +48,9 @@ def shade_skin(
     """Skin of face, ears, scalp and neck, and the torso with its cloth: radiance (B, 3, P)."""  # fmt: skip
 
     def mark(name: str) -> Tensor:
-        return surface.marks[:, MARK[name], None]
+        return surface.marks[name]
 
-    plane = surface.marks[:, MARK["unrolled_x"] : MARK["unrolled_x"] + 2]
+    plane = torch.cat([mark("unrolled_x"), mark("unrolled_y")], 1)
     plane = plane + _column(looks.offset)[:, :2]
     coarse = plane_noise(textures, plane, 75.0)
     middle = plane_noise(textures, plane, 270.0)
@@ -62,13 +62,14 @@ def shade_skin(
     rough = _column(looks.bumps) * (fine[:, :3] + 0.4 * middle[:, 1:4])
     normal = unit(surface.normal + rough * (1 - cloth))
     occlusion = mark("exposure").clamp(0.03, 1)
-    bleed = torch.cat([occlusion**0.8, occlusion, occlusion**1.08], 1)
+    root = occlusion.sqrt()
+    bleed = torch.cat([mix(root, occlusion, 0.6), occlusion, occlusion], 1)
     wrap = SKIN_WRAP.to(albedo) * (1 - 0.7 * cloth)
     light = lambert(surface, lighting, normal, bleed, wrap)
     albedo = mix(albedo, _fabric(surface, clothes, textures, mark), cloth)
     oil = _column(looks.oil) * (0.55 + mark("oil")) * (1 - cloth) * (0.8 + 0.3 * middle[:, :1])
     oil = oil * (1 + 1.5 * lips)
-    shine = highlight(surface, lighting, normal, 14.0, 70.0)
+    shine = highlight(surface, lighting, normal, 16, 64)
     rim = fresnel(dot(normal, surface.view))
     sheen = lighting.ambient(_reflected(normal, surface.view)) * rim * occlusion
     return albedo * light + (1.6 * shine + 0.9 * sheen) * oil
@@ -134,7 +135,7 @@ def _painted_hair(
     ink = (ink * _column(looks.brow_density)).clamp(0, 0.96)
     albedo = mix(albedo, _column(looks.brow_color) * (1 + 0.25 * stroke[:, :1]).clamp_min(0.3), ink)
 
-    beard = beard_distance(hair, surface.marks)[:, None]
+    beard = beard_distance(hair, mark("beard"), mark("goatee"), mark("moustache"))
     kind = _column(hair.beard_kind)
     grows = (kind >= 1).float()
     amount = torch.where(kind >= 1, 0.45 + 0.45 * (kind >= 2), _column(looks.stubble))
@@ -151,10 +152,10 @@ def _painted_hair(
     )
 
 
-def beard_distance(hair: Hair, marks: Tensor) -> Tensor:
-    """(B, P): metres inside the outline of this person's kind of beard; marks (B, A, P)."""
-    full, chin, lip = (marks[:, MARK[n]] for n in ("beard", "goatee", "moustache"))
-    kind = hair.beard_kind[:, None]
+def beard_distance(hair: Hair, full: Tensor, chin: Tensor, lip: Tensor) -> Tensor:
+    """(B, 1, P): metres inside the outline of this person's kind of beard, from the distances of
+    full beard, goatee and moustache (B, 1, P)."""
+    kind = _column(hair.beard_kind)
     far = torch.full_like(full, -0.05)
     choices = (
         far, full, torch.maximum(full, lip), torch.maximum(chin, lip), lip,
@@ -199,7 +200,7 @@ def shade_eyes(
 
     axis: (B, 3, P) unit, where the eye looks, view frame.
     """
-    x, y = surface.marks[:, MARK["iris_x"], None], surface.marks[:, MARK["iris_y"], None]
+    x, y = surface.marks["iris_x"], surface.marks["iris_y"]
     radius = (x * x + y * y).sqrt()  # 1 at the rim of the iris
     angle = torch.atan2(y, x) / (2 * math.pi)
     place = surface.place + _column(looks.offset)
@@ -215,14 +216,14 @@ def shade_eyes(
     iris = iris * (1 - 0.75 * ring)
     iris = iris * smoothstep(pupil - 0.05, pupil + 0.05, radius)
     albedo = mix(iris, white, smoothstep(0.94, 1.07, radius))
-    occlusion = surface.marks[:, MARK["exposure"], None].clamp(0.05, 1)
+    occlusion = surface.marks["exposure"].clamp(0.05, 1)
     light = lambert(surface, lighting, surface.normal, occlusion**1.2, 0.15)
     # The cornea bulges: its normals fan out faster than the eyeball's.
     bulge = smoothstep(1.15, 0.6, radius)
     wet = unit(surface.normal + 0.45 * bulge * (surface.normal - axis))
     rim = fresnel(dot(wet, surface.view), 0.03) * _column(looks.wet)
     mirror = lighting.mirrored(wet, surface.view).clamp_max(8.0) * rim * occlusion**2
-    glint = highlight(surface, lighting, wet, 500.0, 1500.0) * _column(looks.wet)
+    glint = highlight(surface, lighting, wet, 512, 2048) * _column(looks.wet)
     return albedo * light + mirror + glint
 
 
@@ -244,12 +245,12 @@ def shade_mouth(
     inner_lip = smoothstep(0.002, 0.016, surface.place[:, 2:])
     lining = mix(hollow, _column(looks.lip_color) * 0.8, inner_lip)
     albedo = torch.where(part == parts["mouth"], lining, albedo)
-    occlusion = surface.marks[:, MARK["exposure"], None].clamp(0.01, 1)
+    occlusion = surface.marks["exposure"].clamp(0.01, 1)
     occlusion = torch.where(part == parts["teeth"], occlusion**0.75, occlusion**1.3)
     sunlit = surface.sunlit[:, None] * occlusion.clamp(0, 1) ** 0.5
     cosine = dot(surface.normal, lighting.sun)
     direct = lighting.sun_color * ((cosine + 0.25) / 1.25).clamp_min(0) * sunlit
-    shine = highlight(surface, lighting, surface.normal, 40.0, 200.0) * occlusion
+    shine = highlight(surface, lighting, surface.normal, 32, 256) * occlusion
     rim = fresnel(dot(surface.normal, surface.view), 0.04)
     sheen = lighting.ambient(_reflected(surface.normal, surface.view)) * rim * occlusion
     ambient = lighting.ambient(surface.normal) * occlusion
@@ -263,10 +264,10 @@ def shade_hair(
 
     tangent: (B, 3, P) along the strands; marks hold across, along, number and kind of the strip.
     """
-    along = surface.marks[:, MARK["strip_along"], None]
-    number = surface.marks[:, MARK["strip_number"], None]
-    kind = surface.marks[:, MARK["strip_kind"], None]
-    across = surface.marks[:, MARK["strip_across"], None]
+    along = surface.marks["strip_along"]
+    number = surface.marks["strip_number"]
+    kind = surface.marks["strip_kind"]
+    across = surface.marks["strip_across"]
     strand = streak(textures, (across * 0.012 + number)[:, 0], (along * 0.35 + 7 * number)[:, 0])
     color = mix(_column(hair.color), _column(hair.tip_color), along)
     color = torch.where(kind > 1.5, _column(hair.beard_color), color)
@@ -279,13 +280,13 @@ def shade_hair(
     color = torch.where(is_hat, _column(hair.hat_color), color)
     depth = torch.where(kind < 0.5, torch.where(is_hat, 1.0, 0.55), depth)
     normal = surface.normal
-    exposed = surface.marks[:, MARK["exposure"], None]
+    exposed = surface.marks["exposure"]
     light = lambert(surface, lighting, normal, depth * exposed, 0.2)
     half = unit(surface.view + lighting.sun)
     wobble = tangent + normal * (0.12 * strand[:, :1] - 0.08)
     sine = (1 - dot(unit(wobble), half) ** 2).clamp_min(1e-4)
     facing = smoothstep(-0.3, 0.4, dot(normal, lighting.sun))
-    lobes = 0.05 * sine**40.0 + (0.25 * color + 0.01) * sine**10.0
+    lobes = 0.05 * power(sine, 32) + (0.25 * color + 0.01) * power(sine, 8)
     gloss = _column(hair.gloss) * depth * facing * surface.sunlit[:, None] * (~is_hat)
     sheen = lighting.ambient(_reflected(normal, surface.view)) * 0.05 * depth * _column(hair.gloss)
     shine = lighting.sun_color * lobes * gloss + sheen * (~is_hat)
@@ -307,7 +308,7 @@ def shade_props(
     light = lambert(surface, lighting, normal, occlusion, 0.1)
     rim = fresnel(dot(normal, surface.view), 0.05)
     mirror = lighting.mirrored(normal, surface.view).clamp_max(8.0) * rim
-    shine = highlight(surface, lighting, normal, 40.0, 250.0) * 2
+    shine = highlight(surface, lighting, normal, 32, 256) * 2
     return albedo * light + torch.where(frame, (mirror + shine) * _column(glasses.gloss), 0.0)
 
 

@@ -188,8 +188,10 @@ def make_key(inverse_depth: Tensor, ids: Tensor) -> Tensor:
 
 def _setup(vertices: Tensor, triangles: Tensor, height: int, width: int, cull: str) -> _Planes:
     """Drop what cannot cover a pixel centre; planes of b1, b2 and 1/z for the rest."""
-    x = [vertices[..., 0][:, triangles[:, k]] for k in range(3)]
-    y = [vertices[..., 1][:, triangles[:, k]] for k in range(3)]
+    # One row of memory per vertex, so that gathering the corners copies whole rows.
+    plane = vertices[..., :2].permute(1, 2, 0).reshape(vertices.shape[1], -1)
+    corner = [plane.index_select(0, triangles[:, k]).view(-1, 2, len(vertices)) for k in range(3)]
+    x, y = [c[:, 0] for c in corner], [c[:, 1] for c in corner]
     x0 = torch.ceil(_min3(x)).clamp_(min=0)
     y0 = torch.ceil(_min3(y)).clamp_(min=0)
     x1 = torch.floor(_max3(x)).clamp_(max=width - 1)
@@ -199,8 +201,9 @@ def _setup(vertices: Tensor, triangles: Tensor, height: int, width: int, cull: s
     # has negative area where it faces the camera.
     signed = {"none": area.abs(), "back": -area, "front": area}[cull]
     keep = (x1 >= x0) & (y1 >= y0) & (signed > AREA_EPSILON)
-    picture, triangle = keep.nonzero(as_tuple=True)
-    row = picture * len(triangles) + triangle
+    row = keep.view(-1).nonzero()[:, 0]
+    triangle = row // len(vertices)
+    picture = row - triangle * len(vertices)
 
     def pick(values: Tensor) -> Tensor:
         return values.reshape(-1)[row]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from densefit.head.model import HeadModel
 from densefit.synth import raster
-from densefit.synth.geometry import Geometry, GeometryBuilder
+from densefit.synth.geometry import GROUPS, Geometry, GeometryBuilder
 from densefit.synth.light import tone_map
 from densefit.synth.materials import (
     shade_eyes,
@@ -26,7 +26,7 @@ from densefit.synth.materials import (
 from densefit.synth.scene import Scene
 from densefit.synth.shading import Lighting, Surface, make_lighting, unit
 from densefit.synth.strips import splat_strips
-from densefit.synth.surface_marks import MARK
+from densefit.synth.surface_marks import GROUP_MARKS
 from densefit.synth.textures import make_textures
 from densefit.synth.views import Views, camera_points, cut_out, project, supersampled
 
@@ -144,12 +144,14 @@ class Renderer:
                 continue
             padded = _pad(covered, chosen, count, size * size)
             values = _gather(table, padded, count)
-            marks = _gather(built.marks, padded, count)
-            marks[:, MARK["exposure"]] = values[:, 6]
-            place = marks[:, len(MARK) :]
+            static = _gather(built.group_marks[code], padded, count)
+            names = GROUP_MARKS[GROUPS[code]]
+            marks = {name: static[:, k : k + 1] for k, name in enumerate(names)}
+            marks["exposure"] = values[:, 6:]
             direction = unit(values[:, :3])
             surface = Surface(
-                place, direction, unit(-values[:, 3:6]), marks,
+                static[:, -3:],
+                direction, unit(-values[:, 3:6]), marks,
                 built.triangle_part[padded.triangle].view(count, -1),
                 shadow.sunlit(values[:, 3:6], direction),
             )  # fmt: skip
@@ -309,7 +311,7 @@ class _Shadow:
         depth = local[..., 2:] - centre[..., 2:] + 1
         pixels = torch.cat([xy, depth], -1)
         size = SHADOW_SIZE
-        keys = raster.depth_keys(pixels, built.bodies, size, size, "none")
+        keys = raster.depth_keys(pixels, built.solid, size, size, "back")
         splat_strips(keys, pixels, built.quads, 0, built.strand, built.fray)
         self.map = raster.decode_keys(keys)[1]
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densefit.synth.light import Light, lookup, sh_basis
+from densefit.synth.light import Light, lookup, rotated
+
+SH_FACTORS = torch.tensor(
+    [0.282095, 0.488603, 0.488603, 0.488603, 1.092548, 1.092548, 0.315392, 1.092548, 0.546274]
+)
+"""The constants of `sh_basis`, taken out of the products that are formed for every pixel."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +21,13 @@ class Surface:
 
     place: (B, 3, P) metres, position on the template, where make-up and noise live; normal:
     (B, 3, P) and view: (B, 3, P) unit, view frame (x right, y up, z to the viewer); marks:
-    (B, A, P) attributes; part: (B, P) int64; sunlit: (B, P) in [0, 1].
+    attributes by name, (B, 1, P) each; part: (B, P) int64; sunlit: (B, P) in [0, 1].
     """
 
     place: Tensor
     normal: Tensor
     view: Tensor
-    marks: Tensor
+    marks: dict[str, Tensor]
     part: Tensor
     sunlit: Tensor
 
@@ -36,11 +41,16 @@ class Lighting:
     """(B, 3, 1) towards the directional light, view frame."""
     sun_color: Tensor
     """(B, 3, 1)."""
+    sh: Tensor
+    """(B, 3, 9): irradiance / pi as spherical harmonics of the view frame."""
 
     def ambient(self, normal: Tensor) -> Tensor:
         """Irradiance / pi of the environment, (B, 3, P), for normals (B, 3, P)."""
-        turned = (self.light.rotation @ normal).transpose(1, 2)
-        return (sh_basis(turned) @ self.light.sh).transpose(1, 2).clamp_min(0)
+        x, y, z = normal.unbind(1)
+        basis = torch.stack([
+            torch.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y,
+        ], 1)  # fmt: skip
+        return (self.sh @ basis).clamp_min_(0)
 
     def mirrored(self, normal: Tensor, view: Tensor) -> Tensor:
         """Sharp reflection of the panorama, (B, 3, P)."""
@@ -51,7 +61,8 @@ class Lighting:
 def make_lighting(light: Light) -> Lighting:
     """Bring the directional light into the view frame."""
     sun = torch.einsum("bij,bi->bj", light.rotation, light.sun_direction)[..., None]
-    return Lighting(light, sun, light.sun_color[..., None])
+    sh = rotated(light.sh, light.rotation).transpose(1, 2)
+    return Lighting(light, sun, light.sun_color[..., None], sh * SH_FACTORS.to(sh))
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -78,21 +89,26 @@ def mix(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 def fresnel(cosine: Tensor, base: float = 0.028) -> Tensor:
     """Schlick's approximation."""
-    return base + (1 - base) * (1 - cosine.clamp(0, 1)) ** 5
+    return base + (1 - base) * power(1 - cosine.clamp(0, 1), 4) * (1 - cosine.clamp(0, 1))
 
 
-def lobe(normal: Tensor, half: Tensor, exponent: Tensor | float) -> Tensor:
-    """Normalised Blinn-Phong lobe, already multiplied by pi / 4 as the sun's colour is E / pi."""
-    return dot(normal, half).clamp_min(1e-4) ** exponent * ((exponent + 8) / 32)
+def power(base: Tensor, exponent: int) -> Tensor:
+    """`base ** exponent` for powers of two, by squaring; ten times faster than `pow`."""
+    while exponent > 1:
+        base, exponent = base * base, exponent // 2
+    return base
 
 
 def highlight(
-    surface: Surface, lighting: Lighting, normal: Tensor, wide: float, narrow: float
+    surface: Surface, lighting: Lighting, normal: Tensor, wide: int, narrow: int
 ) -> Tensor:
-    """Specular answer (B, 3, P) to the sun, for two mixed lobes, shadowed and with Fresnel."""
+    """Specular answer (B, 3, P) to the sun: two normalised Blinn-Phong lobes (exponents: powers
+    of two) with Fresnel and shadow, times pi / 4 as the sun's colour is irradiance / pi."""
     half = unit(surface.view + lighting.sun)
     facing = dot(normal, lighting.sun).clamp_min(0)
-    lobes = 0.6 * lobe(normal, half, wide) + 0.4 * lobe(normal, half, narrow)
+    cosine = dot(normal, half).clamp_min(0)
+    lobes = (0.6 / 32 * (wide + 8)) * power(cosine, wide)
+    lobes = lobes + (0.4 / 32 * (narrow + 8)) * power(cosine, narrow)
     strength = lobes * fresnel(dot(surface.view, half)) * facing * surface.sunlit[:, None]
     return lighting.sun_color * strength
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from densefit.synth.raster import make_key
 
-GRID = (2, 3, 5, 7, 10, 14, 20, 30, 45, 70, 110, 180)
+GRID = (2, 4, 6, 9, 13, 19, 28, 42, 64, 110, 180)
 """Numbers of samples along a side of a quad; a quad gets the next larger one."""
-OVERSAMPLING = 1.15
+OVERSAMPLING = 1.1
 MAX_SAMPLES = 3_000_000
 
 
@@ -38,6 +38,8 @@ def splat_strips(
     """
     count, height, width = keys.shape
     corner = vertices_px[:, quads]  # (B, Q, 4, 3)
+    # Samples outside of the picture fall into a border one pixel wide.
+    padded = torch.zeros(count, height + 2, width + 2, dtype=torch.int64, device=keys.device)
     shape, keep = _samples(corner, keys, height, width)
     picture, quad = keep.nonzero(as_tuple=True)
     bucket = shape[picture, quad]
@@ -49,15 +51,15 @@ def splat_strips(
         start += number
         across, along = GRID[code // len(GRID)], GRID[code % len(GRID)]
         for part in rows.split(max(1, MAX_SAMPLES // (across * along))):
-            if not len(part):
-                continue
-            b, q = picture[part], quad[part]
-            pixel, key, kept = _grid(
-                corner[b, q], strand[q], fray[q], first_triangle + 2 * q, across, along,
-                height, width,
-            )  # fmt: skip
-            pixel = pixel + (b * height * width)[:, None, None]
-            keys.view(-1).scatter_reduce_(0, pixel[kept], key[kept], "amax")
+            if len(part):
+                b, q = picture[part], quad[part]
+                pixel, key = _grid(
+                    corner[b, q], strand[q], fray[q], first_triangle + 2 * q, across, along,
+                    height, width,
+                )  # fmt: skip
+                pixel += (b * (height + 2) * (width + 2))[:, None]
+                padded.view(-1).scatter_reduce_(0, pixel.view(-1), key.view(-1), "amax")
+    torch.maximum(keys, padded[:, 1:-1, 1:-1], out=keys)
 
 
 def _samples(corner: Tensor, keys: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -87,23 +89,27 @@ def _samples(corner: Tensor, keys: Tensor, height: int, width: int) -> tuple[Ten
 def _grid(
     corner: Tensor, strand: Tensor, fray: Tensor, triangle: Tensor, across: int, along: int,
     height: int, width: int,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Pixels, keys and validity (N, along, across) of the samples of N quads of one size."""
-    u = ((torch.arange(across, device=corner.device) + 0.5) / across)[None, None, :, None]
-    v = ((torch.arange(along, device=corner.device) + 0.5) / along)[None, :, None, None]
-    left = corner[:, None, None, 0] * (1 - v) + corner[:, None, None, 2] * v
-    step = (corner[:, None, None, 1] - corner[:, None, None, 0]) * (1 - v)
-    step = step + (corner[:, None, None, 3] - corner[:, None, None, 2]) * v
-    x, y, inverse_depth = (left + step * u).unbind(-1)
-    column, row = x.round().long(), y.round().long()
-    kept = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Pixels of the padded picture and keys, (N, along * across), of N quads of one size."""
+    device, count = corner.device, len(corner)
+    u = (torch.arange(across, device=device, dtype=corner.dtype) + 0.5) / across
+    v = (torch.arange(along, device=device, dtype=corner.dtype) + 0.5) / along
+    grid_v, grid_u = torch.meshgrid(v, u, indexing="ij")
+    # Bilinear interpolation of all samples is one matrix product.
+    basis = torch.stack([
+        (1 - grid_u) * (1 - grid_v), grid_u * (1 - grid_v), (1 - grid_u) * grid_v, grid_u * grid_v,
+    ]).view(4, -1)  # fmt: skip
+    x, y, inverse_depth = (corner.permute(2, 0, 1).reshape(-1, 4) @ basis).view(3, count, -1)
+    column = x.round_().clamp_(-1, width).to(torch.int64)
+    row = y.round_().clamp_(-1, height).to(torch.int64)
+    pixel = row.add_(1).mul_(width + 2).add_(column.add_(1))
+    upper = (grid_u + grid_v > 1).long().view(1, -1)
+    key = make_key(inverse_depth, triangle[:, None] + upper)
     # Strands end at different lengths, the outer ones sooner: a number per strand from a hash.
-    lane = (u[..., 0] * 7 + strand[:, 0, None, None] * 131).floor()
-    chance = (torch.sin(lane * 12.9898 + strand[:, :1, None] * 78.233) * 43758.5453).remainder(1)
-    place = strand[:, 1, None, None] * (1 - v[..., 0]) + strand[:, 2, None, None] * v[..., 0]
-    middle = 1 - (2 * u[..., 0] - 1).abs()
-    reach = 1 - fray[:, None, None] * (0.75 - 0.35 * middle - 0.75 * chance).clamp_min(-0.3)
-    kept &= place < reach.clamp_min(0.15)
-    upper = (u[..., 0] + v[..., 0] > 1).long()
-    key = make_key(inverse_depth, triangle[:, None, None] + upper)
-    return row * width + column, key, kept
+    lane = (u[None] * 7 + strand[:, :1] * 131).floor()
+    chance = (torch.sin(lane * 12.9898 + strand[:, :1] * 78.233) * 43758.5453).remainder(1)
+    middle = 1 - (2 * u - 1).abs()
+    reach = 1 - fray[:, None] * (0.75 - 0.35 * middle - 0.75 * chance).clamp_min(-0.3)
+    place = strand[:, 1:2] * (1 - v) + strand[:, 2:] * v
+    kept = place[:, :, None] < reach.clamp_min(0.15)[:, None]
+    return pixel, key.mul_(kept.view(count, -1))

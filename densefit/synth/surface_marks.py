@@ -19,11 +19,22 @@ MARKS = (
     "lip", "brow_inside", "brow_across", "brow_along", "lid", "upper_lid", "hairline", "beard",
     "goatee", "moustache", "flush", "oil", "orbit", "iris_x", "iris_y", "ring", "front",
     "unrolled_x", "unrolled_y",
-    "strip_across", "strip_along", "strip_number", "strip_kind", "exposure",
+    "strip_across", "strip_along", "strip_number", "strip_kind",
 )  # fmt: skip
 MARK = {name: index for index, name in enumerate(MARKS)}
-"""Column of each attribute. Distances are metres, positive inside; `exposure` (the share of the
-surroundings that a point sees) changes with the face and is filled in for every picture."""
+GROUP_MARKS = {
+    "skin": (
+        "lip", "brow_across", "brow_along", "lid", "upper_lid", "hairline", "beard", "goatee",
+        "moustache", "flush", "oil", "orbit", "ring", "front", "unrolled_x", "unrolled_y",
+    ),
+    "eyes": ("iris_x", "iris_y"),
+    "mouth": (),
+    "hair": ("strip_across", "strip_along", "strip_number", "strip_kind"),
+    "props": (),
+}  # fmt: skip
+"""The attributes that each group of materials reads."""
+"""Column of each attribute. Distances are metres, positive inside. Besides these there is `exposure`,
+the share of its surroundings that a point sees, which changes with the face."""
 
 AXIS_DEPTH = 0.06
 """The vertical axis around which the face is unrolled lies this far behind the eyes, metres."""
