@@ -30,6 +30,13 @@ def _natural_order(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(p), p) if p.isdigit() else (1, 0, p) for p in parts]
 
 
+def looks_like_picture(path: Path) -> bool:
+    """Whether the file begins like a picture; quick, so that whole folders can be checked."""
+    import cv2
+
+    return bool(cv2.haveImageReader(str(path)))
+
+
 def read_photo(path: Path) -> np.ndarray:
     """Read a picture.
 

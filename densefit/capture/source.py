@@ -95,6 +95,8 @@ def _image_source(
     for file in files:
         if file.stat().st_size == 0:
             raise InputError(f"{file}: empty file (camera '{name}'); copy it again or remove it")
+        if kind == "photos" and not photos.looks_like_picture(file):
+            raise InputError(f"{file}: not a picture (camera '{name}'); remove or convert it")
     height, width = photos.read_photo(files[0]).shape[:2]
     rate = fps if kind == "sequence" else 1.0
     return Source(

@@ -52,6 +52,13 @@ def test_exif_orientation_is_applied(orientation: int, turns: int, tmp_path: Pat
     np.testing.assert_array_equal(read_photo(path), np.rot90(upright, turns))
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tiff", "webp", "ppm", "hdr", "jp2"])
+def test_folders_of_every_type(suffix: str, tmp_path: Path) -> None:
+    save(tmp_path / "folder" / f"a.{suffix}")
+    (frame,) = open_frames(load_take([tmp_path / "folder"]).sources["folder"])
+    assert frame.image.shape == PICTURE.shape
+
+
 def test_sixteen_bits_grey_and_transparency(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.full((8, 8, 3), 40000, np.uint16))
@@ -80,6 +87,10 @@ def test_a_folder_of_photos_is_separate_pictures_in_natural_order(tmp_path: Path
         save(folder / f"img{number}.png", number_picture(number))
     save(folder / "img3.jpg", number_picture(3, 192, 128))  # sizes may differ
     (folder / "notes.txt").touch()
+    (folder / "img11.png").write_text("not a picture")
+    with pytest.raises(InputError, match=r"img11\.png: not a picture"):
+        load_take([folder])
+    (folder / "img11.png").unlink()
     take = load_take([folder])
     assert take.independent_frames
     source = take.sources["people"]
