@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -253,7 +254,13 @@ def report_damage(source: Source, problem: str) -> None:
     message = f"{source.path}: {problem}"
     if source.strict:
         raise InputError(f"{message}; copy it again, or drop --strict to use the beginning")
-    warn(f"{message}; only the good beginning is used")
+    _warn_once(f"{message}; only the good beginning is used")
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Each stage decodes a recording anew; the user need not read of its damage each time."""
+    warn(message)
 
 
 def plain(error: BaseException) -> str:
