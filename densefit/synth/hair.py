@@ -18,7 +18,7 @@ from densefit.synth.sampling import Dice
 
 SCALP_STRIPS, SCALP_STEPS = 700, 9
 BEARD_STRIPS, BEARD_STEPS = 420, 3
-STRIP_AREA = 0.30
+STRIP_AREA = 0.42
 """Total area of a head's strips, square metres: long hair needs fewer strips than short hair."""
 
 
@@ -26,12 +26,12 @@ STRIP_AREA = 0.30
 class Style:
     """One row of the table of hair styles; ranges are drawn uniformly.
 
-    length: metres; comb: weights of forward, back, aside, away from the parting, away from the
+    weight: how frequent on feminine and on masculine heads; length: metres; comb: weights of forward, back, aside, away from the parting, away from the
     crown; lift: how much the roots stand up; gravity: bend per step; curl: metres; shell: metres
     of solid hair under the strips; sides: length at the sides over length on top; fringe: chance.
     """
 
-    weight: float
+    weight: tuple[float, float]
     length: tuple[float, float]
     comb: tuple[float, float, float, float, float]
     lift: tuple[float, float]
@@ -45,46 +45,46 @@ class Style:
 
 
 STYLES: dict[str, Style] = {
-    "bald": Style(0.7, (0, 0), (0, 0, 0, 0, 1), (0, 0), (0, 0), shell=(0, 0)),
-    "buzz": Style(1, (0.003, 0.008), (0, 0, 0, 0, 1), (0.6, 1), (0, 0), shell=(0.001, 0.003)),
+    "bald": Style((0.1, 1.2), (0, 0), (0, 0, 0, 0, 1), (0, 0), (0, 0), shell=(0, 0)),
+    "buzz": Style((0.2, 1.5), (0.003, 0.008), (0, 0, 0, 0, 1), (0.6, 1), (0, 0), shell=(0.001, 0.003)),
     "crop": Style(
-        2.5, (0.02, 0.05), (0.6, 0, 0.2, 0, 0.6), (0.1, 0.5), (0, 0.1), (0, 0.003),
+        (0.6, 3.5), (0.02, 0.05), (0.6, 0, 0.2, 0, 0.6), (0.1, 0.5), (0, 0.1), (0, 0.003),
         (0.003, 0.008), (0.3, 0.9), 0.3,
     ),
     "up": Style(
-        1.2, (0.03, 0.07), (0, 0.6, 0.2, 0, 0.1), (0.3, 0.8), (0, 0.08), (0, 0.004),
+        (0.3, 1.6), (0.03, 0.07), (0, 0.6, 0.2, 0, 0.1), (0.3, 0.8), (0, 0.08), (0, 0.004),
         (0.003, 0.010), (0.2, 0.6),
     ),
     "side": Style(
-        2.0, (0.06, 0.13), (0.1, 0.1, 0.9, 0.3, 0.3), (0.05, 0.35), (0.1, 0.35), (0, 0.004),
+        (1.0, 2.6), (0.06, 0.13), (0.1, 0.1, 0.9, 0.3, 0.3), (0.05, 0.35), (0.1, 0.35), (0, 0.004),
         (0.004, 0.012), (0.3, 0.9), 0.25,
     ),
     "back": Style(
-        1.5, (0.08, 0.18), (0, 1, 0, 0.1, 0), (0.05, 0.35), (0.08, 0.25), (0, 0.003),
+        (1.0, 1.4), (0.08, 0.18), (0, 1, 0, 0.1, 0), (0.05, 0.35), (0.08, 0.25), (0, 0.003),
         (0.003, 0.010), (0.6, 1.0),
     ),
     "bob": Style(
-        1.6, (0.14, 0.26), (0, 0, 0.1, 1, 0.5), (0.05, 0.35), (0.2, 0.5), (0, 0.006),
-        (0.003, 0.010), (0.9, 1.0), 0.45,
+        (2.4, 0.3), (0.14, 0.26), (0, 0, 0.1, 1, 0.5), (0.05, 0.35), (0.2, 0.5), (0, 0.006),
+        (0.003, 0.010), (0.9, 1.0), 0.45, width=(0.014, 0.022),
     ),
     "long": Style(
-        2.6, (0.26, 0.48), (0, 0.15, 0.1, 1, 0.3), (0.05, 0.35), (0.2, 0.5), (0, 0.010),
-        (0.003, 0.010), (0.9, 1.0), 0.3,
+        (4.0, 0.7), (0.26, 0.48), (0, 0.15, 0.1, 1, 0.3), (0.05, 0.35), (0.2, 0.5), (0, 0.010),
+        (0.003, 0.010), (0.9, 1.0), 0.3, width=(0.018, 0.028),
     ),
     "tied": Style(
-        1.3, (0.16, 0.40), (0, 1, 0, 0, 0), (0.0, 0.08), (0.0, 0.02), (0, 0.001),
+        (2.0, 0.3), (0.16, 0.40), (0, 1, 0, 0, 0), (0.0, 0.08), (0.0, 0.02), (0, 0.001),
         (0.001, 0.004), (1, 1), 0.15, gather=1.0,
     ),
     "curly": Style(
-        1.3, (0.05, 0.12), (0.3, 0.1, 0.2, 0.2, 0.7), (0.3, 0.8), (0.05, 0.3), (0.006, 0.014),
+        (1.0, 1.3), (0.05, 0.12), (0.3, 0.1, 0.2, 0.2, 0.7), (0.3, 0.8), (0.05, 0.3), (0.006, 0.014),
         (0.008, 0.022), (0.5, 1.0), 0.3, width=(0.008, 0.012),
     ),
     "long curly": Style(
-        1.0, (0.22, 0.40), (0, 0.1, 0.1, 1, 0.4), (0.3, 0.8), (0.2, 0.4), (0.010, 0.024),
-        (0.006, 0.018), (0.9, 1.0), 0.2,
+        (1.6, 0.4), (0.22, 0.40), (0, 0.1, 0.1, 1, 0.4), (0.3, 0.8), (0.2, 0.4), (0.010, 0.024),
+        (0.006, 0.018), (0.9, 1.0), 0.2, width=(0.014, 0.022),
     ),
     "afro": Style(
-        0.9, (0.02, 0.07), (0, 0, 0, 0, 0.15), (1.5, 2.5), (0, 0.03), (0.006, 0.012),
+        (0.7, 0.8), (0.02, 0.07), (0, 0, 0, 0, 0.15), (1.5, 2.5), (0, 0.03), (0.006, 0.012),
         (0.015, 0.060), (0.5, 1.0), width=(0.006, 0.010),
     ),
 }  # fmt: skip
@@ -104,14 +104,15 @@ PIGMENT_WEIGHTS = [3.0, 3.0, 2.5, 2.0, 1.5, 1.2, 0.8, 0.6, 1.2, 0.6]
 class Hair:
     """Hair of a batch, the same in every picture of a person.
 
-    All (B,) unless said: style index; length, width, curl, shell metres; comb (B, 5); lift;
-    gravity; sides; fringe (bool); gather; part: x of the parting over the skull's half width;
+    All (B,) unless said: style index; masculine (bool); length, width, curl, shell metres; comb (B, 5); lift;
+    gravity; sides; fringe (bool); gather; messy: disorder; part: x of the parting over the skull's half width;
     aside: -1 or 1; recede: metres by which the hairline stands back; thin: share of roots lost;
     color (B, 3), tip_color (B, 3); grey: share of grey hairs; gloss; hat (bool); beard_length
     metres; beard_kind index; strand_root (B, N) and strand_noise (B, N, 8) likewise for the beard.
     """
 
     style: Tensor
+    masculine: Tensor
     length: Tensor
     width: Tensor
     curl: Tensor
@@ -122,6 +123,7 @@ class Hair:
     sides: Tensor
     fringe: Tensor
     gather: Tensor
+    messy: Tensor
     part: Tensor
     aside: Tensor
     recede: Tensor
@@ -147,7 +149,12 @@ BEARDS = {"none": 5.0, "stubble": 2.0, "full": 1.8, "goatee": 0.8, "moustache": 
 def sample_hair(dice: Dice, scalp_roots: int, beard_roots: int) -> Hair:
     """Draw hair styles, colours and beards; roots are indices into the head's root tables."""
     styles = list(STYLES.values())
-    style = dice.pick([s.weight for s in styles])
+    masculine = dice.chance(0.55)
+    style = torch.where(
+        masculine,
+        dice.pick([s.weight[1] for s in styles]),
+        dice.pick([s.weight[0] for s in styles]),
+    )
 
     def between(name: str) -> Tensor:
         table = torch.tensor([getattr(s, name) for s in styles])[style]
@@ -160,12 +167,14 @@ def sample_hair(dice: Dice, scalp_roots: int, beard_roots: int) -> Hair:
     tips = color * torch.where(dice.chance(0.25, 1), dice.log_uniform(1.0, 2.5, 1), 1.0)
     comb = torch.tensor([s.comb for s in styles])[style] + 0.15 * dice.normal(5).abs()
     fringe = dice.uniform(0, 1) < torch.tensor([s.fringe for s in styles])[style]
-    beard = dice.pick(list(BEARDS.values()))
+    beard = dice.pick(list(BEARDS.values())) * masculine
     hat = dice.chance(0.05)
-    balding = dice.chance(0.18)
+    length = between("length")
+    balding = dice.chance(0.25) & masculine & (length < 0.07)
     return Hair(
         style=style,
-        length=between("length"),
+        masculine=masculine,
+        length=length,
         width=between("width"),
         curl=between("curl"),
         shell=between("shell"),
@@ -175,10 +184,11 @@ def sample_hair(dice: Dice, scalp_roots: int, beard_roots: int) -> Hair:
         sides=between("sides"),
         fringe=fringe,
         gather=torch.tensor([s.gather for s in styles])[style],
+        messy=dice.uniform(0.1, 1.1),
         part=dice.normal() * 0.35,
         aside=dice.chance(0.5).float() * 2 - 1,
         recede=torch.where(balding, dice.uniform(0.005, 0.06), dice.normal() * 0.005),
-        thin=torch.where(dice.chance(0.2), dice.uniform(0, 0.5), dice.uniform(0, 0.08)),
+        thin=torch.where(balding, dice.uniform(0, 0.5), dice.uniform(0, 0.05)),
         color=color,
         tip_color=tips,
         grey=torch.where(dice.chance(0.25), dice.uniform(0, 0.6), torch.zeros(dice.count)),
@@ -260,7 +270,7 @@ def grow_scalp(hair: Hair, root: Tensor, normal: Tensor, depth: Tensor, skull: S
             heading + (gravity * step / 0.02)[..., None] * down + 0.9 * gather[..., None] * pull
         )
         heading = heading + hair.gather[:, None, None] * near[..., None] * 1.5 * down
-        wave = (noise[..., 3:6] - 0.5) * 0.12
+        wave = (noise[..., 3:6] - 0.5) * 0.10 * hair.messy[:, None, None]
         heading = F.normalize(heading + wave, dim=-1)
         line.append(_outside(position + step[..., None] * heading, skull, layer))
         heading = F.normalize(line[-1] - position + 1e-6 * heading, dim=-1)
@@ -298,9 +308,10 @@ def _comb(
     fringe = hair.fringe[:, None] & (relative[..., 2] > 0.25) & (relative[..., 0].abs() < 0.75)
     forward = fixed(0, -0.2, 1) + aside * 0.35
     direction = torch.where(fringe[..., None], forward, direction)
-    direction = direction + 0.35 * (noise[..., 3:6] - 0.5)
+    direction = direction + 0.35 * hair.messy[:, None, None] * (noise[..., 3:6] - 0.5)
     direction = direction - normal * (direction * normal).sum(-1, keepdim=True)
-    lift = hair.lift[:, None, None] * (0.6 + 0.8 * noise[..., 6:7])
+    uneven = (noise[..., 6:7] - 0.5) * (0.4 + 0.6 * hair.messy[:, None, None])
+    lift = hair.lift[:, None, None] * (1 + uneven)
     direction = F.normalize(F.normalize(direction, dim=-1) + lift * normal, dim=-1)
     low = torch.sigmoid((0.25 - relative[..., 1]) * 8)
     length = hair.length[:, None] * (1 + (hair.sides[:, None] - 1) * low)

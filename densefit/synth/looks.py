@@ -75,7 +75,7 @@ def to_linear(srgb: Tensor) -> Tensor:
 
 def sample_skin_tone(dice: Dice) -> Tensor:
     """(B, 3) linear albedo, anywhere between the measured tones, slightly redder or yellower."""
-    place = dice.uniform(0, 1) ** 1.2 * (len(SKIN_TONES) - 1.001)
+    place = dice.uniform(0, 1) ** 1.6 * (len(SKIN_TONES) - 1.001)
     low = place.long()
     t = (place - low)[:, None]
     tone = to_linear(SKIN_TONES[low] * (1 - t) + SKIN_TONES[low + 1] * t)
@@ -84,15 +84,16 @@ def sample_skin_tone(dice: Dice) -> Tensor:
     return (tone * tint * (1 + 0.05 * dice.normal(1))).clamp(0.01, 0.9)
 
 
-def sample_looks(dice: Dice, hair_color: Tensor, landmarks: int) -> Looks:
-    """Draw the appearance of a batch of faces; brows go with the hair (B, 3)."""
+def sample_looks(dice: Dice, hair_color: Tensor, masculine: Tensor, landmarks: int) -> Looks:
+    """Draw the appearance of a batch of faces; brows go with the hair (B, 3)
+    and make-up mostly with feminine faces (masculine: (B,) bool)."""
     skin = sample_skin_tone(dice)
-    painted = dice.chance(0.22, 1)
+    painted = dice.chance(0.42, 1) & ~masculine[:, None]
     natural = skin * torch.tensor([0.88, 0.55, 0.55]) * dice.uniform(0.75, 1.1, 1)
     rouge = torch.stack(
         [dice.uniform(0.15, 0.6), dice.uniform(0.01, 0.1), dice.uniform(0.02, 0.13)], 1
     )
-    made_up = dice.chance(0.3)
+    made_up = dice.chance(0.55) & ~masculine
     brow = torch.minimum(hair_color, skin * 0.5) * dice.log_uniform(0.5, 1.2, 1)
     iris = IRISES[dice.pick(IRIS_WEIGHTS)] * dice.log_uniform(0.7, 1.6, 1)
     teeth = torch.tensor([0.78, 0.72, 0.62]) + dice.normal(1) * torch.tensor([0.04, 0.05, 0.07])
@@ -124,6 +125,8 @@ def sample_looks(dice: Dice, hair_color: Tensor, landmarks: int) -> Looks:
         veins=dice.uniform(0, 0.5),
         teeth=teeth.clamp(0.3, 0.85) * dice.uniform(0.8, 1.05, 1),
         tongue=torch.tensor([0.45, 0.17, 0.16]) * dice.uniform(0.7, 1.2, 1),
-        stubble=torch.where(dice.chance(0.3), dice.uniform(0.05, 0.4), torch.zeros(dice.count)),
+        stubble=torch.where(
+            dice.chance(0.6) & masculine, dice.uniform(0.05, 0.4), torch.zeros(dice.count)
+        ),
         wet=dice.uniform(0.4, 1.2),
     )

@@ -70,9 +70,10 @@ def shade_skin(
     oil = _column(looks.oil) * (0.55 + mark("oil")) * (1 - cloth) * (0.8 + 0.3 * middle[:, :1])
     oil = oil * (1 + 1.5 * lips)
     shine = highlight(surface, lighting, normal, 16, 64)
-    rim = fresnel(dot(normal, surface.view))
-    sheen = lighting.ambient(_reflected(normal, surface.view)) * rim * occlusion
-    return albedo * light + (1.6 * shine + 0.9 * sheen) * oil
+    # Rough skin does not turn into a mirror at the silhouette.
+    rim = fresnel(dot(normal, surface.view)).clamp_max(0.22)
+    sheen = lighting.ambient(_reflected(normal, surface.view)) * rim * occlusion**2
+    return albedo * light + (1.6 * shine + 0.55 * sheen) * oil
 
 
 def _reflected(normal: Tensor, view: Tensor) -> Tensor:
@@ -271,8 +272,8 @@ def shade_hair(
     strand = streak(textures, (across * 0.012 + number)[:, 0], (along * 0.35 + 7 * number)[:, 0])
     color = mix(_column(hair.color), _column(hair.tip_color), along)
     color = torch.where(kind > 1.5, _column(hair.beard_color), color)
-    grey = ((number * 77.7).remainder(1.0) < _column(hair.grey)).float()
-    color = mix(color, torch.full_like(color, 0.42), 0.8 * grey)
+    grey = smoothstep(0.0, 0.5, _column(hair.grey) - 0.5 + 0.35 * strand[:, :1])
+    color = mix(color, torch.full_like(color, 0.36), 0.8 * grey)
     color = color * (1 + 0.38 * strand[:, :1] + 0.30 * strand[:, 1:]).clamp_min(0.2)
     color = color * (0.75 + 0.5 * (number * 13.3).remainder(1.0))
     depth = 0.45 + 0.55 * smoothstep(0.0, 0.45, along)

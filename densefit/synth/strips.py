@@ -109,7 +109,7 @@ def _grid(
     lane = (u[None] * 7 + strand[:, :1] * 131).floor()
     chance = (torch.sin(lane * 12.9898 + strand[:, :1] * 78.233) * 43758.5453).remainder(1)
     middle = 1 - (2 * u - 1).abs()
-    reach = 1 - fray[:, None] * (0.75 - 0.35 * middle - 0.75 * chance).clamp_min(-0.3)
+    reach = 1 - fray[:, None] * (0.55 - 0.2 * middle - 0.6 * chance).clamp_min(-0.3)
     place = strand[:, 1:2] * (1 - v) + strand[:, 2:] * v
     kept = place[:, :, None] < reach.clamp_min(0.15)[:, None]
     return pixel, key.mul_(kept.view(count, -1))

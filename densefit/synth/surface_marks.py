@@ -36,6 +36,8 @@ GROUP_MARKS = {
 """Column of each attribute. Distances are metres, positive inside. Besides these there is `exposure`,
 the share of its surroundings that a point sees, which changes with the face."""
 
+EXTENSION = 12.0
+"""Steps by which the middle line of a brow is extended beyond its ends."""
 AXIS_DEPTH = 0.06
 """The vertical axis around which the face is unrolled lies this far behind the eyes, metres."""
 
@@ -88,18 +90,20 @@ def _put_brows(put: Any, flat: Array, front: Array, region: Any) -> None:
         outline = np.concatenate([region(f"{side}_brow_upper"), region(f"{side}_brow_lower")[::-1]])
         distance = np.where(front, signed_distance(flat, outline), -0.05)
         middle = region(f"{side}_brow_middle")
-        step = np.diff(middle, axis=0)
-        ends = np.stack([middle[0] - step[0], middle[-1] + step[-1]])
-        middle = np.concatenate([ends[:1], middle, ends[1:]])
-        away, place = polyline_distance(flat, middle)
-        count = len(middle) - 3
+        count = len(middle) - 1
+        # Straight extensions keep the signed distance smooth beyond both ends.
+        reach = EXTENSION * np.stack([middle[0] - middle[1], middle[-1] - middle[-2]])
+        line = np.concatenate([middle[:1] + reach[:1], middle, middle[-1:] + reach[1:]])
+        away, place, above = polyline_distance(flat, line)
+        position = place * (len(line) - 1)
+        start, end = position - 1, position - 1 - count
+        position = np.where(start < 0, start * EXTENSION, start)
+        position = np.where(end > 0, count + end * EXTENSION, position)
         here = distance > inside
         inside[here] = distance[here]
-        above = flat[:, 1] > np.interp(
-            np.abs(flat[:, 0]), *np.abs(middle[np.argsort(np.abs(middle[:, 0]))]).T
-        )
-        across[here] = np.where(above, away, -away)[here]
-        along[here] = ((place * (len(middle) - 1) - 1) / count)[here]
+        outwards = 1 if side == "left" else -1
+        across[here] = (np.where(above * outwards > 0, away, -away))[here]
+        along[here] = (position / count)[here]
     put("brow_inside", inside)
     put("brow_across", across)
     put("brow_along", along)
@@ -112,8 +116,8 @@ def _put_lids(put: Any, head: HeadModel, landmarks: Array) -> None:
         top = landmarks[head.region(f"{side}_upper_lid")]
         bottom = landmarks[head.region(f"{side}_lower_lid")]
         bottom = np.concatenate([top[:1], bottom, top[-1:]])
-        to_top, _ = polyline_distance(head.template, top)
-        to_bottom, _ = polyline_distance(head.template, bottom)
+        to_top, _, _ = polyline_distance(head.template, top)
+        to_bottom, _, _ = polyline_distance(head.template, bottom)
         distance = np.minimum(to_top, to_bottom)
         upper = np.where(distance < best, to_top < to_bottom, upper)
         best = np.minimum(best, distance)
@@ -190,10 +194,11 @@ def _put_complexion(put: Any, head: HeadModel, landmarks: Array) -> None:
     put("orbit", spot(under, 0.009))
 
 
-def polyline_distance(points: Array, line: Array) -> tuple[Array, Array]:
-    """Distance (N,) of points to a polyline (M, D), and where along it, in [0, 1]."""
+def polyline_distance(points: Array, line: Array) -> tuple[Array, Array, Array]:
+    """Distance (N,) of points to a polyline (M, D), where along it, in [0, 1], and on which side
+    of it in the plane of the first two axes: positive on the left of its direction."""
     best = np.full(len(points), np.inf)
-    place = np.zeros(len(points))
+    place, side = np.zeros(len(points)), np.zeros(len(points))
     for i in range(len(line) - 1):
         step = line[i + 1] - line[i]
         t = np.clip((points - line[i]) @ step / max(float(step @ step), 1e-12), 0, 1)
@@ -201,13 +206,15 @@ def polyline_distance(points: Array, line: Array) -> tuple[Array, Array]:
         nearer = away < best
         best[nearer] = away[nearer]
         place[nearer] = (i + t[nearer]) / (len(line) - 1)
-    return best, place
+        arm = points - line[i]
+        side[nearer] = (step[0] * arm[:, 1] - step[1] * arm[:, 0])[nearer]
+    return best, place, side
 
 
 def signed_distance(points: Array, outline: Array) -> Array:
     """Distance (N,) of points (N, 2) to a closed outline (M, 2), positive inside."""
     closed = np.concatenate([outline, outline[:1]])
-    away, _ = polyline_distance(points, closed)
+    away, _, _ = polyline_distance(points, closed)
     inside = np.zeros(len(points), bool)
     for a, b in zip(closed[:-1], closed[1:], strict=True):
         crosses = (a[1] > points[:, 1]) != (b[1] > points[:, 1])
