@@ -29,10 +29,10 @@ ITERATIONS = 15
 
 def start_focal(
     model: LandmarkModel,
-    points: Tensor,
     cameras: CameraState,
     planes: Planes,
     camera: int,
+    points: Tensor,
     identity: Tensor,
     options: FitOptions,
 ) -> CameraState:

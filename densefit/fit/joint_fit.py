@@ -28,9 +28,9 @@ from densefit.fit.newton_step import deviations
 from densefit.fit.observations import Observations, landmark_region_weights, normalize_observations
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors, make_priors
-from densefit.fit.result import FitResult, continuous_axis_angle
+from densefit.fit.result import FitResult, motion_arrays, residuals_px
 from densefit.fit.solver import Solution, minimize
-from densefit.fit.state import CameraState, FrameLayout, Motion, State, concatenate, rest
+from densefit.fit.state import CameraState, Motion, State, concatenate, rest
 from densefit.fit.weights import adjust_precision, landmark_normals, measured_sigma_scale, scaled
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def fit(
     if not len(frames):
         raise InputError("no camera has a single frame with a head: nothing to fit")
     with _threads(options.threads), torch.no_grad():
-        job = _Job(head, cameras, observations, options, frames, progress or (lambda _: None))
+        job = JointFit(head, cameras, observations, options, frames, progress or (lambda _: None))
         return job.run()
 
 
@@ -82,8 +82,8 @@ def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> 
     return np.flatnonzero(bridged)
 
 
-class _Job:
-    """One fit. Arrays over `frames` have one row for each frame that gets a pose."""
+class JointFit:
+    """One fit, step by step. Arrays over `frames` have one row for each frame that gets a pose."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class _Job:
         observations: Observations,
         options: FitOptions,
         frames: np.ndarray,
-        progress: Progress,
+        progress: Progress = lambda _: None,
     ) -> None:
         self.head, self.observations, self.options = head, observations, options
         self.frames, self.progress = frames, progress
@@ -130,35 +130,39 @@ class _Job:
             picked = choose_keyframes(rotation.numpy(), time, score.numpy(), self.options.keyframes)
         solution, sigma_scale = self._joint(picked, cameras, rotation, shift)
         spread = deviations(solution.system, self._priors(picked))
-        border_std = spread.border.numpy()
         if whole:
             motion, frame_std = solution.state.motion, spread.frames
         else:
             self.progress(0.4)
             self._set_model(_precision(self.options, False))
             motion, frame_std = self._windows(solution.state, rotation, shift, sigma_scale)
-        result = self._result(solution, motion, frame_std.numpy(), border_std, sigma_scale)
+        result = self._result(
+            solution, motion, frame_std.numpy(), spread.border.numpy(), sigma_scale
+        )
         self.progress(1.0)
         return result
+
+    def first_state(self) -> tuple[State, Planes, Priors]:
+        """Start, landmarks and priors of a joint solve over all frames."""
+        cameras, rotation, shift, _ = self._first_poses()
+        every = np.arange(len(self.frames))
+        planes = self._planes(every, cameras, rotation, shift)
+        return (
+            State(self.first_identity, rest(rotation, shift), cameras),
+            planes,
+            self._priors(every),
+        )
 
     def _first_poses(self) -> tuple[CameraState, Tensor, Tensor, Tensor]:
         """Cameras with a start for what is unknown, and a first pose of every frame."""
         cameras, self.placed = camera_state(self.cameras, self.free_focal)
         if cameras.unknowns:
-            sample = np.linspace(
-                0, len(self.frames) - 1, min(len(self.frames), START_FRAMES)
-            ).round()
+            count = len(self.frames)
+            sample = np.linspace(0, count - 1, min(count, START_FRAMES)).round()
             planes = self._raw_planes(np.unique(sample.astype(int)))
+            start = (self.points, self.first_identity, self.options)
             for c in np.flatnonzero(self.free_focal):
-                cameras = start_focal(
-                    self.model,
-                    self.points,
-                    cameras,
-                    planes,
-                    int(c),
-                    self.first_identity,
-                    self.options,
-                )
+                cameras = start_focal(self.model, cameras, planes, int(c), *start)
             cameras, self.placed = place_cameras(self.points, cameras, self.placed, planes)
         parts = []
         for picked in _pieces(len(self.frames), self.options.window):
@@ -181,15 +185,8 @@ class _Job:
     def _planes(
         self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor
     ) -> Planes:
-        planes = adjust_precision(
-            self._raw_planes(picked),
-            self.points,
-            self.normals,
-            cameras,
-            rotation,
-            shift,
-            self.options,
-        )
+        raw, head = self._raw_planes(picked), (self.points, self.normals)
+        planes = adjust_precision(raw, *head, cameras, rotation, shift, self.options)
         unplaced = [c for c in range(len(self.cameras)) if c not in self.placed]
         planes.precision[:, unplaced] = 0
         return planes
@@ -262,70 +259,30 @@ class _Job:
         border_std: np.ndarray,
         sigma_scale: Tensor,
     ) -> FitResult:
-        total, frames = len(self.observations.time), self.frames
-        layout = FrameLayout(len(self.model.free))
-        modes = self.model.modes
-
-        def spread_out(values: np.ndarray) -> np.ndarray:
-            out = np.full((total, *values.shape[1:]), np.nan)
-            out[frames] = values
-            return out
-
-        expression_std = np.zeros((len(frames), 52))
-        expression_std[:, self.model.free.numpy()] = frame_std[:, layout.expression]
-        identity_std = border_std[:modes] if self.with_identity else np.zeros(modes)
+        identity, modes = solution.state.identity, self.model.modes if self.with_identity else 0
         cameras = estimated_cameras(
-            self.cameras,
-            solution.state.cameras,
-            border_std[modes if self.with_identity else 0 :],
-            self.placed,
+            self.cameras, solution.state.cameras, border_std[modes:], self.placed
         )
-        seen = np.asarray(np.any(self.observations.valid, axis=0))
+        total = len(self.observations.time)
+        residual = np.full(self.observations.valid.shape, np.nan)
+        for picked in _pieces(len(self.frames), self.options.window):
+            world = self._world(identity, motion.take(torch.from_numpy(picked)))
+            rows = self.frames[picked]
+            points = world.double().mT.numpy()
+            residual[rows] = residuals_px(points, cameras, self.observations.take(rows))
         return FitResult(
-            identity=solution.state.identity.numpy(),
-            expression=spread_out(motion.expression.numpy()),
-            rotation=spread_out(continuous_axis_angle(motion.rotation.numpy())),
-            translation=spread_out(motion.translation.numpy()),
-            joints=spread_out(_joints(motion.neck.numpy(), motion.eyes.numpy())),
+            identity=identity.numpy(),
+            **motion_arrays(motion, frame_std, self.frames, total, self.model.free.numpy()),
             time=np.asarray(self.observations.time, np.float64),
             valid=self.observations.seen,
-            residual_px=self._residuals(solution.state.identity, motion, cameras),
-            identity_std=identity_std,
-            expression_std=spread_out(expression_std),
-            rotation_std=spread_out(frame_std[:, layout.rotation]),
-            translation_std=spread_out(frame_std[:, layout.translation]),
-            joints_std=spread_out(_joints(frame_std[:, layout.neck], frame_std[:, layout.eyes])),
+            residual_px=residual,
+            identity_std=border_std[:modes] if modes else np.zeros(self.model.modes),
             cameras=cameras,
-            scale=scale_source(self.cameras, seen),
+            scale=scale_source(self.cameras, np.asarray(np.any(self.observations.valid, axis=0))),
             energy=solution.energy,
             iterations=solution.iterations,
             sigma_scale=sigma_scale.numpy(),
         )
-
-    def _residuals(self, identity: Tensor, motion: Motion, cameras: list[Camera]) -> np.ndarray:
-        """(T, C) px: median over the landmarks at most as uncertain as the picture's median."""
-        total, count = self.observations.valid.shape
-        out = np.full((total, count), np.nan)
-        for picked in _pieces(len(self.frames), self.options.window):
-            rows = self.frames[picked]
-            world = self._world(identity, motion.take(torch.from_numpy(picked))).double().mT.numpy()
-            sigma = np.asarray(self.observations.sigma[rows], np.float64)
-            for c, camera in enumerate(cameras):
-                seen = np.flatnonzero(self.observations.valid[rows, c])
-                if camera.T_camera_world is None or not len(seen):
-                    continue
-                projected = camera.project(world[seen].reshape(-1, 3)).reshape(len(seen), -1, 2)
-                distance = np.linalg.norm(projected - self.observations.xy[rows[seen], c], axis=2)
-                certain = sigma[seen, c] <= np.nanmedian(sigma[seen, c], axis=1, keepdims=True)
-                out[rows[seen], c] = np.nanmedian(np.where(certain, distance, np.nan), axis=1)
-        return out
-
-
-def _joints(neck: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-    """(T, 4, 3) from neck (T, 3) and eyes (T, 4)."""
-    joints = np.zeros((len(neck), 4, 3))
-    joints[:, 0], joints[:, 2, :2], joints[:, 3, :2] = neck, eyes[:, :2], eyes[:, 2:]
-    return joints
 
 
 def _precision(options: FitOptions, unknown_cameras: bool) -> torch.dtype:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from densefit.fit.observations import Observations
+from densefit.fit.state import FrameLayout, Motion
 from densefit.head.rotation import axis_angle
 
 if TYPE_CHECKING:
@@ -77,3 +79,59 @@ def continuous_axis_angle(rotation: np.ndarray) -> np.ndarray:
         along = float(axis @ vectors[t - 1])
         vectors[t] = axis * (angle + 2 * np.pi * np.round((along - angle) / (2 * np.pi)))
     return vectors
+
+
+def motion_arrays(
+    motion: Motion, deviation: np.ndarray, frames: np.ndarray, total: int, free: np.ndarray
+) -> dict[str, np.ndarray]:
+    """A solved motion and its deviations (t, P) as the result's arrays: NaN outside `frames`.
+
+    Args:
+        frames: (t,) indices of the solved frames among `total`. free: (44,) free expressions.
+    """
+    layout = FrameLayout(len(free))
+    expression_std = np.zeros((len(frames), 52))
+    expression_std[:, free] = deviation[:, layout.expression]
+    solved = {
+        "expression": motion.expression.numpy(),
+        "rotation": continuous_axis_angle(motion.rotation.numpy()),
+        "translation": motion.translation.numpy(),
+        "joints": _joints(motion.neck.numpy(), motion.eyes.numpy()),
+        "expression_std": expression_std,
+        "rotation_std": deviation[:, layout.rotation],
+        "translation_std": deviation[:, layout.translation],
+        "joints_std": _joints(deviation[:, layout.neck], deviation[:, layout.eyes]),
+    }
+    out = {}
+    for name, values in solved.items():
+        out[name] = np.full((total, *values.shape[1:]), np.nan)
+        out[name][frames] = values
+    return out
+
+
+def _joints(neck: np.ndarray, eyes: np.ndarray) -> np.ndarray:
+    """(T, 4, 3) from neck (T, 3) and eyes (T, 4)."""
+    joints = np.zeros((len(neck), 4, 3))
+    joints[:, 0], joints[:, 2, :2], joints[:, 3, :2] = neck, eyes[:, :2], eyes[:, 2:]
+    return joints
+
+
+def residuals_px(
+    world: np.ndarray, cameras: list[Camera], observations: Observations
+) -> np.ndarray:
+    """Median distance (t, C) in px over the landmarks that are no less certain than the median.
+
+    Args:
+        world: (t, L, 3) metres, the fitted landmarks of the frames of `observations`.
+    """
+    out = np.full(observations.valid.shape, np.nan)
+    for c, camera in enumerate(cameras):
+        seen = np.flatnonzero(observations.valid[:, c])
+        if camera.T_camera_world is None or not len(seen):
+            continue
+        sigma = np.asarray(observations.sigma[seen, c], np.float64)
+        projected = camera.project(world[seen].reshape(-1, 3)).reshape(len(seen), -1, 2)
+        distance = np.linalg.norm(projected - observations.xy[seen, c], axis=2)
+        certain = sigma <= np.nanmedian(sigma, axis=1, keepdims=True)
+        out[seen, c] = np.nanmedian(np.where(certain, distance, np.nan), axis=1)
+    return out
