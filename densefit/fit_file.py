@@ -72,8 +72,7 @@ class FitFile:
 
     @property
     def posed(self) -> np.ndarray:
-        """(T,) bool: the frame has a head (observed, or kept by the smoother inside a short
-        gap)."""
+        """(T,) bool: the frame has a head, observed or kept inside a short gap."""
         return posed_frames(self.expression, self.rotation, self.translation, self.joints)
 
     @property
@@ -158,8 +157,7 @@ def open_head(model: Path | None = None) -> HeadModel:
 
 
 def check_model(fit: FitFile, head: HeadModel) -> None:
-    """Raise InputError unless `fit` was made with `head`: coefficients mean nothing on another
-    basis."""
+    """Raise InputError unless `fit` was made with `head`: another basis gives another face."""
     stated = fit.meta["model"]
     if stated.get("sha256") != head.sha256:
         raise InputError(

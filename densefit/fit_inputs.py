@@ -1,6 +1,7 @@
-"""What the fit is given: landmarks on the master timeline, cameras at the size of their pictures,
-and the
-hash that tells whether an earlier fit was made from the same."""
+"""What the fit is given: landmarks on the master timeline and cameras of their pictures' size.
+
+Hashes of these tell whether an earlier fit was made from the same.
+"""
 
 from __future__ import annotations
 
@@ -96,8 +97,7 @@ def gather(
 def _camera_pixels(
     track: LandmarkTrack, camera: Camera, sizes: Sequence[tuple[int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks (T_c, L, 2) and sigma (T_c, L) in pixels of `camera`, whatever the pictures'
-    sizes."""
+    """Landmarks (T_c, L, 2) and sigma (T_c, L) in pixels of `camera`."""
     if all(size == (camera.width, camera.height) for size in sizes):
         return track.xy, track.sigma
     xy, sigma = track.xy.copy(), track.sigma.copy()

@@ -54,8 +54,7 @@ class FitRigOptions:
     predict: PredictOptions
     fit: FitOptions
     identity: Path | None = None
-    """fit.npz (or its folder) of an earlier take of the same person, whose identity is kept
-    fixed."""
+    """fit.npz (or its folder) of the same person's earlier take, whose identity is kept."""
     overwrite: bool = False
     """Replace a fit made from other inputs; else that is an error."""
     meshes: bool = False

@@ -1,5 +1,4 @@
-"""Pictures of one camera that differ in size: photos of a folder, cropped or shot in portrait and
-landscape.
+"""Pictures of one camera that differ in size: photos cropped, or in portrait and landscape.
 
 They are taken for pictures of one lens: scaled so that the longer sides agree, centres on one
 another. For
@@ -21,8 +20,10 @@ def picture_scale(camera: Camera, width: int, height: int) -> float:
 
 
 def to_camera_pixels(xy: np.ndarray, width: int, height: int, camera: Camera) -> np.ndarray:
-    """Pixels (..., 2) of a picture of another size to pixels of `camera`; sigma scales by
-    `picture_scale`."""
+    """Pixels (..., 2) of a picture of another size to pixels of `camera`.
+
+    Lengths such as sigma scale by `picture_scale`.
+    """
     scale = picture_scale(camera, width, height)
     centre = np.array([width - 1, height - 1]) / 2
     return (xy - centre) * scale + np.array([camera.width - 1, camera.height - 1]) / 2

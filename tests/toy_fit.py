@@ -1,4 +1,4 @@
-"""A small head and a random take, so that tests of files and formats do not wait for the real model."""
+"""A small head and a random take, for fast tests of files and formats."""
 
 from __future__ import annotations
 
@@ -40,9 +40,13 @@ def toy_head(seed: int = 0, identity_count: int = 5) -> HeadModel:
     for r in range(rings - 1):
         for a in range(around):
             b = (a + 1) % around
-            quads.append([r * around + a, (r + 1) * around + a, (r + 1) * around + b, r * around + b])
+            quads.append(
+                [r * around + a, (r + 1) * around + a, (r + 1) * around + b, r * around + b]
+            )
             row = around + 1
-            uv_quads.append([r * row + a, (r + 1) * row + a, (r + 1) * row + a + 1, r * row + a + 1])
+            uv_quads.append(
+                [r * row + a, (r + 1) * row + a, (r + 1) * row + a + 1, r * row + a + 1]
+            )
     split = [[0, 1, 2], [0, 2, 3]]
     triangles = np.array(quads)[:, split].reshape(-1, 3).astype(np.int32)
     uv_triangles = np.array(uv_quads)[:, split].reshape(-1, 3).astype(np.int32)
@@ -79,8 +83,11 @@ def toy_head(seed: int = 0, identity_count: int = 5) -> HeadModel:
     )
 
 
-def random_result(head: HeadModel, frames: int = 9, cameras: int = 2, seed: int = 1) -> SimpleNamespace:
-    """A take with every parameter in motion; frames 3 and 4 have no head, frame 6 is kept by the smoother."""
+def random_result(
+    head: HeadModel, frames: int = 9, cameras: int = 2, seed: int = 1
+) -> SimpleNamespace:
+    """A take with every parameter in motion; frames 3 and 4 have no head, frame 6 is kept by the
+    smoother."""
     rng = np.random.default_rng(seed)
     joints = rng.normal(0, 0.15, (frames, 4, 3))
     joints[:, 1] = 0

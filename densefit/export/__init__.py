@@ -1,2 +1,1 @@
-"""Exports of a finished fit: `fit.npz` and the head model become meshes and animations for other
-programs."""
+"""Exports: a finished fit becomes meshes and animations for other programs."""

@@ -1,5 +1,4 @@
-"""The list of export formats and the stage that writes them: `out/` ->
-`out/export/<format>/...`."""
+"""The export formats, and the stage that writes them into `out/export/<format>/`."""
 
 from __future__ import annotations
 

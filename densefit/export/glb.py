@@ -1,5 +1,4 @@
-"""GLB: the person's neutral head with 52 morph targets, skinned neck and eyes, and the take as
-animation.
+"""GLB: the head with 52 morph targets, skinned neck and eyes, and the take as animation.
 
 The head model is morph targets followed by linear-blend skinning about the joints' centres, which
 is just what
@@ -28,8 +27,10 @@ from densefit.head.model import JOINT_NAMES
 
 
 def write_glb(scene: ExportScene, folder: Path) -> list[Path]:
-    """head.glb, y-up, metres. Gaps have no keys: players interpolate across them (listed in the
-    asset's extras)."""
+    """head.glb, y-up, metres.
+
+    Gaps have no keys: players interpolate across them. The asset's extras list their frames.
+    """
     gltf = GltfFile(f"densefit {densefit.__version__}")
     nodes = _add_nodes(gltf, scene)
     mesh = _add_mesh(gltf, scene)
@@ -92,8 +93,10 @@ def _add_nodes(gltf: GltfFile, scene: ExportScene) -> dict[str, int]:
 
 
 def _add_cameras(gltf: GltfFile, scene: ExportScene) -> list[int]:
-    """A node for each calibrated camera; glTF knows neither lens distortion nor an off-centre
-    image, so extras hold K."""
+    """A node for each calibrated camera.
+
+    glTF knows neither lens distortion nor an off-centre image, so extras hold K.
+    """
     nodes = []
     for camera in scene.rig.cameras.values() if scene.rig is not None else ():
         if camera.K is None or camera.T_camera_world is None:

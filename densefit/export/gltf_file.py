@@ -21,8 +21,7 @@ INDEX_BUFFER = 34963
 
 
 class GltfFile:
-    """A glTF document under construction: `json` holds the plain lists, `add_array` fills the
-    buffer."""
+    """A glTF document in the making: `json` holds plain lists, `add_array` fills the buffer."""
 
     def __init__(self, generator: str) -> None:
         self.json: dict[str, Any] = {

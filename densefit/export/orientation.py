@@ -31,8 +31,7 @@ def world_to_up(up: str, rig: Rig | None, stated_up: list[float] | None = None) 
 def viewing_axes(
     rig: Rig | None, stated_up: list[float] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """World up and the cameras' mean viewing direction made horizontal: two orthogonal unit
-    vectors (3,)."""
+    """World up, and the cameras' mean direction made horizontal: two unit vectors (3,)."""
     rotations = []
     if rig is not None:
         cameras = rig.cameras.values()

@@ -23,8 +23,10 @@ def quaternion_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
 
 
 def quaternion_from_matrix(matrix: np.ndarray) -> np.ndarray:
-    """Rotation matrix (3, 3) -> (4,) x, y, z, w with w >= 0 (Bar-Itzhack 2000: largest
-    eigenvector)."""
+    """Rotation matrix (3, 3) -> (4,) x, y, z, w with w >= 0.
+
+    The eigenvector of the largest eigenvalue (Bar-Itzhack 2000).
+    """
     m = matrix
     k = np.array(
         [

@@ -30,8 +30,7 @@ class ExportOptions:
     fps: float | None = None
     """Frames per second to state and to time keys with; default: the take's own times."""
     up: str = "world"
-    """Axes of ply, obj and npz: `world` (the rig's), or rotated so that up is `y` or `z`. glb is
-    always y-up."""
+    """Axes of ply, obj and npz: `world` (the rig's), or turned so that up is `y` or `z`."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,7 @@ class ExportScene:
         return world_to_up(self.options.up, self.rig, self.fit.meta.get("up"))
 
     def expression(self, frames: np.ndarray) -> np.ndarray:
-        """(N, 52) float64 of `frames`; the eyeLook shapes as the model makes them from the eye
-        joints."""
+        """(N, 52) float64 of `frames`; eyeLook as the model makes it from the eye joints."""
         return self.head.with_gaze(self.fit.expression[frames], self.fit.joints[frames])
 
     def joint_centres(self) -> np.ndarray:
@@ -134,8 +132,7 @@ class HeadMotion(Protocol):
 
 
 def neutral_vertices(fit: HeadMotion, head: HeadModel) -> np.ndarray:
-    """(V, 3) float64, metres, head frame: the fitted identity with no expression and joints at
-    rest."""
+    """(V, 3) float64, metres, head frame: the fitted identity at rest."""
     return head.neutral(fit.identity).astype(np.float64)
 
 

@@ -16,10 +16,10 @@ from densefit.progress import progress
 
 
 def write_vertices_npz(scene: ExportScene, folder: Path) -> list[Path]:
-    """head.npz: vertices (T, V, 3) float32 in metres (world, or `up`), triangles, uv, names, fps
-    and all of fit.npz.
+    """head.npz: vertices (T, V, 3) float32, triangles, uv, names, fps and all of fit.npz.
 
-    Frames without a head are NaN. The vertices are streamed, so that long takes need no memory.
+    Metres, world axes or those of `up`; frames without a head are NaN. The vertices are streamed,
+    so that long takes need no memory.
     """
     path = folder / "head.npz"
     with (

@@ -1,5 +1,4 @@
-"""Overlays: the fitted head drawn over each camera's own pictures, as videos or, for photos, as
-PNG."""
+"""Overlays: the fitted head over each camera's own pictures, as video or, for photos, PNG."""
 
 from __future__ import annotations
 
@@ -94,8 +93,7 @@ def painted(
     head: HeadModel,
     options: PainterOptions | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (frame number in the camera, picture (H, W, 3) uint8 RGB with the head drawn over
-    it)."""
+    """Yield frame number in the camera and picture (H, W, 3) uint8 RGB with the head on it."""
     painter = HeadPainter(head, options)
     heads = HeadCache(fit, head)
     for position, frame in enumerate(frames):

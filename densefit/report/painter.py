@@ -1,5 +1,4 @@
-"""Draws a fitted head over a picture: shaded, half transparent, with outlines that show whether
-it fits."""
+"""Draws a fitted head over a picture: shaded, half transparent, with telling outlines."""
 
 from __future__ import annotations
 
@@ -28,8 +27,7 @@ class PainterOptions:
     line_opacity: float = 0.8
     """Of outlines and of the curves of lids, brows and lips."""
     raster_side: int = 256
-    """px: the head is rasterised at most this large and then enlarged, which bounds the time for
-    a picture."""
+    """px: the head is rasterised at most this large, then enlarged; bounds the time."""
     wire_from: float = 5.0
     """px: mean edge of a triangle in the raster from which edges begin to show."""
 
@@ -114,8 +112,7 @@ class HeadPainter:
         return layer.reshape(height, width, 4)
 
     def _wire(self, raster: _Raster, covered: Fragments) -> np.ndarray:
-        """(P,) 0..1 for the covered pixels: edges of triangles, fading in where they are large
-        enough."""
+        """(P,) 0..1 for the covered pixels: edges of triangles, if these are large enough."""
         triangle = covered.triangle
         corners = raster.vertices_px[0, :, :2][self._torch_triangles]
         sides = corners.roll(-1, 1) - corners
@@ -194,8 +191,7 @@ def _camera_points(points_world: np.ndarray, camera: Camera) -> np.ndarray:
 def _visible_box(
     pixels: np.ndarray, depth: np.ndarray, width: int, height: int
 ) -> tuple[int, int, int, int] | None:
-    """x0, y0, x1, y1 (end excluded) of the part of the picture that the head can cover; None if
-    outside."""
+    """x0, y0, x1, y1 (end excluded) of what the head can cover; None if it is outside."""
     drawable = np.isfinite(pixels).all(axis=1) & (depth > 1e-3)
     if drawable.mean() < 0.5:  # the camera is inside the head, or the lens model does not reach it
         return None
@@ -215,8 +211,7 @@ def _light(normals: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _outlines(parts: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
-    """(h, w) float32 0..1: where parts meet, and where the surface jumps in depth by more than 12
-    mm."""
+    """(h, w) float32 0..1: where parts meet, and where depth jumps by more than 12 mm."""
     depth = np.where(inverse_depth > 0, 1 / np.maximum(inverse_depth, 1e-6), 1e3)
     lines = np.zeros(parts.shape, np.float32)
     for axis in (0, 1):
