@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from calibration import Camera, Rig, read_rig, write_rig
 from densefit.capture import VideoWriter, load_take
+from densefit.cli import main
 from densefit.errors import InputError
 from densefit.export.formats import export
 from densefit.export.scene import frame_vertices
@@ -90,10 +92,29 @@ def make_track(xy: np.ndarray, time: np.ndarray, version: str, seen: bool) -> La
 @pytest.fixture
 def tracks(scene: Scene, monkeypatch) -> dict[str, LandmarkTrack]:
     """The landmarks that `predict` finds; tests may change them."""
+    return replace_prediction(scene, monkeypatch)
+
+
+def replace_prediction(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> dict[str, LandmarkTrack]:
     found = dict(scene.tracks)
     monkeypatch.setattr(predictor, "predict", lambda take, out, options: {n: n for n in NAMES})
     monkeypatch.setattr(files, "read_landmarks", lambda path: found[path])
     return found
+
+
+@pytest.fixture(scope="module")
+def finished(scene: Scene, tmp_path_factory) -> Path:
+    """A folder with everything that the stage makes; tests use copies."""
+    out = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        replace_prediction(scene, monkeypatch)
+        run_fit_rig(load_take([scene.take]), out, options(overlay=True, meshes=True))
+    return out
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished, tmp_path / "out")
 
 
 def options(**changes: object) -> FitRigOptions:
@@ -101,18 +122,15 @@ def options(**changes: object) -> FitRigOptions:
     return replace(chosen, **changes)
 
 
-def test_take_to_files_and_truth(scene: Scene, tracks, tmp_path, capsys):
-    report = run_fit_rig(load_take([scene.take]), tmp_path, options(overlay=True, meshes=True))
+def test_take_to_files_and_truth(scene: Scene, out: Path):
     head = load_head()
-    fit = read_fit(tmp_path, head)
+    fit = read_fit(out, head)
     error = np.linalg.norm(frame_vertices(fit, head) - scene.vertices, axis=-1)
     assert np.median(error) < 1e-3
     assert fit.meta["cameras"] == list(NAMES) and fit.meta["scale"] == "calibrated"
     assert np.isnan(fit.residual_px[:, 2]).all() and (fit.residual_px[:, :2] < 1).all()
-    assert report.residual_px["back"] is None and report.valid_frames == FRAMES
-    assert list(read_rig(tmp_path / "rig.yaml").cameras) == list(NAMES)
-    assert "camera back: no head" in capsys.readouterr().err
-    made = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert list(read_rig(out / "rig.yaml").cameras) == list(NAMES)
+    made = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert made == {
         "fit.npz",
         "meta.json",
@@ -122,41 +140,40 @@ def test_take_to_files_and_truth(scene: Scene, tracks, tmp_path, capsys):
         *(f"meshes/frame_{t:06d}.ply" for t in range(FRAMES)),
         *(f"overlay/{name}_fit.mp4" for name in NAMES),
     }
-    assert export(tmp_path, ["glb"])["glb"][0].is_file()
+    assert export(out, ["glb"])["glb"][0].is_file()
 
 
-def test_second_run_keeps_the_fit_and_makes_what_is_missing(scene: Scene, tracks, tmp_path):
-    run_fit_rig(load_take([scene.take]), tmp_path, options())
-    before = (tmp_path / "fit.npz").stat().st_mtime_ns
-    (tmp_path / "meshes" / "neutral.ply").unlink()
-    report = run_fit_rig(load_take([scene.take]), tmp_path, options(overlay=True))
-    assert report.kept and (tmp_path / "fit.npz").stat().st_mtime_ns == before
+def test_second_run_keeps_the_fit_and_makes_what_is_missing(scene, tracks, out, capsys):
+    before = (out / "fit.npz").stat().st_mtime_ns
+    (out / "meshes" / "neutral.ply").unlink()
+    (out / "overlay" / "left_fit.mp4").unlink()
+    report = run_fit_rig(load_take([scene.take]), out, options(overlay=True))
+    assert report.kept and (out / "fit.npz").stat().st_mtime_ns == before
     assert report.neutral.is_file() and all(path.is_file() for path in report.overlays)
     assert len(report.overlays) == len(NAMES)
+    assert report.residual_px["back"] is None and report.valid_frames == FRAMES
+    assert "camera back: no head" in capsys.readouterr().err
 
 
-def test_other_inputs_are_refused_unless_told_to_overwrite(scene: Scene, tracks, tmp_path):
-    run_fit_rig(load_take([scene.take]), tmp_path, options(meshes=True))
+def test_other_inputs_are_refused_unless_told_to_overwrite(scene, tracks, out):
     tracks["left"] = replace(tracks["left"], xy=tracks["left"].xy + 1)
     with pytest.raises(InputError, match="made from other landmarks.*--overwrite"):
-        run_fit_rig(load_take([scene.take]), tmp_path, options())
-    report = run_fit_rig(load_take([scene.take]), tmp_path, options(overwrite=True))
+        run_fit_rig(load_take([scene.take]), out, options())
+    report = run_fit_rig(load_take([scene.take]), out, options(overwrite=True))
     assert not report.kept
-    assert not list(tmp_path.glob("meshes/frame_*")), "meshes of the earlier fit must not stay"
+    assert not list(out.glob("meshes/frame_*")), "meshes of the earlier fit must not stay"
 
 
-def test_other_recordings_are_refused_before_any_work(scene: Scene, tracks, tmp_path, monkeypatch):
-    run_fit_rig(load_take([scene.take]), tmp_path, options())
+def test_other_recordings_are_refused_before_any_work(scene, tracks, out, monkeypatch):
     monkeypatch.setattr(predictor, "predict", lambda *_: pytest.fail("predicted in vain"))
     part = options(predict=predictor.PredictOptions(end="3"))
     with pytest.raises(InputError, match="made from other recordings"):
-        run_fit_rig(load_take([scene.take]), tmp_path, part)
+        run_fit_rig(load_take([scene.take]), out, part)
 
 
-def test_identity_of_an_earlier_take(scene: Scene, tracks, tmp_path):
-    first = run_fit_rig(load_take([scene.take]), tmp_path / "a", options())
-    run_fit_rig(load_take([scene.take]), tmp_path / "b", options(identity=first.fit))
-    one, two = read_fit(tmp_path / "a"), read_fit(tmp_path / "b")
+def test_identity_of_an_earlier_take(scene, tracks, out, tmp_path):
+    run_fit_rig(load_take([scene.take]), tmp_path / "b", options(identity=out))
+    one, two = read_fit(out), read_fit(tmp_path / "b")
     np.testing.assert_allclose(two.identity, one.identity, atol=1e-6)
     assert (two.identity_std == 0).all()
 
@@ -180,12 +197,27 @@ def test_output_folder_cannot_be_written(scene: Scene, tracks, tmp_path):
         run_fit_rig(load_take([scene.take]), tmp_path / "out", options())
 
 
-def test_meta_says_what_was_used(scene: Scene, tracks, tmp_path):
-    run_fit_rig(load_take([scene.take]), tmp_path, options())
-    meta = json.loads((tmp_path / "meta.json").read_text())
+def test_meta_says_what_was_used(out: Path):
+    meta = json.loads((out / "meta.json").read_text())
     head = load_head()
     assert meta["model"] == {"name": head.name, "sha256": head.sha256}
     assert meta["landmarks_version"] == head.landmarks_version
     assert meta["fps"] == pytest.approx(25)
     assert set(meta["inputs"]) == {"recordings", "landmarks", "cameras", "head model", "options"}
     assert meta["options"]["robust_scale"] == FitOptions().robust_scale
+
+
+def test_command_line(scene, tracks, out, capsys):
+    command = ["fit-rig", str(scene.take), "-o", str(out), "--no-overlay", "--threads", "1"]
+    assert main([*command, "--json"]) == 0
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert report["frames"] == FRAMES and report["overlays"] == []
+    assert report["residual_px"]["back"] is None and report["residual_px"]["left"] < 1
+    assert "sizes are those of the calibrated rig" in printed.err
+    assert main(["export", str(out), "--frames", "1:3", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.strip() == str(out / "export" / "csv")
+    assert main([*command, "--end", "3"]) == 3
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["export", str(out), "--format", "gltf"]) == 2
+    assert "did you mean glb" in capsys.readouterr().err
