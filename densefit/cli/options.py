@@ -7,6 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
+
+def _check_moment(value: str | None) -> str | None:
+    """Refuse a malformed --start or --end before any input is opened."""
+    if value is not None:
+        from densefit.capture import parse_moment
+        from densefit.errors import UsageError
+
+        try:
+            parse_moment(value)
+        except UsageError as error:
+            raise typer.BadParameter("give a frame number (120) or seconds (4.5s)") from error
+    return value
+
+
 Inputs = Annotated[
     list[Path],
     typer.Argument(
@@ -26,11 +40,19 @@ Threads = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Start = Annotated[
     str | None,
-    typer.Option("--start", help="First frame: a frame number (120) or seconds (4.5s)."),
+    typer.Option(
+        "--start",
+        callback=_check_moment,
+        help="First frame: a frame number (120) or seconds (4.5s).",
+    ),
 ]
 End = Annotated[
     str | None,
-    typer.Option("--end", help="Frame to stop before: a frame number (240) or seconds (9s)."),
+    typer.Option(
+        "--end",
+        callback=_check_moment,
+        help="Frame to stop before: a frame number (240) or seconds (9s).",
+    ),
 ]
 Every = Annotated[int, typer.Option("--every", min=1, help="Use every n-th frame only.")]
 Weights = Annotated[

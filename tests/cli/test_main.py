@@ -39,6 +39,8 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         ["rig", "convert"],
         ["rig", "convert", "a", "b", "--units", "inch"],
         ["fit-rig", "take.yaml", "-o", "out", "--every", "0"],
+        ["fit-rig", "take.yaml", "-o", "out", "--start", "5x"],
+        ["fit-rig", "take.yaml", "-o", "out", "--end", "-1"],
         ["fit-rig", "take.yaml", "-o", "out", "--device", "tpu"],
         ["fit-rig", "take.yaml", "-o", "out", "--threads", "0"],
         ["fit-rig", "take.yaml"],
