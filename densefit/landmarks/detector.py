@@ -28,10 +28,10 @@ _PIXEL_MEAN, _PIXEL_SCALE = 0.45, 0.25
 class DetectorConfig:
     """Shape of the network."""
 
-    widths: tuple[int, ...] = (16, 40, 80, 128)
+    widths: tuple[int, ...] = (16, 32, 64, 96)
     """channels at strides 4, 8, 16 and 32"""
-    blocks: tuple[int, ...] = (1, 2, 2, 1)
-    merged: int = 48
+    blocks: tuple[int, ...] = (1, 1, 2, 1)
+    merged: int = 32
     """channels of the map at stride 8 that all strides are merged into"""
 
 
@@ -105,7 +105,7 @@ class DetectOptions:
     """sizes that the picture's longer side is brought to, pixels (never enlarged)"""
     threshold: float = 0.3
     """least score of a proposal"""
-    sizes: tuple[float, float] = (11.0, 160.0)
+    sizes: tuple[float, float] = (11.0, 140.0)
     """boxes taken at each size of the picture, pixels of the scaled picture"""
     overlap: float = 0.35
     """two boxes that overlap by more (area of intersection over smaller box) are one face"""

@@ -74,6 +74,14 @@ class FaceTracker:
 
     def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
         """The largest face of each picture (H, W, 3) uint8 RGB, None where there is none."""
+        faces = self._find_in(pictures)
+        return [max(found, key=lambda face: face.roi[2], default=None) for found in faces]
+
+    def find_all(self, picture: np.ndarray) -> list[Sighting]:
+        """All faces of a picture (H, W, 3) uint8 RGB, in no particular order."""
+        return self._find_in([picture])[0]
+
+    def _find_in(self, pictures: list[np.ndarray]) -> list[list[Sighting]]:
         boxes = [(i, box) for i, picture in enumerate(pictures) for box in self.finder(picture)]
         # First a loose look at every proposal, then a close one at those that hold a face.
         rois = np.array([_box_roi(box, self.options.first_ratio) for _, box in boxes])
@@ -84,14 +92,11 @@ class FaceTracker:
             if look.roi[4] > 0.5 * self.options.presence
         ]
         closer = self._look([pictures[i] for i, _ in likely], np.array([r for _, r in likely]))
-        best: list[Sighting | None] = [None] * len(pictures)
+        faces: list[list[Sighting]] = [[] for _ in pictures]
         for (i, _), look in zip(likely, closer, strict=True):
-            current = best[i]
-            if not self._is_face(look, self.options.found_sigma):
-                continue
-            if current is None or look.roi[2] > current.roi[2]:
-                best[i] = look
-        return best
+            if self._is_face(look, self.options.found_sigma):
+                faces[i].append(look)
+        return faces
 
     def follow(
         self, pictures: list[np.ndarray], last_xy: list[np.ndarray]

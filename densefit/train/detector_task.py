@@ -34,9 +34,9 @@ class DetectorTaskOptions:
 
     scenes: SceneOptions = field(default_factory=SceneOptions)
     network: DetectorConfig = field(default_factory=DetectorConfig)
-    backgrounds: int = 3000
+    backgrounds: int = 1500
     """pictures in the bank of backgrounds"""
-    score_samples: int = 256
+    score_samples: int = 192
     batch: int = 64
 
 

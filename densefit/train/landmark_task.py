@@ -37,11 +37,11 @@ class LandmarkTaskOptions:
 
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    backgrounds: int = 3000
+    backgrounds: int = 2000
     """pictures in the bank of backgrounds"""
-    basis_samples: int = 16000
+    basis_samples: int = 12000
     """random crops' labels that the decoding basis is taken from"""
-    score_samples: int = 512
+    score_samples: int = 384
     presence_weight: float = 0.3
     """weight of the face-or-not term beside the likelihood (per landmark)"""
     batch: int = 64

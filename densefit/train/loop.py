@@ -100,7 +100,7 @@ class Trainer:
             started = time.perf_counter()
             figures = self._train_step(self.seconds / limit)
             self.seconds += time.perf_counter() - started
-            if self.seconds - shown > 15:
+            if self.seconds - shown > 20:
                 shown = self.seconds
                 self._show(figures, limit)
             if self.seconds - saved > self.options.checkpoint_minutes * 60:

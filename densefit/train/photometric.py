@@ -21,19 +21,19 @@ def random_colour(image: Tensor, draws: Draws) -> Tensor:
     count = len(image)
     device = image.device
     luma = torch.tensor(_LUMA, device=device)
-    saturation = draws.uniform(0.2, 1.5, count)
+    saturation = draws.uniform(0.2, 1.35, count)
     saturation = torch.where(draws.chance(0.12, count), 0.0, saturation)[:, None, None]
     keep = torch.eye(3, device=device) * saturation + luma * (1 - saturation)
     balance = 1 + draws.normal(0.08, count, 3).clamp(-0.25, 0.25)
-    gain = draws.log_uniform(0.6, 1.5, count)
+    gain = draws.log_uniform(0.65, 1.6, count)
     contrast = draws.log_uniform(0.65, 1.35, count)
     # White balance before saturation: a grey picture stays grey.
     matrix = keep @ torch.diag_embed(balance * (gain * contrast)[:, None])
-    level = (image.mean((1, 2, 3)) * gain) * (1 - contrast) + draws.normal(0.05, count)
+    level = (image.mean((1, 2, 3)) * gain) * (1 - contrast) + draws.normal(0.06, count) + 0.02
     out = torch.baddbmm(level[:, None, None], matrix, image.flatten(2)).view_as(image)
     out = out.clamp_(0, 1)
     # x + a x (1 - x): a cheap stand-in for a gamma curve, monotonic for |a| < 1.
-    bend = draws.uniform(-0.7, 0.7, count, 1, 1, 1)
+    bend = draws.uniform(-0.5, 0.7, count, 1, 1, 1)
     return out.addcmul_(out * (1 - out), bend)
 
 

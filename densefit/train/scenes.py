@@ -18,9 +18,9 @@ from densefit.train.random import Draws
 class SceneOptions:
     """What the pictures hold."""
 
-    size: int = 160
+    size: int = 128
     """side of the pictures, pixels; a multiple of 32"""
-    boxes: tuple[float, float] = (11.0, 150.0)
+    boxes: tuple[float, float] = (11.0, 125.0)
     """side of a face's landmark box, pixels, spread evenly over its logarithm"""
     empty: float = 0.3
     """share of pictures without anybody"""
@@ -129,7 +129,7 @@ class SceneMaker:
         draws, count = self.draws, len(image)
         image = photometric.random_colour(image, draws)
         chosen = draws.subset(count, 0.35)
-        image[chosen] = photometric.random_resolution(image[chosen], draws, coarsest=90.0)
+        image[chosen] = photometric.random_resolution(image[chosen], draws, coarsest=70.0)
         chosen = draws.subset(count, 0.5)
         image[chosen] = photometric.add_noise(image[chosen], self.noise, draws)
         chosen = draws.subset(count, 0.3)
