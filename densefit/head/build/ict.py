@@ -1,0 +1,68 @@
+"""Reads ICT-FaceKit Light (MIT), whose mean and identity statistics come from real scans."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+CENTIMETRE = 0.01
+# Vertex ranges of the ICT-FaceKit topology.
+OUTER_SKIN = slice(0, 11248)
+TEETH_AND_GUMS = slice(14062, 21451)
+EYEBALLS = (slice(22221, 23021), slice(23791, 24591))  # left, right sclera and cornea
+IDENTITY_CLIP = 2.2
+"""Standard deviations; beyond it the ICT basis stops looking human."""
+
+
+@dataclass(frozen=True)
+class IctModel:
+    """Mean head and identity basis, metres, y up, z forward, symmetric about x = 0."""
+
+    neutral: Array
+    """(26719, 3)."""
+    identity: Array
+    """(100, 26719, 3) per standard deviation."""
+    skin: Array
+    """(F, 3): triangles of the outer skin."""
+    landmarks: Array
+    """(68,): vertices in iBUG order."""
+
+    def eye_centres(self) -> Array:
+        """(2, 3): centres of the left and right eyeball spheres, and their radius."""
+        return np.stack([_sphere(self.neutral[part])[0] for part in EYEBALLS])
+
+    def eye_radius(self) -> float:
+        """Radius of the eyeball spheres in metres (larger than anatomy)."""
+        return float(_sphere(self.neutral[EYEBALLS[0]])[1])
+
+
+def _sphere(points: Array) -> tuple[Array, float]:
+    """Least-squares sphere: centre and radius."""
+    system = np.column_stack([2 * points, np.ones(len(points))])
+    solution = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
+    centre = solution[:3]
+    return centre, float(np.sqrt(solution[3] + centre @ centre))
+
+
+def read_ict(folder: Path) -> IctModel:
+    """Read `ict_light_f16.npz` and `vertex_indices.json` from a folder."""
+    with np.load(folder / "ict_light_f16.npz", allow_pickle=False) as archive:
+        neutral = archive["neutral"].astype(np.float64) * CENTIMETRE
+        identity = archive["identity"].astype(np.float32) * CENTIMETRE
+        triangles = archive["triangles"].astype(np.int64)
+    indices = json.loads((folder / "vertex_indices.json").read_text())
+    skin = triangles[(triangles < OUTER_SKIN.stop).all(1)]
+    return IctModel(neutral, identity, skin, np.array(indices["idx_to_landmark_verts"]))
+
+
+def population(model: IctModel, number: int, even_seeds: bool = True) -> Array:
+    """Coefficients (number, 100) of random people; even seeds build priors, odd seeds test them."""
+    seeds = [2 * i + (0 if even_seeds else 1) for i in range(number)]
+    draws = [np.random.default_rng(s).normal(size=len(model.identity)) for s in seeds]
+    return np.clip(np.stack(draws), -IDENTITY_CLIP, IDENTITY_CLIP)

@@ -1,0 +1,430 @@
+"""Places the 703 landmarks: ordered curves on brows, lids, irises, nose, lips, jaw and teeth, and
+evenly spread points on forehead, cheeks, ears, scalp and neck.
+
+The curves are splines through the 68 landmarks that ICT-FaceKit defines on its mean head, laid
+onto the surface. The order is fixed: region by region, the subject's left before the right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from densefit.head.build.anatomy import MM, crown_marks, iris_vertices, sclera_vertices
+from densefit.head.build.assemble import PART_NAMES, Assembly
+from densefit.head.build.mesh import cast, closest, raycaster
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FLIP = np.array([-1.0, 1.0, 1.0])
+
+
+@dataclass
+class Placement:
+    """Landmarks in the making: corners and barycentric weights, region by region."""
+
+    vertices: list[Array] = field(default_factory=list)
+    weights: list[Array] = field(default_factory=list)
+    regions: list[str] = field(default_factory=list)
+    region_of: list[int] = field(default_factory=list)
+    mirror: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.region_of)
+
+    def start(self, region: str) -> slice:
+        """Where a region lies."""
+        chosen = [i for i, r in enumerate(self.region_of) if self.regions[r] == region]
+        return slice(chosen[0], chosen[-1] + 1)
+
+    def add(self, region: str, corners: Array, weights: Array) -> int:
+        """Append a region; returns the index of its first landmark."""
+        first = len(self)
+        self.regions.append(region)
+        self.vertices += list(corners)
+        self.weights += list(weights)
+        self.region_of += [len(self.regions) - 1] * len(corners)
+        self.mirror += list(range(first, first + len(corners)))
+        return first
+
+    def add_pair(self, region: str, corners: Array, weights: Array, twin: Array) -> None:
+        """Append a left region and its mirror image."""
+        left = self.add(f"left_{region}", corners, weights)
+        right = self.add(f"right_{region}", twin[corners], weights)
+        for i in range(len(corners)):
+            self.mirror[left + i], self.mirror[right + i] = right + i, left + i
+
+    def add_centred(self, region: str, corners: Array, weights: Array, twin: Array) -> None:
+        """Append a curve that crosses the midline symmetrically: left end first."""
+        first, count = self.add(region, corners, weights), len(corners)
+        for i in range(count // 2):
+            self.vertices[first + count - 1 - i] = twin[corners[i]]
+            self.weights[first + count - 1 - i] = weights[i]
+            self.mirror[first + i], self.mirror[first + count - 1 - i] = first + count - 1 - i, first + i
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """The finished set, as stored in the asset."""
+
+    vertices: Array
+    weights: Array
+    region: Array
+    region_names: tuple[str, ...]
+    face320: Array
+    ibug68: Array
+    mirror: Array
+
+    def version(self, template: Array) -> str:
+        """sha256 over the definition and the template positions."""
+        digest = hashlib.sha256()
+        positions = np.einsum("kcd,kc->kd", template[self.vertices], self.weights)
+        for array in (self.vertices.astype(np.int32), self.weights.astype(np.float32),
+                      self.region.astype(np.uint8), self.face320.astype(np.int32),
+                      self.ibug68.astype(np.int32), positions.astype(np.float32)):  # fmt: skip
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+class Surface:
+    """The outer skin, onto which curves are laid."""
+
+    def __init__(self, head: Assembly) -> None:
+        parts = [PART_NAMES.index(n) for n in ("skin", "ears", "scalp", "neck")]
+        self.head = head
+        self.triangles = head.triangles[np.isin(head.labels, parts)]
+        self.scene = raycaster(head.vertices, self.triangles)
+
+    def lay(self, points: Array) -> tuple[Array, Array]:
+        """Closest surface points of (N, 3), as corners (N, 3) and weights (N, 3)."""
+        _, triangle, bary = closest(self.scene, points)
+        return self.triangles[triangle], bary
+
+    def midline(self, points: Array) -> tuple[Array, Array]:
+        """The same, for points that must stay on x = 0."""
+        corners, weights = self.lay(points * [0, 1, 1])
+        x = (self.head.vertices[corners, 0] * weights).sum(1)
+        assert np.abs(x).max() < 0.3 * MM
+        return corners, weights
+
+
+def knots(points: Array, pieces: int) -> Array:
+    """A spline through points (N, 3), `pieces` steps from each point to the next."""
+    chord = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    position = np.linspace(0, len(points) - 1, (len(points) - 1) * pieces + 1)
+    return CubicSpline(chord, points)(np.interp(position, np.arange(len(points)), chord))
+
+
+def curve(points: Array, count: int) -> Array:
+    """`count` points at equal arc length along a spline through (N, 3) points."""
+    chord = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    spline = CubicSpline(chord, points)
+    fine = spline(np.linspace(0, chord[-1], 800))
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
+    wanted = np.linspace(0, 1, count) * length[-1]
+    return np.stack([np.interp(wanted, length, fine[:, a]) for a in range(3)], 1)
+
+
+def place(head: Assembly, ibug: Array, lower_lip: Array) -> Landmarks:
+    """Define the landmarks.
+
+    Args:
+        head: in the frame of the ICT mean head.
+        ibug: (68, 3) iBUG points of the ICT mean head, metres.
+        lower_lip: (V,) bool: skin that goes down with the jaw.
+    """
+    out, surface, twin = Placement(), Surface(head), head.mirror
+    _brows(out, surface, ibug, twin)
+    _eyes(out, surface, ibug, twin)
+    _nose(out, surface, ibug, twin)
+    _lips(out, surface, ibug, twin, lower_lip)
+    jaw = knots(ibug[16:7:-1], 2)
+    both = np.concatenate([jaw, (jaw * FLIP)[-2::-1]])
+    out.add_centred("jaw", *surface.lay(both), twin)
+    _teeth(out, head, twin)
+    _tongue(out, head, twin)
+    _scattered(out, surface, head)
+    assert len(out) == 703, len(out)
+    region = np.array(out.region_of, np.uint8)
+    return Landmarks(
+        np.array(out.vertices, np.int32),
+        np.array(out.weights, np.float32),
+        region,
+        tuple(out.regions),
+        _face320(out),
+        _ibug68(out, head, ibug),
+        np.array(out.mirror, np.int32),
+    )
+
+
+# Upper edge of the left brow, inner to outer end: x and height above the eye centres (mm). iBUG's
+# annotators mark the upper edge; these are its mean heights over annotated people, a little lower
+# since many of those raise their brows.
+_BROW_UPPER = np.array([(11.5, 16.0), (24.0, 21.0), (37.4, 22.8), (50.0, 20.2), (58.8, 12.8)])
+_BROW_DEPTH = np.array([0.95, 1, 1, 1, 1, 0.9, 0.75, 0.55, 0.25])
+"""Thickness along the brow, as a share of the full one: it tapers towards the temple."""
+
+
+def _brows(out: Placement, surface: Surface, ibug: Array, twin: Array) -> None:
+    """Upper edge, middle and lower edge of each brow, inner to outer end."""
+    height = surface.head.eye_centres[0, 1]
+    upper = np.column_stack([_BROW_UPPER * MM + [0, height], ibug[22:27, 2]])
+    edge = knots(upper, 2)
+    for name, drop in (("upper", 0.0), ("middle", 4.0), ("lower", 8.0)):
+        down = np.zeros_like(edge)
+        down[:, 1] = -drop * MM * _BROW_DEPTH
+        out.add_pair(f"brow_{name}", *surface.lay(edge + down), twin)
+
+
+def _eyes(out: Placement, surface: Surface, ibug: Array, twin: Array) -> None:
+    """Lid margins (inner to outer corner), folds, iris and sclera."""
+    margin = _lid_margin(surface.head, ibug)
+    upper = np.concatenate([margin["inner"][None], margin["upper"], margin["outer"][None]])
+    out.add_pair("upper_lid", *surface.lay(curve(upper, 13)), twin)
+    lower = np.concatenate([margin["inner"][None], margin["lower"], margin["outer"][None]])
+    out.add_pair("lower_lid", *surface.lay(curve(lower, 13)[1:-1]), twin)
+    centre = surface.head.eye_centres[0]
+    for name, line, reach in (("upper_fold", upper, 1.42), ("lower_fold", lower, 1.5)):
+        ring = curve(line, 11)[1:-1]
+        outward = (ring - centre) * [1, 1, 0]
+        lift = np.array([0, 4.0 if name == "upper_fold" else -5.0, 2.0]) * MM
+        out.add_pair(name, *surface.lay(ring + outward * (reach - 1.3) + lift), twin)
+    eye = surface.head.blocks["left_eye"].start
+    rim, pole = iris_vertices()
+    for name, chosen in (("iris", np.append(rim, pole)), ("sclera", sclera_vertices())):
+        out.add_pair(name, *_at(eye + np.asarray(chosen)), _eye_twin(surface.head, twin))
+
+
+def _eye_twin(head: Assembly, twin: Array) -> Array:
+    """The right eyeball repeats the left one's vertices in order, mirrored."""
+    out = twin.copy()
+    left, right = head.blocks["left_eye"], head.blocks["right_eye"]
+    count = left.stop - left.start
+    out[left], out[right] = right.start + np.arange(count), left.start + np.arange(count)
+    return out
+
+
+def _at(vertices: Array) -> tuple[Array, Array]:
+    """Landmarks that are vertices."""
+    vertices = np.asarray(vertices)
+    weights = np.zeros((len(vertices), 3))
+    weights[:, 0] = 1
+    return np.repeat(vertices[:, None], 3, 1), weights
+
+
+def _lid_margin(head: Assembly, ibug: Array) -> dict[str, Array]:
+    """The left palpebral rim as seen from the front: where skin gives way to eyeball.
+
+    Rays along -z find the boundary on a fan of columns between the corners.
+    """
+    eyes = [PART_NAMES.index(n) for n in ("eyes", "iris", "pupil")]
+    solid = head.labels != PART_NAMES.index("lashes")
+    scene = raycaster(head.vertices, head.triangles[solid])
+    is_eye = np.isin(head.labels[solid], eyes)
+    inner, outer = ibug[42], ibug[45]
+    columns = np.linspace(inner[0], outer[0], 15)[2:-2]
+    found: dict[str, list[Array]] = {"upper": [], "lower": []}
+    y = np.linspace(inner[1] - 10 * MM, inner[1] + 12 * MM, 1101)
+    for x in columns:
+        origin = np.stack([np.full_like(y, x), y, np.full_like(y, 0.3)], -1)
+        hit = cast(scene, origin, np.array([0, 0, -1.0]))
+        white = is_eye[np.minimum(hit["primitive_ids"], len(is_eye) - 1)] & np.isfinite(hit["t_hit"])
+        if not white.any():
+            continue
+        low, high = np.flatnonzero(white)[[0, -1]]
+        for name, at in (("lower", low - 2), ("upper", high + 2)):
+            found[name].append(np.array([x, y[at], 0.3 - hit["t_hit"][at]]))
+    return {
+        "inner": inner, "outer": outer,
+        "upper": np.array(found["upper"]), "lower": np.array(found["lower"]),
+    }  # fmt: skip
+
+
+def _nose(out: Placement, surface: Surface, ibug: Array, twin: Array) -> None:
+    """Ridge from root to tip, the midline under the tip, wings and sides."""
+    ridge = knots(ibug[27:31], 3)
+    out.add("nose_ridge", *surface.midline(ridge))
+    out.add("nose_base", *surface.midline(curve(_profile(surface, ibug[30], ibug[33]), 5)[1:]))
+    # From the septum along the nostril sill to the wing, then up the wing's outline.
+    sill = knots(ibug[33:36], 3)[1:]
+    wing_base = ibug[35]
+    outline = np.array([wing_base + np.array(d) * MM for d in
+                        ((0, 0, 0), (3.6, 3.5, -3.0), (4.4, 8.0, -2.8), (2.4, 12.5, 1.0), (-1.5, 15.0, 5.0))])  # fmt: skip
+    out.add_pair("nostril", *surface.lay(sill), twin)
+    out.add_pair("nose_wing", *surface.lay(curve(outline, 7)[1:]), twin)
+    for name, along, away in (("nose_flank", 0.45, 5.0), ("nose_side", 0.8, 10.0)):
+        line = curve(ibug[27:31], 8)[:-1] + np.array([away, 0, -away * along * 1.6]) * MM
+        out.add_pair(name, *surface.lay(line), twin)
+
+
+def _profile(surface: Surface, top: Array, bottom: Array) -> Array:
+    """The midline of the skin between two points of it, top to bottom, as vertices."""
+    used = np.unique(surface.triangles)
+    points = surface.head.vertices[used]
+    between = (points[:, 1] < top[1]) & (points[:, 1] > bottom[1]) & (np.abs(points[:, 0]) < 0.1 * MM)
+    between &= points[:, 2] > bottom[2] - 2 * MM
+    inner = points[between]
+    return np.concatenate([top[None], inner[np.argsort(-inner[:, 1])], bottom[None]])
+
+
+def _lips(out: Placement, surface: Surface, ibug: Array, twin: Array, lower_lip: Array) -> None:
+    """Vermilion borders and the lines where the lips meet, left corner to right corner."""
+
+    def symmetric(left_half: Array, count: int) -> Array:
+        whole = np.concatenate([left_half, (left_half * FLIP)[-2::-1]])
+        return curve(whole, count)
+
+    corner = ibug[54]
+    outer_upper = symmetric(np.stack([corner, ibug[53], ibug[52], ibug[51]]), 17)
+    outer_lower = symmetric(np.stack([corner, ibug[55], ibug[56], ibug[57]]), 17)[1:-1]
+    seam = _lip_seam(surface.head, ibug)
+    line = np.concatenate([ibug[64][None], seam, ibug[60][None]])
+    inner = (lambda c: (c + (c * FLIP)[::-1]) / 2)(curve(line, 17))
+    above, below = inner + np.array([0, 0.7, 0.3]) * MM, inner + np.array([0, -0.7, 0.3]) * MM
+    middle_upper = (curve(outer_upper, 13)[1:-1] + curve(above, 13)[1:-1]) / 2 + np.array([0, 0, 1.5]) * MM
+    middle_lower = (curve(np.concatenate([outer_upper[:1], outer_lower, outer_upper[-1:]]), 13)[1:-1]
+                    + curve(below, 13)[1:-1]) / 2 + np.array([0, 0, 1.5]) * MM  # fmt: skip
+    lips = Lips(surface, lower_lip)
+    out.add_centred("lips_outer_upper", *surface.lay(outer_upper), twin)
+    out.add_centred("lips_outer_lower", *surface.lay(outer_lower), twin)
+    out.add_centred("lips_middle_upper", *surface.lay(middle_upper), twin)
+    out.add_centred("lips_middle_lower", *surface.lay(middle_lower), twin)
+    out.add_centred("lips_inner_upper", *lips.lay(above, True), twin)
+    out.add_centred("lips_inner_lower", *lips.lay(below[1:-1], False), twin)
+
+
+class Lips:
+    """Upper and lower lip apart, so that points on the seam land on the right one."""
+
+    def __init__(self, surface: Surface, lower: Array) -> None:
+        on_lower = lower[surface.triangles].all(1)
+        on_upper = ~lower[surface.triangles].any(1)
+        self.triangles = {True: surface.triangles[on_upper], False: surface.triangles[on_lower]}
+        self.scenes = {k: raycaster(surface.head.vertices, t) for k, t in self.triangles.items()}
+
+    def lay(self, points: Array, upper: bool) -> tuple[Array, Array]:
+        """Closest points on one lip's side of the face."""
+        _, triangle, bary = closest(self.scenes[upper], points)
+        return self.triangles[upper][triangle], bary
+
+
+def _lip_seam(head: Assembly, ibug: Array) -> Array:
+    """Where the lips meet, seen from the front, left to right: the deepest point of each column."""
+    skin = head.labels < PART_NAMES.index("eyes")
+    scene = raycaster(head.vertices, head.triangles[skin])
+    points = []
+    reach = ibug[64, 0] * 0.86
+    for x in np.linspace(reach, -reach, 13):
+        expected = np.interp(abs(x), ibug[[62, 63, 64], 0], (ibug[[62, 63, 64], 1] + ibug[[66, 65, 64], 1]) / 2)
+        y = expected + np.linspace(-3, 3, 301) * MM
+        origin = np.stack([np.full_like(y, x), y, np.full_like(y, 0.3)], -1)
+        depth = cast(scene, origin, np.array([0, 0, -1.0]))["t_hit"]
+        deepest = int(np.argmax(np.where(np.isfinite(depth), depth, 0)))
+        front = depth[max(0, deepest - 40) : deepest + 40].min()
+        points.append(np.array([x, y[deepest], 0.3 - min(depth[deepest], front + 2 * MM)]))
+    seam = np.array(points)
+    return (seam + (seam * FLIP)[::-1]) / 2
+
+
+def _teeth(out: Placement, head: Assembly, twin: Array) -> None:
+    """Biting edge and gum line of the five front teeth of each side and jaw."""
+    count = (head.blocks["upper_teeth"].stop - head.blocks["upper_teeth"].start) // 12
+    edge, gum = crown_marks()
+    for jaw in ("upper", "lower"):
+        start = head.blocks[f"{jaw}_teeth"].start
+        swap = twin.copy()
+        for i in range(6):
+            a, b = start + i * count, start + (i + 6) * count
+            swap[a : a + count], swap[b : b + count] = np.arange(b, b + count), np.arange(a, a + count)
+        chosen = [start + i * count + mark for i in range(4) for mark in (edge, gum)]
+        out.add_pair(f"{jaw}_teeth", *_at(np.array(chosen)), swap)
+
+
+def _tongue(out: Placement, head: Assembly, twin: Array) -> None:
+    """Tip of the tongue and four points behind it on the midline of its back."""
+    block = head.blocks["tongue"]
+    points = head.vertices[block]
+    middle = np.flatnonzero(np.abs(points[:, 0]) < 0.3 * MM)
+    top = middle[points[middle, 1] >= np.median(points[middle, 1])]
+    order = top[np.argsort(-points[top, 2])]
+    out.add("tongue", *_at(block.start + order[np.linspace(0, len(order) * 0.6, 5).astype(int)]))
+
+
+def _scattered(out: Placement, surface: Surface, head: Assembly) -> None:
+    """Farthest-point samples, left half and mirror image, on what the curves leave free."""
+    placed = np.einsum("kcd,kc->kd", head.vertices[np.array(out.vertices)], np.array(out.weights))
+    part = {n: np.unique(head.triangles[head.labels == PART_NAMES.index(n)]) for n in ("skin", "ears", "scalp", "neck")}
+    neck = part["neck"][head.vertices[part["neck"], 1] > -0.150]
+    face = np.setdiff1d(part["skin"], np.concatenate([part["ears"], part["scalp"]]))
+    remaining = 703 - len(out) - 2 * 24 - (4 + 2 * 28) - (4 + 2 * 18)
+    middle = 7 if remaining % 2 else 8
+    for name, candidates, on_middle, pairs in (
+        ("ear", part["ears"], 0, 24),
+        ("face", face, middle, (remaining - middle) // 2),
+        ("scalp", part["scalp"], 4, 28),
+        ("neck", neck, 4, 18),
+    ):
+        x = head.vertices[candidates, 0]
+        central = candidates[np.abs(x) < 0.1 * MM]
+        left = candidates[(x > 2.5 * MM) & (head.mirror[candidates] != candidates)]
+        if on_middle:
+            chosen = farthest(head.vertices, central, placed, on_middle)
+            placed = np.concatenate([placed, head.vertices[chosen]])
+            out.add(f"{name}_middle", *_at(chosen[np.argsort(-head.vertices[chosen, 1])]))
+        chosen = farthest(head.vertices, left, placed, pairs)
+        placed = np.concatenate([placed, head.vertices[chosen], head.vertices[head.mirror[chosen]]])
+        out.add_pair(name, *_at(chosen), head.mirror)
+
+
+def farthest(vertices: Array, candidates: Array, placed: Array, count: int) -> Array:
+    """Greedy farthest-point samples from candidates, away from points already placed."""
+    points = vertices[candidates]
+    distance = np.linalg.norm(points[:, None] - placed[None], axis=2).min(1)
+    chosen = []
+    for _ in range(count):
+        best = int(np.argmax(distance))
+        chosen.append(candidates[best])
+        distance = np.minimum(distance, np.linalg.norm(points - points[best], axis=1))
+    return np.array(chosen)
+
+
+def _face320(out: Placement) -> Array:
+    """320 landmarks of the face alone: brows, lids, irises, nose, lips, jaw and face."""
+    names = ("brow", "lid", "iris", "nos", "lips", "jaw")
+    curves = [i for i, r in enumerate(out.region_of) if any(n in out.regions[r] for n in names)]
+    chosen = list(curves)
+    for i, r in enumerate(out.region_of):
+        if out.regions[r] in ("face_middle", "left_face") and len(chosen) < 320:
+            pair = {i, out.mirror[i]}
+            if len(chosen) + len(pair) <= 320:
+                chosen += sorted(pair)
+    assert len(chosen) == 320, len(chosen)
+    return np.array(sorted(chosen), np.int32)
+
+
+# iBUG points and the region in which each has its landmark (indices as iBUG counts).
+_IBUG_REGIONS = {
+    "jaw": range(0, 17), "nose_ridge": range(27, 31), "right_nostril": (31, 32), "nose_base": (33,),
+    "left_nostril": (34, 35), "right_upper_lid": (36, 37, 38, 39), "right_lower_lid": (40, 41),
+    "left_upper_lid": (42, 43, 44, 45), "left_lower_lid": (46, 47),
+    "lips_outer_upper": range(48, 55), "lips_outer_lower": range(55, 60),
+    "lips_inner_upper": range(60, 65), "lips_inner_lower": range(65, 68),
+}  # fmt: skip
+
+
+def _ibug68(out: Placement, head: Assembly, ibug: Array) -> Array:
+    """The landmark of the right region nearest to each iBUG point of the mean head."""
+    place = np.einsum("kcd,kc->kd", head.vertices[np.array(out.vertices)], np.array(out.weights))
+    chosen = np.zeros(68, np.int32)
+    for region, members in _IBUG_REGIONS.items():
+        block = out.start(region)
+        for member in members:
+            distance = np.linalg.norm(place[block] - ibug[member], axis=1)
+            chosen[member] = block.start + int(np.argmin(distance))
+    for region, members in (("right_brow_upper", range(21, 16, -1)), ("left_brow_upper", range(22, 27))):
+        chosen[list(members)] = out.start(region).start + np.arange(0, 9, 2)
+    assert len(set(chosen.tolist())) == 68
+    return chosen
