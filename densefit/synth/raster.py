@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 4096)
+BUCKETS = (1, 2, 3, 5, 8, 12, 18, 28, 42, 64, 96, 160, 320, 640, 1280, 2560, 5120)
+"""Widths and heights of bounding boxes that are tested together, pixels."""
 MAX_TESTS = 4_000_000
 """Largest number of pixel-in-triangle tests made at once; bounds the memory of large triangles."""
 
@@ -27,31 +28,18 @@ CULL_MODES = ("none", "back", "front")
 
 @dataclass(frozen=True)
 class _Planes:
-    """Affine functions of the surviving triangles, evaluated at their first pixel (x0, y0)."""
+    """The surviving triangles (N,): affine functions, evaluated at their first pixel (x0, y0).
 
-    picture: Tensor
-    triangle: Tensor
+    inside: (N, 8) float32: b1, its x and y steps, b2, its steps, x0, y0.
+    depth: (N, 3) float32: 1/z and its steps.
+    place: (N,) int64: first pixel in the flattened picture << 32 | triangle.
+    size: (N, 2) width and height of the bounding box in pixels.
+    """
+
+    inside: Tensor
+    depth: Tensor
+    place: Tensor
     size: Tensor
-    x0: Tensor
-    y0: Tensor
-    b1: Tensor
-    b1_dx: Tensor
-    b1_dy: Tensor
-    b2: Tensor
-    b2_dx: Tensor
-    b2_dy: Tensor
-    z: Tensor
-    z_dx: Tensor
-    z_dy: Tensor
-
-
-@dataclass(frozen=True)
-class _Hits:
-    """Pixel centres inside triangles (N,): where, how near, and which row of the planes."""
-
-    pixel: Tensor
-    inverse_depth: Tensor
-    row: Tensor
 
 
 @dataclass(frozen=True)
@@ -108,9 +96,8 @@ def depth_keys(
     shape = (vertices_px.shape[0], height, width)
     keys = torch.zeros(shape, dtype=torch.int64, device=vertices_px.device)
     flat = keys.view(-1)
-    for hit in _covered_pixels(planes, height, width):
-        key = make_key(hit.inverse_depth, planes.triangle[hit.row])
-        flat.scatter_reduce_(0, hit.pixel, key, "amax")
+    for pixel, inverse_depth, triangle in _covered_pixels(planes, height, width):
+        flat.scatter_reduce_(0, pixel, make_key(inverse_depth, triangle), "amax")
     return keys
 
 
@@ -122,8 +109,8 @@ def depth_map(
     shape = (vertices_px.shape[0], height, width)
     buffer = torch.zeros(shape, dtype=torch.float32, device=vertices_px.device)
     flat = buffer.view(-1)
-    for hit in _covered_pixels(planes, height, width):
-        flat.scatter_reduce_(0, hit.pixel, hit.inverse_depth, "amax")
+    for pixel, inverse_depth, _ in _covered_pixels(planes, height, width):
+        flat.scatter_reduce_(0, pixel, inverse_depth, "amax")
     return buffer
 
 
@@ -204,31 +191,30 @@ def _setup(vertices: Tensor, triangles: Tensor, height: int, width: int, cull: s
     row = keep.view(-1).nonzero()[:, 0]
     triangle = row // len(vertices)
     picture = row - triangle * len(vertices)
-
-    def pick(values: Tensor) -> Tensor:
-        return values.reshape(-1)[row]
-
     corners = triangles[triangle] + (picture * vertices.shape[1])[:, None]
-    z = vertices[..., 2].reshape(-1)[corners].unbind(-1)
-    in_front = torch.minimum(torch.minimum(z[0], z[1]), z[2]) > 0
+    points = vertices.reshape(-1, 3).index_select(0, corners.view(-1)).view(-1, 9)
+    in_front = points[:, 2::3].amin(1) > 0
     if not bool(in_front.all()):
-        picture, triangle, row = picture[in_front], triangle[in_front], row[in_front]
-        z = tuple(plane[in_front] for plane in z)
-    x = [pick(plane) for plane in x]
-    y = [pick(plane) for plane in y]
-    x0, y0 = pick(x0), pick(y0)
-    size = torch.maximum(pick(x1) - x0, pick(y1) - y0) + 1
-    scale = 1 / pick(area)
-    b1_dx, b1_dy = (y[2] - y[0]) * scale, (x[0] - x[2]) * scale
-    b2_dx, b2_dy = (y[0] - y[1]) * scale, (x[1] - x[0]) * scale
-    b1 = (x0 - x[0]) * b1_dx + (y0 - y[0]) * b1_dy
-    b2 = (x0 - x[0]) * b2_dx + (y0 - y[0]) * b2_dy
-    z1, z2 = z[1] - z[0], z[2] - z[0]
-    return _Planes(
-        picture, triangle, size, x0, y0,
-        b1, b1_dx, b1_dy, b2, b2_dx, b2_dy,
-        z[0] + b1 * z1 + b2 * z2, b1_dx * z1 + b2_dx * z2, b1_dy * z1 + b2_dy * z2,
-    )  # fmt: skip
+        points, row = points[in_front], row[in_front]
+        triangle, picture = triangle[in_front], picture[in_front]
+    limits = torch.stack([x0.view(-1), y0.view(-1), x1.view(-1), y1.view(-1)], 1)[row]
+    return _planes(points, limits, picture * (height * width), triangle, width)
+
+
+def _planes(points: Tensor, limits: Tensor, first: Tensor, triangle: Tensor, width: int) -> _Planes:
+    """Planes of triangles with corners (N, 9) and bounding boxes (N, 4: x0, y0, x1, y1)."""
+    ax, ay, az, bx, by, bz, cx, cy, cz = points.unbind(1)
+    x0, y0, x1, y1 = limits.unbind(1)
+    scale = 1 / ((bx - ax) * (cy - ay) - (cx - ax) * (by - ay))
+    b1_dx, b1_dy = (cy - ay) * scale, (ax - cx) * scale
+    b2_dx, b2_dy = (ay - by) * scale, (bx - ax) * scale
+    b1 = (x0 - ax) * b1_dx + (y0 - ay) * b1_dy
+    b2 = (x0 - ax) * b2_dx + (y0 - ay) * b2_dy
+    z1, z2 = bz - az, cz - az
+    depth = [az + b1 * z1 + b2 * z2, b1_dx * z1 + b2_dx * z2, b1_dy * z1 + b2_dy * z2]
+    place = (first + y0.long() * width + x0.long()) << 32 | triangle
+    inside = torch.stack([b1, b1_dx, b1_dy, b2, b2_dx, b2_dy, x0, y0], 1)
+    return _Planes(inside, torch.stack(depth, 1), place, torch.stack([x1 - x0, y1 - y0], 1) + 1)
 
 
 def _min3(corner: list[Tensor]) -> Tensor:
@@ -239,39 +225,44 @@ def _max3(corner: list[Tensor]) -> Tensor:
     return torch.maximum(torch.maximum(corner[0], corner[1]), corner[2])
 
 
-def _covered_pixels(planes: _Planes, height: int, width: int) -> Iterator[_Hits]:
-    """Yield what the triangles cover, bucket by bucket."""
+def _covered_pixels(
+    planes: _Planes, height: int, width: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield (pixel, inverse depth, triangle) of pixel centres in triangles, bucket by bucket."""
     edges = torch.tensor(BUCKETS, dtype=planes.size.dtype, device=planes.size.device)
-    bucket = torch.bucketize(planes.size, edges)
+    across, down = torch.bucketize(planes.size, edges).unbind(1)
+    bucket = across * len(BUCKETS) + down
     order = torch.argsort(bucket)
-    counts = torch.bincount(bucket, minlength=len(BUCKETS) + 1).tolist()
     start = 0
-    for size, count in zip(BUCKETS, counts, strict=False):
+    for code, count in enumerate(torch.bincount(bucket).tolist()):
         rows = order[start : start + count]
         start += count
-        for part in rows.split(max(1, MAX_TESTS // (size * size))):
+        box = BUCKETS[code // len(BUCKETS)], BUCKETS[code % len(BUCKETS)]
+        for part in rows.split(max(1, MAX_TESTS // (box[0] * box[1]))):
             if len(part):
-                yield _test_bucket(planes, part, size, height, width)
+                yield _test_bucket(planes, part, box, height, width)
 
 
-def _test_bucket(planes: _Planes, rows: Tensor, size: int, height: int, width: int) -> _Hits:
-    def pick(values: Tensor) -> Tensor:
-        return values[rows][:, None, None]
-
-    steps = torch.arange(size, device=rows.device, dtype=planes.b1.dtype)
-    dx, dy = steps.view(1, 1, size), steps.view(1, size, 1)
-    b1 = pick(planes.b1) + pick(planes.b1_dx) * dx + pick(planes.b1_dy) * dy
-    b2 = pick(planes.b2) + pick(planes.b2_dx) * dx + pick(planes.b2_dy) * dy
-    inside = (b1 >= 0) & (b2 >= 0) & (b1 + b2 <= 1)
-    if size > 1:
-        inside &= (pick(planes.x0) + dx < width) & (pick(planes.y0) + dy < height)
+def _test_bucket(
+    planes: _Planes, rows: Tensor, box: tuple[int, int], height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    columns = planes.inside.index_select(0, rows).t().contiguous()
+    b1, b1_dx, b1_dy, b2, b2_dx, b2_dy, x0, y0 = columns[:, :, None, None].unbind(0)
+    dx = torch.arange(box[0], device=rows.device, dtype=b1.dtype).view(1, 1, -1)
+    dy = torch.arange(box[1], device=rows.device, dtype=b1.dtype).view(1, -1, 1)
+    b1 = (b1 + b1_dx * dx) + b1_dy * dy
+    b2 = (b2 + b2_dx * dx) + b2_dy * dy
+    inside = (torch.minimum(b1, b2) >= 0) & (b1 + b2 <= 1)
+    # A box may reach beyond the picture, as boxes are rounded up to the size of their bucket.
+    inside &= (x0 + dx < width) & (y0 + dy < height)
     hit = inside.view(-1).nonzero()[:, 0]
-    local = hit // (size * size)
-    offset = hit - local * (size * size)
+    area = box[0] * box[1]
+    local = hit // area
+    offset = hit - local * area
     row = rows[local]
-    step_y = offset // size
-    step_x = offset - step_y * size
-    first = (planes.picture[row] * height + planes.y0[row].long()) * width + planes.x0[row].long()
-    inverse_depth = planes.z[row] + planes.z_dx[row] * step_x + planes.z_dy[row] * step_y
-    pixel = first + step_y * width + step_x
-    return _Hits(pixel, inverse_depth, row)
+    step_y = offset // box[0]
+    step_x = offset - step_y * box[0]
+    place = planes.place.index_select(0, row)
+    depth = planes.depth.index_select(0, row)
+    inverse_depth = depth[:, 0] + depth[:, 1] * step_x + depth[:, 2] * step_y
+    return (place >> 32) + step_y * width + step_x, inverse_depth, place & 0xFFFFFFFF

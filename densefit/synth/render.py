@@ -312,7 +312,8 @@ class _Shadow:
         pixels = torch.cat([xy, depth], -1)
         size = SHADOW_SIZE
         keys = raster.depth_keys(pixels, built.solid, size, size, "back")
-        splat_strips(keys, pixels, built.quads, 0, built.strand, built.fray)
+        # Hair lets light through, and its shadow is smoothed: few samples do.
+        splat_strips(keys, pixels, built.quads, 0, built.strand, built.fray, density=0.6)
         self.map = raster.decode_keys(keys)[1]
 
     def sunlit(self, position: Tensor, normal: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from densefit.synth.raster import make_key
 
 GRID = (2, 4, 6, 9, 13, 19, 28, 42, 64, 110, 180)
 """Numbers of samples along a side of a quad; a quad gets the next larger one."""
-OVERSAMPLING = 1.1
 MAX_SAMPLES = 3_000_000
 
 
@@ -26,6 +25,7 @@ def splat_strips(
     first_triangle: int,
     strand: Tensor,
     fray: Tensor,
+    density: float = 1.1,
 ) -> None:
     """Draw strips into keys (B, H, W) in place.
 
@@ -35,12 +35,13 @@ def splat_strips(
         first_triangle: id of quad 0's first triangle; its second one follows.
         strand: (Q, 3): number in [0, 1) of the strip, along at the start and at the end.
         fray: (Q,) how gappy the strip is; 0 solid, 1 loose strands.
+        density: samples per pixel along each side; less than 1 leaves holes.
     """
     count, height, width = keys.shape
     corner = vertices_px[:, quads]  # (B, Q, 4, 3)
     # Samples outside of the picture fall into a border one pixel wide.
     padded = torch.zeros(count, height + 2, width + 2, dtype=torch.int64, device=keys.device)
-    shape, keep = _samples(corner, keys, height, width)
+    shape, keep = _samples(corner, keys, density)
     picture, quad = keep.nonzero(as_tuple=True)
     bucket = shape[picture, quad]
     order = torch.argsort(bucket)
@@ -62,9 +63,10 @@ def splat_strips(
     torch.maximum(keys, padded[:, 1:-1, 1:-1], out=keys)
 
 
-def _samples(corner: Tensor, keys: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def _samples(corner: Tensor, keys: Tensor, density: float) -> tuple[Tensor, Tensor]:
     """Code of the grid (B, Q) each quad needs, and whether it can be seen at all."""
     x, y, inverse_depth = corner.unbind(-1)
+    height, width = keys.shape[1:]
 
     def span(a: int, b: int) -> Tensor:
         return ((x[..., a] - x[..., b]) ** 2 + (y[..., a] - y[..., b]) ** 2).sqrt()
@@ -82,8 +84,8 @@ def _samples(corner: Tensor, keys: Tensor, height: int, width: int) -> tuple[Ten
     keep &= (inverse_depth > front.view_as(x)).any(-1)
     edges = torch.tensor(GRID, device=x.device, dtype=x.dtype)
     last = len(GRID) - 1
-    code = torch.bucketize(across * OVERSAMPLING + 1, edges).clamp(max=last) * len(GRID)
-    return code + torch.bucketize(along * OVERSAMPLING + 1, edges).clamp(max=last), keep
+    code = torch.bucketize(across * density + 1, edges).clamp(max=last) * len(GRID)
+    return code + torch.bucketize(along * density + 1, edges).clamp(max=last), keep
 
 
 def _grid(
