@@ -29,6 +29,9 @@ GOOD_SCORE = 0.35
 """Mean of 1 - w at SCORE_SCALE of a trustworthy pose: most landmarks lie within a few sigma, for a
 mean head."""
 PNP_POINTS = 160
+START_YAWS = (0.0, 0.9, -0.9)
+NEAREST_HEAD = 0.03
+"""m: PnP solutions nearer than this are mirrored or void."""
 BATCH = 128
 
 
@@ -94,35 +97,33 @@ def procrustes(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, 
 def pnp_starts(
     points: np.ndarray, xy: np.ndarray, precision: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Poses in the camera (2, 3, 3), (2, 3): SQPNP on the most certain landmarks, and a face turned
-    to the camera.
+    """Poses in the camera (N, 3, 3), (N, 3): SQPNP on the most certain landmarks, then faces turned
+    to the camera and to its sides, at the distance where the head has its size in the picture.
 
     Args:
         points: (L, 3) metres, head frame. xy: (L, 2) pinhole at unit focal length. precision: (L,).
     """
     order = np.argsort(-precision)[:PNP_POINTS]
     order = order[precision[order] > 0]
-    towards = np.diag([1.0, -1.0, -1.0])
     centre = np.average(xy[order], axis=0, weights=precision[order])
     spread = max(float(np.std(xy[order], axis=0).max()), 1e-6)
     depth = float(np.std(points[order], axis=0)[:2].max()) / spread
-    shift = np.array([*(centre * depth), depth]) - towards @ points[order].mean(axis=0)
-    rotations, shifts = [towards], [shift]
-    found = False
+    rotations, shifts = [], []
     if len(order) >= 6:
+        flat = np.ascontiguousarray(xy[order])
         found, vector, offset = cv2.solvePnP(
-            points[order],
-            np.ascontiguousarray(xy[order]),
-            np.eye(3),
-            None,
-            flags=cv2.SOLVEPNP_SQPNP,
+            points[order], flat, np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP
         )
-    if found and np.isfinite(offset).all() and offset[2, 0] > 0.03:
-        rotations.append(cv2.Rodrigues(vector)[0])
-        shifts.append(offset[:, 0])
-    else:
-        rotations.append(towards)
-        shifts.append(shift)
+        if found and np.isfinite(offset).all() and offset[2, 0] > NEAREST_HEAD:
+            rotations.append(cv2.Rodrigues(vector)[0])
+            shifts.append(offset[:, 0])
+    for yaw in START_YAWS:
+        turn = np.diag([1.0, -1.0, -1.0]) @ cv2.Rodrigues(np.array([0.0, yaw, 0.0]))[0]
+        rotations.append(turn)
+        shifts.append(np.array([*(centre * depth), depth]) - turn @ points[order].mean(axis=0))
+    while len(rotations) < len(START_YAWS) + 1:
+        rotations.append(rotations[-1])
+        shifts.append(shifts[-1])
     return np.stack(rotations), np.stack(shifts)
 
 
@@ -231,27 +232,29 @@ def _batch_poses(
         target, rests_on = triangulate(part, cameras.matrices, list(range(planes.xy.shape[2])))
         weight = torch.where(rests_on >= 2, part.precision.double().sum(1), 0.0).sqrt()
         consider(several, *procrustes(points.double(), target, weight))
-    poor = seen.any(1) & ~(best_score < GOOD_SCORE)
-    todo = torch.nonzero(poor).flatten()
-    if len(todo):
-        mass = planes.precision[todo].double().sum(2)
-        starts = [
-            _camera_starts(points, cameras, planes, int(t), int(c))
-            for t, c in zip(todo, mass.argmax(1), strict=True)
-        ]
-        for number in range(2):
-            consider(
-                todo,
-                torch.stack([s[0][number] for s in starts]),
-                torch.stack([s[1][number] for s in starts]),
-            )
+    poor = torch.nonzero(seen.any(1) & ~(best_score < GOOD_SCORE)).flatten()
+    if len(poor):
+        mass = planes.precision[poor].double().sum(2)
+        pairs = zip(poor.tolist(), mass.argmax(1).tolist(), strict=True)
+        starts = [_camera_starts(points, cameras, planes, t, c) for t, c in pairs]
+        turns = torch.stack([turn for turn, _ in starts], 1)
+        offsets = torch.stack([offset for _, offset in starts], 1)
+        for turn, offset in zip(turns, offsets, strict=True):
+            consider(poor, turn, offset)
+            if bool((best_score[poor] < GOOD_SCORE).all()):
+                break
+    good = torch.nonzero(best_score < GOOD_SCORE).flatten()
+    poor = torch.nonzero(seen.any(1) & ~(best_score < GOOD_SCORE)).flatten()
+    if len(good) and len(poor):
+        nearest = good[(poor[:, None] - good).abs().argmin(1)]
+        consider(poor, best_rotation[nearest], best_shift[nearest])
     return best_rotation, best_shift, best_score
 
 
 def _camera_starts(
     points: Tensor, cameras: CameraState, planes: Planes, t: int, c: int
 ) -> tuple[Tensor, Tensor]:
-    """World poses (2, 3, 3), (2, 3) of frame t from camera c alone."""
+    """World poses (N, 3, 3), (N, 3) of frame t from camera c alone."""
     xy = planes.xy[t, :, c].double().T.numpy() * float(torch.exp(-cameras.log_focal[c]))
     rotations, shifts = pnp_starts(
         points.double().T.numpy(), xy, planes.precision[t, c].double().numpy()

@@ -146,7 +146,7 @@ class JointFit:
         """Start, landmarks and priors of a joint solve over all frames."""
         cameras, rotation, shift, _ = self._first_poses()
         every = np.arange(len(self.frames))
-        planes = self._planes(every, cameras, rotation, shift)
+        planes = self._adjusted(self._raw_planes(every), cameras, rotation, shift)
         return (
             State(self.first_identity, rest(rotation, shift), cameras),
             planes,
@@ -182,10 +182,11 @@ class JointFit:
         xy = torch.tensor(np.moveaxis(flat.xy, 3, 1), dtype=dtype).contiguous()
         return Planes(xy, torch.tensor(flat.precision, dtype=dtype))
 
-    def _planes(
-        self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor
+    def _adjusted(
+        self, raw: Planes, cameras: CameraState, rotation: Tensor, shift: Tensor
     ) -> Planes:
-        raw, head = self._raw_planes(picked), (self.points, self.normals)
+        """Planes with the precision that the head's poses suggest."""
+        head = (self.points, self.normals)
         planes = adjust_precision(raw, *head, cameras, rotation, shift, self.options)
         unplaced = [c for c in range(len(self.cameras)) if c not in self.placed]
         planes.precision[:, unplaced] = 0
@@ -203,16 +204,19 @@ class JointFit:
         """Identity, cameras and the picked frames together; and the sigma scale of each camera."""
         index = torch.from_numpy(picked)
         state = State(self.first_identity, rest(rotation[index], shift[index]), cameras)
-        planes = self._planes(picked, cameras, rotation[index], shift[index])
+        raw = self._raw_planes(picked)
         given = self.options.sigma_scale
         scale = torch.full((len(self.cameras),), given or 1.0, dtype=torch.float64)
 
         def rescale(reached: State, _: Planes) -> Planes:
+            motion = reached.motion
+            planes = self._adjusted(raw, reached.cameras, motion.rotation, motion.translation)
             if given is None:
-                world = self._world(reached.identity, reached.motion)
+                world = self._world(reached.identity, motion)
                 scale[:] = measured_sigma_scale(planes, world, reached.cameras)
             return scaled(planes, scale)
 
+        planes = self._adjusted(raw, cameras, rotation[index], shift[index])
         solution = minimize(
             self.model, scaled(planes, scale), self._priors(picked), state, self.options,
             self.with_identity, on_stage=rescale,
@@ -231,12 +235,17 @@ class JointFit:
                 min(count, core[-1] + 1 + options.overlap),
             )
             picked = np.arange(low, high)
-            planes = scaled(
-                self._planes(picked, cameras, rotation[low:high], shift[low:high]), sigma_scale
+            raw, priors = self._raw_planes(picked), self._priors(picked)
+            first = rest(rotation[low:high], shift[low:high])
+
+            def adjusted(reached: State, _: Planes | None, raw: Planes = raw) -> Planes:
+                pose = (reached.motion.rotation, reached.motion.translation)
+                return scaled(self._adjusted(raw, cameras, *pose), sigma_scale)
+
+            state = State(known.identity, first, cameras)
+            solution = minimize(
+                self.model, adjusted(state, None), priors, state, options, False, on_stage=adjusted
             )
-            state = State(known.identity, rest(rotation[low:high], shift[low:high]), cameras)
-            priors = self._priors(picked)
-            solution = minimize(self.model, planes, priors, state, options, False)
             keep = slice(int(core[0]) - low, int(core[-1]) + 1 - low)
             motions.append(solution.state.motion.take(keep))
             spreads.append(deviations(solution.system, priors).frames[keep])

@@ -77,7 +77,7 @@ class FitOptions:
 
     identity_weight: float = 1.0
     """E_identity = weight/2 |beta|^2, times `identity_frames` growth below."""
-    identity_frames: float = 60.0
+    identity_frames: float = 30.0
     """A network's bias is the same in every frame: beyond this many frames the identity prior grows
     with their number, as if no more frames had been seen. inf: never."""
     expression_weight: float = 1.0
