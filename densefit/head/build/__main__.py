@@ -36,7 +36,8 @@ from densefit.head.model import DEFAULT_ASSET, EXPRESSION_INDEX
 Array = np.ndarray[Any, np.dtype[Any]]
 
 NECK_JOINT = np.array([0.0, -75.0, 5.0]) * MM
-"""Centre of the neck's rotation in the frame of the mean head: about the fourth cervical vertebra."""
+"""Centre of the neck's rotation in the frame of the mean head: about the fourth cervical
+vertebra."""
 LID_LIMITS = np.radians([25.0, 35.0])
 """Vertical and horizontal gaze at which the artist's eyeLook shapes are fully on."""
 
@@ -103,7 +104,9 @@ def write(
         index[landmarks.vertices].astype(np.int32), landmarks.weights, landmarks.region,
         landmarks.region_names, landmarks.face320, landmarks.ibug68, landmarks.mirror,
     )  # fmt: skip
-    joints = np.stack([NECK_JOINT, (NECK_JOINT + head.eye_centres[0] * [0, 1, 0]) / 2, *head.eye_centres])
+    joints = np.stack(
+        [NECK_JOINT, (NECK_JOINT + head.eye_centres[0] * [0, 1, 0]) / 2, *head.eye_centres]
+    )
     joint_basis = np.zeros((len(basis), 4, 3), np.float32)
     joint_basis[:, 2:] = eyes
     identity_delta, identity_scale = _compress(basis[:, used])
@@ -116,7 +119,8 @@ def write(
         "identity_delta": identity_delta, "identity_scale": identity_scale,
         "expression_delta": expression_delta, "expression_scale": expression_scale,
         "joint_centres": (joints - origin).astype(np.float32), "joint_basis": joint_basis,
-        "skinning": skinning(head)[used], "mirror_vertices": index[head.mirror[used]].astype(np.int32),
+        "skinning": skinning(head)[used],
+        "mirror_vertices": index[head.mirror[used]].astype(np.int32),
         "landmark_vertices": marks.vertices, "landmark_weights": marks.weights,
         "landmark_region": marks.region, "region_names": np.array(marks.region_names),
         "face320": marks.face320, "ibug68": marks.ibug68, "mirror_landmarks": marks.mirror,
@@ -126,8 +130,10 @@ def write(
     temporary = out.with_name(out.name + ".tmp.npz")
     np.savez_compressed(temporary, **arrays)
     os.replace(temporary, out)
-    print(f"{out}: {len(used)} vertices, {len(head.triangles)} triangles, {len(basis)} identity "
-          f"modes, {out.stat().st_size / 1e6:.1f} MB, landmarks {marks.version(template)[:12]}")  # fmt: skip
+    print(
+        f"{out}: {len(used)} vertices, {len(head.triangles)} triangles, {len(basis)} identity "
+        f"modes, {out.stat().st_size / 1e6:.1f} MB, landmarks {marks.version(template)[:12]}"
+    )
 
 
 def _compress(modes: Array) -> tuple[Array, Array]:

@@ -90,7 +90,9 @@ UPPER_EDGE, LOWER_EDGE = -35.0, -34.2
 _CROWN_RINGS, _CROWN_SIDES = 5, 10
 
 
-def _crown(x: float, z: float, tangent: Array, size: tuple[float, float, float], edge: float, up: float) -> Part:
+def _crown(
+    x: float, z: float, tangent: Array, size: tuple[float, float, float], edge: float, up: float
+) -> Part:
     """A rounded box: a superellipse in cross-section, thinner towards the biting edge."""
     half_width, half_depth, height = size
     turn = np.arange(_CROWN_SIDES) * 2 * np.pi / _CROWN_SIDES + np.pi / 2
@@ -104,9 +106,20 @@ def _crown(x: float, z: float, tangent: Array, size: tuple[float, float, float],
         deep = half_depth * (0.45 + 0.55 * np.sqrt(t))
         lean = (1 - t) * half_depth * 0.35
         flat = outline[:, :1] * wide * tangent + (outline[:, 1:] * deep + lean) * normal
-        rings.append(np.column_stack([x + flat[:, 0], np.full(len(flat), edge + up * t * height), z + flat[:, 1]]))
-    points = np.concatenate([*rings, rings[0].mean(0, keepdims=True), rings[-1].mean(0, keepdims=True)])
-    return Part(points * MM, _tube_triangles(up), ("teeth",) * (2 * _CROWN_SIDES * _CROWN_RINGS), np.zeros((len(points), 2)))
+        rings.append(
+            np.column_stack(
+                [x + flat[:, 0], np.full(len(flat), edge + up * t * height), z + flat[:, 1]]
+            )
+        )
+    points = np.concatenate(
+        [*rings, rings[0].mean(0, keepdims=True), rings[-1].mean(0, keepdims=True)]
+    )
+    return Part(
+        points * MM,
+        _tube_triangles(up),
+        ("teeth",) * (2 * _CROWN_SIDES * _CROWN_RINGS),
+        np.zeros((len(points), 2)),
+    )
 
 
 def _tube_triangles(up: float) -> Array:
@@ -168,13 +181,26 @@ def gum(upper: bool) -> Part:
     sides, rings = 8, []
     for p, o, d in zip(path, outward, depth, strict=True):
         turn = np.arange(sides) * 2 * np.pi / sides
-        rings.append(p + np.cos(turn)[:, None] * o * (d - 0.2) + np.sin(turn)[:, None] * [0, 3.0, 0])
+        rings.append(
+            p + np.cos(turn)[:, None] * o * (d - 0.2) + np.sin(turn)[:, None] * [0, 3.0, 0]
+        )
     points = np.concatenate(rings)
     i, k = np.meshgrid(np.arange(len(path) - 1), np.arange(sides), indexing="ij")
     a, b = (i * sides + k).ravel(), (i * sides + (k + 1) % sides).ravel()
-    triangles = np.concatenate([np.column_stack([a, b, b + sides]), np.column_stack([a, b + sides, a + sides])])
+    triangles = np.concatenate(
+        [np.column_stack([a, b, b + sides]), np.column_stack([a, b + sides, a + sides])]
+    )
     corners = points[triangles]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    if np.sum(normal * (corners.mean(1) - np.repeat(np.tile(path[:-1], (1, 1)), sides, 0)[np.tile(np.arange(len(a)), 2)])) < 0:
+    if (
+        np.sum(
+            normal
+            * (
+                corners.mean(1)
+                - np.repeat(np.tile(path[:-1], (1, 1)), sides, 0)[np.tile(np.arange(len(a)), 2)]
+            )
+        )
+        < 0
+    ):
         triangles = triangles[:, ::-1]
     return Part(points * MM, triangles, ("gums",) * len(triangles), np.zeros((len(points), 2)))

@@ -77,13 +77,20 @@ def assemble(base: BaseMesh, adult: Array, ict: IctModel) -> Assembly:
     moved = fit.scale * adult @ fit.rotation.T + fit.translation
     shift = _mouth_shift(base, adult, moved, fit, kept)
     sources = [kept]
-    for name, groups, label in (("tongue", ("helper-tongue",), "tongue"), ("lashes", LASH_GROUPS, "lashes")):
+    for name, groups, label in (
+        ("tongue", ("helper-tongue",), "tongue"),
+        ("lashes", LASH_GROUPS, "lashes"),
+    ):
         faces = base.group(*groups)
         used = np.unique(base.quads[faces])
         local = np.full(len(adult), -1)
         local[used] = np.arange(len(used))
-        points = moved[used] + shift if name == "tongue" else _follow(moved[used], moved[kept], vertices)
-        pieces.append((name, points, local[split_quads(base.quads[faces])], [label] * (2 * len(faces))))
+        points = (
+            moved[used] + shift if name == "tongue" else _follow(moved[used], moved[kept], vertices)
+        )
+        pieces.append(
+            (name, points, local[split_quads(base.quads[faces])], [label] * (2 * len(faces)))
+        )
         sources.append(used)
     modelled: list[tuple[str, list[Part]]] = [
         ("left_eye", [eyeball(eyes[0])]), ("right_eye", [_mirrored(eyeball(eyes[0]))]),
@@ -94,7 +101,9 @@ def assemble(base: BaseMesh, adult: Array, ict: IctModel) -> Assembly:
         joined = _join(parts)
         pieces.append((name, joined.vertices, joined.triangles, list(joined.labels)))
         sources.append(np.full(len(joined.vertices), -1))
-    return _stack(base, pieces, sources, uv_triangles, [_join(p).uv for _, p in modelled], fit, eyes)
+    return _stack(
+        base, pieces, sources, uv_triangles, [_join(p).uv for _, p in modelled], fit, eyes
+    )
 
 
 def _mirrored(part: Part) -> Part:
@@ -111,7 +120,9 @@ def _join(parts: list[Part]) -> Part:
     )
 
 
-def _mouth_shift(base: BaseMesh, adult: Array, moved: Array, fit: Registration, kept: Array) -> Array:
+def _mouth_shift(
+    base: BaseMesh, adult: Array, moved: Array, fit: Registration, kept: Array
+) -> Array:
     """How far registration moved the lips: what lies inside the mouth goes with them."""
     index = np.full(len(adult), -1)
     index[kept] = np.arange(len(kept))
@@ -133,7 +144,13 @@ def fit_lids(vertices: Array, triangles: Array, mirror: Array, eyes: Array) -> A
     """Bring the lid margins onto 12 mm eyeballs and keep all skin outside of them."""
     balls = [eyeball(eyes[0]), _mirrored(eyeball(eyes[0]))]
     offset = len(vertices)
-    occluders = np.concatenate([triangles, balls[0].triangles + offset, balls[1].triangles + offset + len(balls[0].vertices)])
+    occluders = np.concatenate(
+        [
+            triangles,
+            balls[0].triangles + offset,
+            balls[1].triangles + offset + len(balls[0].vertices),
+        ]
+    )
     everything = np.concatenate([vertices, balls[0].vertices, balls[1].vertices])
     scene_exposure = _exposure_with(vertices, triangles, everything, occluders)
     seen = scene_exposure > SEEN
@@ -185,7 +202,9 @@ def _stack(
     eyes: Array,
 ) -> Assembly:
     starts = np.cumsum([0] + [len(p[1]) for p in pieces])
-    blocks = {p[0]: slice(int(a), int(b)) for p, a, b in zip(pieces, starts[:-1], starts[1:], strict=True)}
+    blocks = {
+        p[0]: slice(int(a), int(b)) for p, a, b in zip(pieces, starts[:-1], starts[1:], strict=True)
+    }
     vertices = np.concatenate([p[1] for p in pieces])
     triangles = np.concatenate([p[2] + a for p, a in zip(pieces, starts[:-1], strict=True)])
     labels = np.array([PART_NAMES.index(name) for p in pieces for name in p[3]], np.uint8)
@@ -288,8 +307,11 @@ def spread(head: Assembly, skin: Array, eyes: Array, mouth: Array) -> Array:
 
 
 def ict_fields(head: Assembly, ict: IctModel) -> Array:
-    """The identity modes of real scans on the assembled head: (100, V, 3) per standard deviation."""
-    skin = transfer(head.registration, head.triangles[: skin_triangle_count(head)], ict, ict.identity)
+    """The identity modes of real scans on the assembled head: (100, V, 3) per standard
+    deviation."""
+    skin = transfer(
+        head.registration, head.triangles[: skin_triangle_count(head)], ict, ict.identity
+    )
     eyes = np.stack([ict.identity[:, part].mean(1) for part in EYEBALLS], 1)
     points = ict.neutral[TEETH_AND_GUMS]
     system = np.column_stack([np.ones(len(points)), points])

@@ -88,7 +88,9 @@ class IdentityOptions:
     gp_modes: tuple[int, ...] = (30, 60)
 
 
-def identity(data: Path, base: BaseMesh, head: Assembly, scans: Array, options: IdentityOptions) -> tuple[Array, Array]:
+def identity(
+    data: Path, base: BaseMesh, head: Assembly, scans: Array, options: IdentityOptions
+) -> tuple[Array, Array]:
     """Identity modes: real scans' statistics, plus what the artist and smooth fields add.
 
     The three parts are independent Gaussians, so their covariances add up; the result is expressed
@@ -114,7 +116,9 @@ def identity(data: Path, base: BaseMesh, head: Assembly, scans: Array, options: 
     return basis, eyes
 
 
-def _artist_modes(data: Path, base: BaseMesh, head: Assembly, scans: Array, options: IdentityOptions) -> Array:
+def _artist_modes(
+    data: Path, base: BaseMesh, head: Assembly, scans: Array, options: IdentityOptions
+) -> Array:
     """Principal modes of what the artist's people have and the real scans' modes cannot make."""
     skin = head.blocks["skin"]
     people = sample_people(data, base, options.artist_samples, 0, head.source[skin])
@@ -128,25 +132,35 @@ def _artist_modes(data: Path, base: BaseMesh, head: Assembly, scans: Array, opti
     known = (scans[:, skin][:, matched] * np.sqrt(area[matched, None])).reshape(len(scans), -1)
     mine = (people[:, matched] * np.sqrt(area[matched, None])).reshape(len(people), -1)
     gram = known @ known.T + 1e-4 * np.trace(known @ known.T) / len(known) * np.eye(len(known))
-    people -= np.tensordot((mine @ known.T) @ np.linalg.inv(gram), scans[:, skin], 1).astype(np.float32)
+    people -= np.tensordot((mine @ known.T) @ np.linalg.inv(gram), scans[:, skin], 1).astype(
+        np.float32
+    )
     flat = people.reshape(len(people), -1)
     values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
     order = np.argsort(values)[::-1][: options.artist_modes]
     modes = (vectors[:, order].T @ flat / np.sqrt(len(people) - 1)).reshape(len(order), -1, 3)
     front = _face_weight(head.vertices[skin])
-    modes *= (options.artist_spread + front * (options.artist_spread_face - options.artist_spread))[:, None]
+    modes *= (options.artist_spread + front * (options.artist_spread_face - options.artist_spread))[
+        :, None
+    ]
     return _complete(head, modes)
 
 
 def _face_weight(vertices: Array) -> Array:
     """One on the face, zero on ears, back and neck, in the frame of the mean head."""
-    return np.clip((vertices[:, 2] - 0.03) / 0.03, 0, 1) * np.clip((vertices[:, 1] + 0.09) / 0.02, 0, 1)
+    return np.clip((vertices[:, 2] - 0.03) / 0.03, 0, 1) * np.clip(
+        (vertices[:, 1] + 0.09) / 0.02, 0, 1
+    )
 
 
 def _without_similarity(fields: Array, points: Array, weight: Array) -> Array:
     """Remove the weighted least-squares rigid motion and scaling from fields (N, V, 3)."""
     axes = np.eye(3)
-    moves = [np.tile(a, (len(points), 1)) for a in axes] + [np.cross(a, points) for a in axes] + [points]
+    moves = (
+        [np.tile(a, (len(points), 1)) for a in axes]
+        + [np.cross(a, points) for a in axes]
+        + [points]
+    )
     system = np.stack(moves).astype(np.float32)
     weighted = (system * weight[:, None]).reshape(7, -1)
     inverse = np.linalg.pinv(weighted.T)
@@ -163,7 +177,9 @@ def _gaussian_process(head: Assembly, options: IdentityOptions) -> Array:
     skin = head.vertices[head.blocks["skin"]]
     rng = np.random.default_rng(1)
     out = []
-    for scale, deviation, count in zip(options.gp_scales, options.gp_deviations, options.gp_modes, strict=True):
+    for scale, deviation, count in zip(
+        options.gp_scales, options.gp_deviations, options.gp_modes, strict=True
+    ):
         anchors = skin[rng.choice(len(skin), 600, replace=False)]
 
         def kernel(a: Array, b: Array, s: float = scale) -> Array:
@@ -190,7 +206,11 @@ def _complete(head: Assembly, skin: Array) -> Array:
         eyes[:, k] = (modes * near[:, None]).sum(1) / near.sum()
         blend = np.clip((20 * MM - distance) / (6 * MM), 0, 1)[None, :, None]
         modes = modes * (1 - blend) + eyes[:, k, None] * blend
-    inside = (np.abs(points[:, 0]) < 0.03) & (np.abs(points[:, 1] + 0.034) < 0.02) & (points[:, 2] > 0.07)
+    inside = (
+        (np.abs(points[:, 0]) < 0.03)
+        & (np.abs(points[:, 1] + 0.034) < 0.02)
+        & (points[:, 2] > 0.07)
+    )
     lips = points[inside]
     inverse = np.linalg.pinv(np.column_stack([np.ones(len(lips)), lips]), rcond=1e-2)
     mouth = np.einsum("av,kvd->kad", inverse[:1], modes[:, inside])

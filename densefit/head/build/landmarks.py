@@ -63,7 +63,10 @@ class Placement:
         for i in range(count // 2):
             self.vertices[first + count - 1 - i] = twin[corners[i]]
             self.weights[first + count - 1 - i] = weights[i]
-            self.mirror[first + i], self.mirror[first + count - 1 - i] = first + count - 1 - i, first + i
+            self.mirror[first + i], self.mirror[first + count - 1 - i] = (
+                first + count - 1 - i,
+                first + i,
+            )
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,9 @@ def _lid_margin(head: Assembly, ibug: Array) -> dict[str, Array]:
     for x in columns:
         origin = np.stack([np.full_like(y, x), y, np.full_like(y, 0.3)], -1)
         hit = cast(scene, origin, np.array([0, 0, -1.0]))
-        white = is_eye[np.minimum(hit["primitive_ids"], len(is_eye) - 1)] & np.isfinite(hit["t_hit"])
+        white = is_eye[np.minimum(hit["primitive_ids"], len(is_eye) - 1)] & np.isfinite(
+            hit["t_hit"]
+        )
         if not white.any():
             continue
         low, high = np.flatnonzero(white)[[0, -1]]
@@ -251,8 +256,18 @@ def _nose(out: Placement, surface: Surface, ibug: Array, twin: Array) -> None:
     # From the septum along the nostril sill to the wing, then up the wing's outline.
     sill = knots(ibug[33:36], 3)[1:]
     wing_base = ibug[35]
-    outline = np.array([wing_base + np.array(d) * MM for d in
-                        ((0, 0, 0), (3.6, 3.5, -3.0), (4.4, 8.0, -2.8), (2.4, 12.5, 1.0), (-1.5, 15.0, 5.0))])  # fmt: skip
+    outline = np.array(
+        [
+            wing_base + np.array(d) * MM
+            for d in (
+                (0, 0, 0),
+                (3.6, 3.5, -3.0),
+                (4.4, 8.0, -2.8),
+                (2.4, 12.5, 1.0),
+                (-1.5, 15.0, 5.0),
+            )
+        ]
+    )
     out.add_pair("nostril", *surface.lay(sill), twin)
     out.add_pair("nose_wing", *surface.lay(curve(outline, 7)[1:]), twin)
     for name, along, away in (("nose_flank", 0.45, 5.0), ("nose_side", 0.8, 10.0)):
@@ -264,7 +279,9 @@ def _profile(surface: Surface, top: Array, bottom: Array) -> Array:
     """The midline of the skin between two points of it, top to bottom, as vertices."""
     used = np.unique(surface.triangles)
     points = surface.head.vertices[used]
-    between = (points[:, 1] < top[1]) & (points[:, 1] > bottom[1]) & (np.abs(points[:, 0]) < 0.1 * MM)
+    between = (
+        (points[:, 1] < top[1]) & (points[:, 1] > bottom[1]) & (np.abs(points[:, 0]) < 0.1 * MM)
+    )
     between &= points[:, 2] > bottom[2] - 2 * MM
     inner = points[between]
     return np.concatenate([top[None], inner[np.argsort(-inner[:, 1])], bottom[None]])
@@ -284,9 +301,12 @@ def _lips(out: Placement, surface: Surface, ibug: Array, twin: Array, lower_lip:
     line = np.concatenate([ibug[64][None], seam, ibug[60][None]])
     inner = (lambda c: (c + (c * FLIP)[::-1]) / 2)(curve(line, 17))
     above, below = inner + np.array([0, 0.7, 0.3]) * MM, inner + np.array([0, -0.7, 0.3]) * MM
-    middle_upper = (curve(outer_upper, 13)[1:-1] + curve(above, 13)[1:-1]) / 2 + np.array([0, 0, 1.5]) * MM
-    middle_lower = (curve(np.concatenate([outer_upper[:1], outer_lower, outer_upper[-1:]]), 13)[1:-1]
-                    + curve(below, 13)[1:-1]) / 2 + np.array([0, 0, 1.5]) * MM  # fmt: skip
+    middle_upper = (curve(outer_upper, 13)[1:-1] + curve(above, 13)[1:-1]) / 2 + np.array(
+        [0, 0, 1.5]
+    ) * MM
+    lower_outline = np.concatenate([outer_upper[:1], outer_lower, outer_upper[-1:]])
+    middle_lower = (curve(lower_outline, 13)[1:-1] + curve(below, 13)[1:-1]) / 2
+    middle_lower += np.array([0, 0, 1.5]) * MM
     lips = Lips(surface, lower_lip)
     out.add_centred("lips_outer_upper", *surface.lay(outer_upper), twin)
     out.add_centred("lips_outer_lower", *surface.lay(outer_lower), twin)
@@ -318,7 +338,9 @@ def _lip_seam(head: Assembly, ibug: Array) -> Array:
     points = []
     reach = ibug[64, 0] * 0.86
     for x in np.linspace(reach, -reach, 13):
-        expected = np.interp(abs(x), ibug[[62, 63, 64], 0], (ibug[[62, 63, 64], 1] + ibug[[66, 65, 64], 1]) / 2)
+        expected = np.interp(
+            abs(x), ibug[[62, 63, 64], 0], (ibug[[62, 63, 64], 1] + ibug[[66, 65, 64], 1]) / 2
+        )
         y = expected + np.linspace(-3, 3, 301) * MM
         origin = np.stack([np.full_like(y, x), y, np.full_like(y, 0.3)], -1)
         depth = cast(scene, origin, np.array([0, 0, -1.0]))["t_hit"]
@@ -338,7 +360,10 @@ def _teeth(out: Placement, head: Assembly, twin: Array) -> None:
         swap = twin.copy()
         for i in range(6):
             a, b = start + i * count, start + (i + 6) * count
-            swap[a : a + count], swap[b : b + count] = np.arange(b, b + count), np.arange(a, a + count)
+            swap[a : a + count], swap[b : b + count] = (
+                np.arange(b, b + count),
+                np.arange(a, a + count),
+            )
         chosen = [start + i * count + mark for i in range(4) for mark in (edge, gum)]
         out.add_pair(f"{jaw}_teeth", *_at(np.array(chosen)), swap)
 
@@ -356,7 +381,10 @@ def _tongue(out: Placement, head: Assembly, twin: Array) -> None:
 def _scattered(out: Placement, surface: Surface, head: Assembly) -> None:
     """Farthest-point samples, left half and mirror image, on what the curves leave free."""
     placed = np.einsum("kcd,kc->kd", head.vertices[np.array(out.vertices)], np.array(out.weights))
-    part = {n: np.unique(head.triangles[head.labels == PART_NAMES.index(n)]) for n in ("skin", "ears", "scalp", "neck")}
+    part = {
+        n: np.unique(head.triangles[head.labels == PART_NAMES.index(n)])
+        for n in ("skin", "ears", "scalp", "neck")
+    }
     neck = part["neck"][head.vertices[part["neck"], 1] > -0.150]
     face = np.setdiff1d(part["skin"], np.concatenate([part["ears"], part["scalp"]]))
     remaining = 703 - len(out) - 2 * 24 - (4 + 2 * 28) - (4 + 2 * 18)
@@ -424,7 +452,10 @@ def _ibug68(out: Placement, head: Assembly, ibug: Array) -> Array:
         for member in members:
             distance = np.linalg.norm(place[block] - ibug[member], axis=1)
             chosen[member] = block.start + int(np.argmin(distance))
-    for region, members in (("right_brow_upper", range(21, 16, -1)), ("left_brow_upper", range(22, 27))):
+    for region, members in (
+        ("right_brow_upper", range(21, 16, -1)),
+        ("left_brow_upper", range(22, 27)),
+    ):
         chosen[list(members)] = out.start(region).start + np.arange(0, 9, 2)
     assert len(set(chosen.tolist())) == 68
     return chosen

@@ -115,7 +115,8 @@ _OPPOSITES = [
     ("concave", "convex"), ("compress", "uncompress"),
 ]  # fmt: skip
 _LOCAL_FOLDERS = (
-    "asym", "cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose",
+    "asym", "cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck",
+    "nose",
 )  # fmt: skip
 
 

@@ -77,7 +77,9 @@ SCHEDULE = (
 )
 
 
-def register(source: Array, triangles: Array, vertex_of: Array, mirror: Array, ict: IctModel) -> Registration:
+def register(
+    source: Array, triangles: Array, vertex_of: Array, mirror: Array, ict: IctModel
+) -> Registration:
     """Lay the source skin onto the ICT mean head.
 
     Args:
@@ -141,7 +143,9 @@ def _iterate(
         right[at] += pull[at, None] * (goal - start[at])
         data = sp.bsr_matrix((block, np.arange(count), np.arange(count + 1)), shape=stiff.shape)
         soft = sp.kron(sp.diags(pull + 1e-6), sp.eye(3))
-        x = sla.spsolve((stage.stiffness * stiff + data + soft).tocsc(), right.ravel()).reshape(-1, 3)
+        x = sla.spsolve((stage.stiffness * stiff + data + soft).tocsc(), right.ravel()).reshape(
+            -1, 3
+        )
         x = (x + x[mirror] * flip) / 2
     vertices = start + x
     _, triangle, bary = closest(scene, vertices)
