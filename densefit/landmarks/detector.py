@@ -103,13 +103,16 @@ class DetectOptions:
 
     long_sides: tuple[int, ...] = (128, 256, 512)
     """sizes that the picture's longer side is brought to, pixels (never enlarged)"""
-    threshold: float = 0.3
+    threshold: float = 0.25
     """least score of a proposal"""
     sizes: tuple[float, float] = (11.0, 140.0)
     """boxes taken at each size of the picture, pixels of the scaled picture"""
     overlap: float = 0.35
     """two boxes that overlap by more (area of intersection over smaller box) are one face"""
-    most: int = 8
+    alike: float = 1.8
+    """... unless one is larger than the other by more than this factor: then the landmark network
+    decides, because an eye may score higher than the face around it"""
+    most: int = 10
     """proposals returned at most"""
 
 
@@ -173,9 +176,14 @@ def _distinct(boxes: list[FaceBox], options: DetectOptions) -> list[FaceBox]:
     """Drop boxes that overlap a better one."""
     kept: list[FaceBox] = []
     for box in sorted(boxes, key=lambda b: -b.score):
-        if all(_shared(box, other) <= options.overlap for other in kept):
+        if not any(_same_face(box, other, options) for other in kept):
             kept.append(box)
     return kept[: options.most]
+
+
+def _same_face(a: FaceBox, b: FaceBox, options: DetectOptions) -> bool:
+    alike = max(a.side, b.side) < options.alike * min(a.side, b.side)
+    return alike and _shared(a, b) > options.overlap
 
 
 def _shared(a: FaceBox, b: FaceBox) -> float:

@@ -198,6 +198,7 @@ def _with_body(rgba: Tensor) -> Tensor:
     left = side // 2
     canvas[:, :side, left : left + side] = rgba
     canvas[:, side:, left : left + side] = rgba[:, -1:]
+    canvas[:, 0] = 0  # or hair that touches the render's upper edge would go on upwards
     return canvas
 
 

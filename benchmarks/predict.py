@@ -1,0 +1,141 @@
+"""Speed of `densefit predict`'s networks beside MediaPipe Face Mesh, in one run on one machine.
+
+    python benchmarks/predict.py VIDEO [--threads 2] [--frames 300] [--json FILE]
+                                 [--mediapipe PYTHON | --make-mediapipe DIR]
+
+Both follow one face through the same decoded frames, held in memory; decoding is timed by itself.
+MediaPipe needs another numpy than we do: `--mediapipe` is the Python of an environment that has
+`mediapipe==0.10.21`, `--make-mediapipe` makes one in DIR with pip. Without either only our own
+figures are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+MEDIAPIPE = "mediapipe==0.10.21"
+
+# Runs in MediaPipe's environment: frames from an .npy file, seconds per frame on stdout.
+_PEER = """
+import sys, time, json, numpy as np, mediapipe as mp
+frames = np.load(sys.argv[1])
+mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1)
+for frame in frames[:10]:
+    mesh.process(frame)
+start = time.perf_counter()
+found = sum(mesh.process(frame).multi_face_landmarks is not None for frame in frames)
+print(json.dumps({"seconds": time.perf_counter() - start, "found": found}))
+"""
+
+
+def decode(video: Path, count: int) -> tuple[np.ndarray, float]:
+    """The first frames (N, H, W, 3) uint8 and the seconds it took to decode them."""
+    from densefit.capture import open_frames, open_source
+
+    source = open_source("camera", video)
+    start = time.perf_counter()
+    frames = [f.image for f in open_frames(source, end=str(count))]
+    return np.stack(frames), time.perf_counter() - start
+
+
+def time_densefit(frames: np.ndarray, cameras: int) -> tuple[float, int]:
+    """Seconds and valid frames for `cameras` cameras that all see these frames, in lockstep."""
+    from densefit.head import load_head
+    from densefit.landmarks.predictor import BLOCK_FRAMES
+    from densefit.landmarks.tracker import load_tracker
+
+    tracker = load_tracker(load_head())
+    first = tracker.find([frames[0]])[0]
+    if first is None:
+        raise SystemExit("no face in the first frame")
+    tracker.follow([frames[0]] * (BLOCK_FRAMES * cameras), [first.xy] * (BLOCK_FRAMES * cameras))
+    last, found = first.xy, 0
+    start = time.perf_counter()
+    for begin in range(0, len(frames), BLOCK_FRAMES):
+        block = list(frames[begin : begin + BLOCK_FRAMES]) * cameras
+        sightings = tracker.follow(block, [last] * len(block))
+        found += sum(s is not None for s in sightings)
+        end = sightings[-1]
+        last = end.xy if end is not None else last
+    return time.perf_counter() - start, found
+
+
+def peer_python(options: argparse.Namespace) -> str | None:
+    """The Python that has MediaPipe, made now if asked for."""
+    if options.make_mediapipe is None:
+        return options.mediapipe
+    python = options.make_mediapipe / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(options.make_mediapipe)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", MEDIAPIPE], check=True)
+    return str(python)
+
+
+def time_mediapipe(python: str, frames: np.ndarray) -> tuple[float, int]:
+    """Seconds and frames with a face; MediaPipe chooses its threads itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frames.npy"
+        np.save(path, frames)
+        done = subprocess.run(
+            [python, "-c", _PEER, str(path)], capture_output=True, text=True, check=True
+        )
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    return result["seconds"], result["found"]
+
+
+def main() -> None:
+    """Print a table; with --json write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--mediapipe", help="Python of an environment with MediaPipe")
+    parser.add_argument("--make-mediapipe", type=Path, metavar="DIR")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    import torch
+
+    from densefit.memory import keep_freed_memory
+
+    keep_freed_memory()
+    torch.set_num_threads(options.threads)
+    frames, seconds = decode(options.video, options.frames)
+    count, (height, width) = len(frames), frames.shape[1:3]
+    print(f"{options.video.name}: {count} frames {width}x{height}, {options.threads} threads")
+    print(f"decode (PyAV)                        {count / seconds:7.1f} frames/s")
+    python = peer_python(options)
+    peer = None
+    if python is not None:
+        taken, found = time_mediapipe(python, frames)
+        peer = count / taken
+        print(f"MediaPipe Face Mesh, 478 points      {peer:7.1f} frames/s  ({found} with a face)")
+    table = [
+        {"name": "decode", "value": count / seconds, "unit": "frames/s", "peer": None,
+         "peer_value": None}
+    ]  # fmt: skip
+    for cameras in (1, 4):
+        taken, found = time_densefit(frames, cameras)
+        speed = cameras * count / taken
+        print(
+            f"densefit, 703 points, {cameras} camera{'s' if cameras > 1 else ' '}     "
+            f"{speed:7.1f} camera-frames/s  ({found} with a face)"
+        )
+        table.append(
+            {"name": f"predict, {cameras} cameras", "value": speed, "unit": "camera-frames/s",
+             "peer": MEDIAPIPE, "peer_value": peer}
+        )  # fmt: skip
+    if options.json:
+        options.json.write_text(json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    main()
