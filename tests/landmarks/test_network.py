@@ -11,6 +11,7 @@ import torch
 from densefit.errors import InputError
 from densefit.landmarks.detector import (
     REFERENCE_SIZE,
+    DetectOptions,
     DetectorConfig,
     FaceFinder,
     HeadDetector,
@@ -97,9 +98,12 @@ def test_finder_reports_places_of_the_whole_picture() -> None:
     finder = FaceFinder(HeadDetector(DetectorConfig(widths=(8, 8, 8, 8), merged=8)))
     finder.network = OnePlace()
     found = finder(np.zeros((256, 512, 3), np.uint8))
-    # The same place at every scale: one box remains of each size that does not overlap a better.
-    assert found and all(abs(box.x - 255.5) < 1 and abs(box.y - 127.5) < 1 for box in found)
-    assert len(found) == 1
+    # The same place and, at each size of the picture, a box of 40 pixels there.
+    assert all(abs(box.x - 255.5) < 1 and abs(box.y - 127.5) < 1 for box in found)
+    assert sorted(box.side for box in found) == pytest.approx([40, 80, 160])
+    # Boxes of like size count as one face.
+    finder.options = DetectOptions(alike=10)
+    assert len(finder(np.zeros((256, 512, 3), np.uint8))) == 1
 
 
 def test_weights_round_trip_and_refusals(tmp_path: Path) -> None:
