@@ -28,7 +28,8 @@ class Style:
 
     weight: how frequent on feminine and on masculine heads; length: metres; comb: weights of forward, back, aside, away from the parting, away from the
     crown; lift: how much the roots stand up; gravity: bend per step; curl: metres; shell: metres
-    of solid hair under the strips; sides: length at the sides over length on top; fringe: chance.
+    of solid hair under the strips; volume: how
+    far hair may stand off, in radii of the skull; sides: length at the sides over length on top; fringe: chance.
     """
 
     weight: tuple[float, float]
@@ -42,6 +43,7 @@ class Style:
     fringe: float = 0.0
     gather: float = 0.0
     width: tuple[float, float] = (0.010, 0.016)
+    volume: tuple[float, float] = (0.10, 0.22)
 
 
 STYLES: dict[str, Style] = {
@@ -49,43 +51,43 @@ STYLES: dict[str, Style] = {
     "buzz": Style((0.2, 1.5), (0.003, 0.008), (0, 0, 0, 0, 1), (0.6, 1), (0, 0), shell=(0.001, 0.003)),
     "crop": Style(
         (0.6, 3.5), (0.02, 0.05), (0.6, 0, 0.2, 0, 0.6), (0.1, 0.5), (0, 0.1), (0, 0.003),
-        (0.003, 0.008), (0.3, 0.9), 0.3,
+        (0.003, 0.008), (0.3, 0.9), 0.3, volume=(0.1, 0.28),
     ),
     "up": Style(
         (0.3, 1.6), (0.03, 0.07), (0, 0.6, 0.2, 0, 0.1), (0.3, 0.8), (0, 0.08), (0, 0.004),
-        (0.003, 0.010), (0.2, 0.6),
+        (0.003, 0.010), (0.2, 0.6), volume=(0.35, 0.8),
     ),
     "side": Style(
         (1.0, 2.6), (0.06, 0.13), (0.1, 0.1, 0.9, 0.3, 0.3), (0.05, 0.35), (0.1, 0.35), (0, 0.004),
-        (0.004, 0.012), (0.3, 0.9), 0.25,
+        (0.004, 0.012), (0.3, 0.9), 0.25, volume=(0.12, 0.32),
     ),
     "back": Style(
         (1.0, 1.4), (0.08, 0.18), (0, 1, 0, 0.1, 0), (0.05, 0.35), (0.08, 0.25), (0, 0.003),
-        (0.003, 0.010), (0.6, 1.0),
+        (0.003, 0.010), (0.6, 1.0), volume=(0.1, 0.25),
     ),
     "bob": Style(
         (2.4, 0.3), (0.14, 0.26), (0, 0, 0.1, 1, 0.5), (0.05, 0.35), (0.2, 0.5), (0, 0.006),
-        (0.003, 0.010), (0.9, 1.0), 0.45, width=(0.014, 0.022),
+        (0.003, 0.010), (0.9, 1.0), 0.45, width=(0.014, 0.022), volume=(0.08, 0.2),
     ),
     "long": Style(
         (4.0, 0.7), (0.26, 0.48), (0, 0.15, 0.1, 1, 0.3), (0.05, 0.35), (0.2, 0.5), (0, 0.010),
-        (0.003, 0.010), (0.9, 1.0), 0.3, width=(0.018, 0.028),
+        (0.003, 0.010), (0.9, 1.0), 0.3, width=(0.018, 0.028), volume=(0.07, 0.2),
     ),
     "tied": Style(
         (2.0, 0.3), (0.16, 0.40), (0, 1, 0, 0, 0), (0.0, 0.08), (0.0, 0.02), (0, 0.001),
-        (0.001, 0.004), (1, 1), 0.15, gather=1.0,
+        (0.001, 0.004), (1, 1), 0.15, gather=1.0, volume=(0.03, 0.05),
     ),
     "curly": Style(
         (1.0, 1.3), (0.05, 0.12), (0.3, 0.1, 0.2, 0.2, 0.7), (0.3, 0.8), (0.05, 0.3), (0.006, 0.014),
-        (0.008, 0.022), (0.5, 1.0), 0.3, width=(0.008, 0.012),
+        (0.008, 0.022), (0.5, 1.0), 0.3, width=(0.008, 0.012), volume=(0.2, 0.55),
     ),
     "long curly": Style(
         (1.6, 0.4), (0.22, 0.40), (0, 0.1, 0.1, 1, 0.4), (0.3, 0.8), (0.2, 0.4), (0.010, 0.024),
-        (0.006, 0.018), (0.9, 1.0), 0.2, width=(0.014, 0.022),
+        (0.006, 0.018), (0.9, 1.0), 0.2, width=(0.014, 0.022), volume=(0.2, 0.4),
     ),
     "afro": Style(
         (0.7, 0.8), (0.02, 0.07), (0, 0, 0, 0, 0.15), (1.5, 2.5), (0, 0.03), (0.006, 0.012),
-        (0.015, 0.060), (0.5, 1.0), width=(0.006, 0.010),
+        (0.015, 0.060), (0.5, 1.0), width=(0.006, 0.010), volume=(0.9, 1.0),
     ),
 }  # fmt: skip
 
@@ -105,7 +107,7 @@ class Hair:
     """Hair of a batch, the same in every picture of a person.
 
     All (B,) unless said: style index; masculine (bool); length, width, curl, shell metres; comb (B, 5); lift;
-    gravity; sides; fringe (bool); gather; messy: disorder; part: x of the parting over the skull's half width;
+    gravity; sides; fringe (bool); gather; messy: disorder; volume: radii; part: x of the parting over the skull's half width;
     aside: -1 or 1; recede: metres by which the hairline stands back; thin: share of roots lost;
     color (B, 3), tip_color (B, 3); grey: share of grey hairs; gloss; hat (bool); beard_length
     metres; beard_kind index; strand_root (B, N) and strand_noise (B, N, 8) likewise for the beard.
@@ -124,6 +126,7 @@ class Hair:
     fringe: Tensor
     gather: Tensor
     messy: Tensor
+    volume: Tensor
     part: Tensor
     aside: Tensor
     recede: Tensor
@@ -185,6 +188,7 @@ def sample_hair(dice: Dice, scalp_roots: int, beard_roots: int) -> Hair:
         fringe=fringe,
         gather=torch.tensor([s.gather for s in styles])[style],
         messy=dice.uniform(0.1, 1.1),
+        volume=between("volume"),
         part=dice.normal() * 0.35,
         aside=dice.chance(0.5).float() * 2 - 1,
         recede=torch.where(balding, dice.uniform(0.005, 0.06), dice.normal() * 0.005),
@@ -258,6 +262,7 @@ def grow_scalp(hair: Hair, root: Tensor, normal: Tensor, depth: Tensor, skull: S
     step = length / SCALP_STEPS
     line, heading = [root - 0.002 * normal], direction
     layer = 1.01 + 0.05 * noise[..., 2] + 0.4 * hair.shell[:, None] / skull.radii[:, :1]
+    limit = torch.maximum(layer + 0.02, 1 + hair.volume[:, None] * (0.5 + 0.7 * noise[..., 5]))
     gravity = torch.where(fringe, hair.gravity[:, None] + 0.3, hair.gravity[:, None])
     down = torch.tensor([0.0, -1.0, 0.0], device=root.device)
     tie = skull.centre + skull.radii * torch.tensor([0.0, 0.0, -1.15], device=root.device)
@@ -272,7 +277,7 @@ def grow_scalp(hair: Hair, root: Tensor, normal: Tensor, depth: Tensor, skull: S
         heading = heading + hair.gather[:, None, None] * near[..., None] * 1.5 * down
         wave = (noise[..., 3:6] - 0.5) * 0.10 * hair.messy[:, None, None]
         heading = F.normalize(heading + wave, dim=-1)
-        line.append(_outside(position + step[..., None] * heading, skull, layer))
+        line.append(_around(position + step[..., None] * heading, skull, layer, limit))
         heading = F.normalize(line[-1] - position + 1e-6 * heading, dim=-1)
     line_points = _curl(torch.stack(line, 2), hair, noise)
     alive = (density & ~bare)[..., None]
@@ -324,13 +329,18 @@ def _comb(
     return direction, torch.where(hair.length[:, None] < 0.12, length * edge, length), fringe
 
 
-def _outside(position: Tensor, skull: Skull, layer: Tensor) -> Tensor:
-    """Push points (B, N, 3) out of the skull; `layer` (B, N) is how far in radii."""
+def _around(position: Tensor, skull: Skull, layer: Tensor, limit: Tensor) -> Tensor:
+    """Keep points (B, N, 3) between `layer` and `limit` (B, N), in radii of the skull.
+
+    Below the ears hair falls freely.
+    """
     relative = (position - skull.centre[:, None]) / skull.radii[:, None]
     radius = relative.norm(dim=-1, keepdim=True).clamp_min(1e-3)
-    # Below the ears the head narrows: the ellipsoid would push hair away from the neck.
-    pushed = relative * (layer[..., None] / radius).clamp_min(1)
-    return skull.centre[:, None] + pushed * skull.radii[:, None]
+    scale = (layer[..., None] / radius).clamp_min(1)
+    free = torch.sigmoid((-0.15 - relative[..., 1:2]) * 10)
+    highest = limit[..., None] + 3 * free
+    scale = torch.where(radius > highest, highest / radius, scale)
+    return skull.centre[:, None] + relative * scale * skull.radii[:, None]
 
 
 def _curl(line: Tensor, hair: Hair, noise: Tensor) -> Tensor:

@@ -176,7 +176,23 @@ def sample_light(dice: Dice, environments: Tensor | None) -> Light:
     level = sh[:, 0].mean(-1) * 0.282095
     sun_direction = torch.where(own, lamp, sun_direction)
     sun_color = torch.where(own, lamp_color * level[:, None], sun_color)
-    return _exposed(dice, panorama, sh, sun_direction, sun_color, rotation)
+    camera = Metering(
+        sun=dice.uniform(0.3, 2.2), balance=dice.uniform(0.6, 1.0),
+        exposure=dice.log_uniform(0.55, 1.25), contrast=dice.uniform(0.85, 1.25),
+    )  # fmt: skip
+    return metered(camera, panorama, sh, sun_direction, sun_color, rotation)[0]
+
+
+@dataclass(frozen=True)
+class Metering:
+    """How a camera answers to the light, all (B,): sun: the sun is kept below so many times the
+    ambient light; balance: share of the light's tint that white balance removes; exposure and
+    contrast of the picture."""
+
+    sun: Tensor
+    balance: Tensor
+    exposure: Tensor
+    contrast: Tensor
 
 
 def take_out_sun(panorama: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -197,31 +213,30 @@ def take_out_sun(panorama: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return panorama - excess, torch.nn.functional.normalize(direction, dim=1), strength
 
 
-def _exposed(
-    dice: Dice, panorama: Tensor, sh: Tensor, sun: Tensor, color: Tensor, rotation: Tensor
-) -> Light:
-    """White balance and bring the light on a face to about one."""
+def metered(
+    camera: Metering, panorama: Tensor, sh: Tensor, sun: Tensor, color: Tensor, rotation: Tensor
+) -> tuple[Light, Tensor]:
+    """White balance, and bring the light on a face to about one.
+
+    Returns:
+        The light, and the gain (B, 3) that was applied to the panorama.
+    """
     # What a camera meters: the irradiance of a sphere of directions around the face's front.
     front = torch.einsum("bij,j->bi", rotation, torch.tensor([0.0, 0.25, 0.97]))
     ambient = torch.einsum("bk,bkc->bc", sh_basis(front), sh).clamp_min(1e-3)
     ambient = 0.5 * ambient + 0.5 * sh[:, 0] * 0.282095
     # A sun much stronger than the ambient light leaves black shadows; cameras cannot show it.
-    limit = dice.uniform(0.3, 2.2, 1) * ambient.mean(1, keepdim=True)
+    limit = camera.sun[:, None] * ambient.mean(1, keepdim=True)
     color = color * (limit / color.mean(1, keepdim=True).clamp_min(1e-6)).clamp(max=1)
     lit = (front * sun).sum(1, keepdim=True).clamp_min(0.15)
     total = ambient + 0.7 * color * lit
     level = total.mean(1, keepdim=True)
-    balance = (total / level) ** dice.uniform(0.6, 1.0, 1)
-    gain = 1 / (level * balance)
-    return Light(
-        panorama * gain[:, :, None, None],
-        sh * gain[:, None],
-        sun,
-        color * gain,
-        rotation,
-        dice.log_uniform(0.55, 1.25),
-        dice.uniform(0.85, 1.25),
-    )
+    gain = 1 / (level * (total / level) ** camera.balance[:, None])
+    light = Light(
+        panorama * gain[:, :, None, None], sh * gain[:, None], sun, color * gain, rotation,
+        camera.exposure, camera.contrast,
+    )  # fmt: skip
+    return light, gain
 
 
 def tone_map(linear: Tensor, contrast: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ def torso(clothes: Clothes, edge: Tensor) -> Tensor:
     out = (t / 0.5).clamp(max=1)  # to the rim of the shoulders ...
     fall = ((t - 0.5) / 0.5).clamp(min=0)  # ... and then down
     # The first ring lies inside the head model, so that the seam has no gaps.
-    inner = centre + (edge - centre) * 0.93 - torch.tensor([0.0, 0.003, 0.0], device=device)
+    inner = centre + (edge - centre) * 0.93 - torch.tensor([0.0, 0.014, 0.0], device=device)
     start = edge - centre
     width = clothes.width[:, None]
     reach_x = start[..., 0].sign() * torch.maximum(start[..., 0].abs() + 0.02, width * sine.abs())

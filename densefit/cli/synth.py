@@ -1,0 +1,80 @@
+"""`densefit synth`: synthetic faces with exact landmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from densefit.cli.options import Seed, Threads
+
+
+def synth(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many pictures.")] = 16,
+    size: Annotated[
+        int, typer.Option("--size", min=16, help="Pixels a side, a multiple of 16.")
+    ] = 256,
+    kind: Annotated[
+        Literal["png", "shards"],
+        typer.Option(
+            "--format",
+            help="png: finished pictures with backgrounds, and labels.npz. "
+            "shards: files of 256 cut-out renders for `densefit train`.",
+        ),
+    ] = "png",
+    environments: Annotated[
+        Path | None,
+        typer.Option(
+            "--environments",
+            help="Folder of .hdr panoramas to light with and to see behind the heads; "
+            "without it, rooms and skies are made up.",
+        ),
+    ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="No occluders, blur, noise or compression (png).")
+    ] = False,
+    parts: Annotated[
+        bool,
+        typer.Option(
+            "--parts",
+            help="Also write part masks (png): 0 background, 1 + part of the head model, "
+            "100 hair, 101 clothes and glasses.",
+        ),
+    ] = False,
+    seed: Seed = 0,
+    threads: Threads = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to render.")
+    ] = "auto",
+) -> None:
+    """Render people who do not exist, with all 703 landmarks known exactly.
+
+    Writes OUT/000000.png ... and OUT/labels.npz: landmarks (N, 703, 2) in pixels (pixel centres at
+    integers), depth in metres, visible, and each picture's camera, pose, identity and expression.
+    The same seed gives the same pictures. Example: densefit synth -n 24 -o faces/
+    """
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = device
+    if device == "auto":
+        chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "shards":
+        from densefit.synth.render_shards import ShardOptions, render_shards
+
+        shard = ShardOptions(
+            count=count, seed=seed, size=size, environments=environments, device=chosen
+        )
+        for path in render_shards(out, shard):
+            typer.echo(path)
+        return
+    from densefit.synth.pictures import PictureOptions, write_pictures
+
+    options = PictureOptions(
+        count=count, size=size, seed=seed, environments=environments, augment=not clean,
+        parts=parts, device=chosen,
+    )  # fmt: skip
+    typer.echo(write_pictures(out, options))
