@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -49,8 +48,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for name, (module, function) in COMMANDS.items():
-        if importlib.util.find_spec(module) is not None:
-            app.command(name)(getattr(importlib.import_module(module), function))
+        app.command(name)(getattr(importlib.import_module(module), function))
     from densefit.cli.rig import rig_app
 
     app.add_typer(rig_app, name="rig")
