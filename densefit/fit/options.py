@@ -1,5 +1,4 @@
-"""Settings of the fit: weights of every term of the energy, the solver's limits, and their
-defaults."""
+"""Settings of the fit: weights of every term of the energy, limits of the solver, defaults."""
 
 from __future__ import annotations
 
@@ -9,19 +8,19 @@ from types import MappingProxyType
 
 import numpy as np
 
-# Typical size of each ARKit shape in talking and acting people: half-normal deviations of values in
-# [0, 1]. Left and right share an entry. The eyeLook shapes follow the eye joints and have no prior.
+# Size of each ARKit shape in talking and acting people where it is used at all, in [0, 1]. Left and
+# right share an entry. The eyeLook shapes follow the eye joints and have no prior.
 EXPRESSION_SD = MappingProxyType({
-    "eyeBlink": 0.5, "eyeSquint": 0.3, "eyeWide": 0.3,
-    "jawForward": 0.15, "jawLeft": 0.15, "jawRight": 0.15, "jawOpen": 0.35,
-    "mouthClose": 0.2, "mouthFunnel": 0.25, "mouthPucker": 0.3, "mouthLeft": 0.2,
-    "mouthRight": 0.2,
-    "mouthSmile": 0.45, "mouthFrown": 0.25, "mouthDimple": 0.2, "mouthStretch": 0.25,
-    "mouthRollLower": 0.25, "mouthRollUpper": 0.25,
-    "mouthShrugLower": 0.25, "mouthShrugUpper": 0.25,
-    "mouthPress": 0.25, "mouthLowerDown": 0.3, "mouthUpperUp": 0.3,
-    "browDown": 0.35, "browInnerUp": 0.35, "browOuterUp": 0.35,
-    "cheekPuff": 0.2, "cheekSquint": 0.3, "noseSneer": 0.25, "tongueOut": 0.1,
+    "eyeBlink": 0.8, "eyeSquint": 0.5, "eyeWide": 0.5,
+    "jawForward": 0.25, "jawLeft": 0.25, "jawRight": 0.25, "jawOpen": 0.55,
+    "mouthClose": 0.3, "mouthFunnel": 0.4, "mouthPucker": 0.5, "mouthLeft": 0.3,
+    "mouthRight": 0.3,
+    "mouthSmile": 0.7, "mouthFrown": 0.4, "mouthDimple": 0.3, "mouthStretch": 0.4,
+    "mouthRollLower": 0.4, "mouthRollUpper": 0.4,
+    "mouthShrugLower": 0.4, "mouthShrugUpper": 0.4,
+    "mouthPress": 0.4, "mouthLowerDown": 0.5, "mouthUpperUp": 0.5,
+    "browDown": 0.55, "browInnerUp": 0.55, "browOuterUp": 0.55,
+    "cheekPuff": 0.3, "cheekSquint": 0.5, "noseSneer": 0.4, "tongueOut": 0.15,
 })  # fmt: skip
 
 # Multiplies 1/sigma^2 of the landmarks of a region, by part of the region's name. What a network
@@ -84,7 +83,10 @@ class FitOptions:
     """Multiplies the whole expression prior."""
     expression_sd: Mapping[str, float] = field(default_factory=_expression_sd)
     """s_e of E_expression = 1/2 sum (psi_e / s_e)^2, by ARKit name, with or without Left/Right."""
-    asymmetry_sd: float = 0.2
+    expression_rest: float = 0.6
+    """r of r sum psi_e / s_e beside the squares: people are at rest most of the time. Unlike
+    squares it also counts for small values, which identity can explain as well."""
+    asymmetry_sd: float = 0.3
     """Left against right: 1/2 sum ((psi_left - psi_right) / asymmetry_sd)^2; inf: none."""
     neck_sd: float = 0.15
     """Neck joint, rad per axis."""

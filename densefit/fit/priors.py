@@ -28,6 +28,8 @@ class Priors:
 
     frame: Tensor
     """(P, P): of one frame's expression, neck and eyes about zero."""
+    rest: Tensor
+    """(P,): slope of the cost of an expression, which is linear from rest on."""
     link: Tensor
     """(P, P): of the change between neighbouring frames, times their distance in seconds."""
     link_weights: Tensor
@@ -111,6 +113,11 @@ def make_priors(
     eye = torch.eye(3, dtype=torch.float64, device=device)
     frame[layout.neck, layout.neck] = eye / options.neck_sd**2
     frame[layout.eyes, layout.eyes] = eye_precision(options).to(device)
+    rest = torch.zeros(layout.size, dtype=torch.float64, device=device)
+    sd = torch.tensor(expression_deviations(options.expression_sd), dtype=torch.float64)
+    rest[layout.expression] = (options.expression_weight * options.expression_rest / sd)[pick].to(
+        device
+    )
     link = torch.zeros_like(frame)
     gram = model.vertex_gram[model.free][:, model.free]
     gram = gram + TINY_SHAPE * torch.eye(len(gram), dtype=torch.float64, device=device)
@@ -124,6 +131,7 @@ def make_priors(
     growth = max(1.0, seen_frames / options.identity_frames)
     return Priors(
         frame=frame,
+        rest=rest,
         link=options.temporal_weight * link,
         link_weights=link_weights(time, options.independent_frames, options.max_gap),
         identity_weight=options.identity_weight * growth,
@@ -158,7 +166,8 @@ def motion_prior(model: LandmarkModel, priors: Priors, motion: Motion) -> tuple[
     """
     values = frame_values(model, motion)
     gradient = values @ priors.frame
-    cost = 0.5 * (values * gradient).sum()
+    cost = 0.5 * (values * gradient).sum() + (values @ priors.rest).sum()
+    gradient = gradient + priors.rest
     if len(motion) > 1:
         change = frame_changes(model, motion)
         pull = (change @ priors.link) * priors.link_weights[:, None]

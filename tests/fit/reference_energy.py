@@ -99,6 +99,7 @@ class ReferenceEnergy:
         total = (
             0.5 * (values @ p.frame * values).sum() + 0.5 * p.identity_weight * identity @ identity
         )
+        total = total + (values @ p.rest).sum()
         turns = self.base @ rotation(frames[:, n : n + 3])
         for t in range(len(frames) - 1):
             relative = turns[t].T @ turns[t + 1]

@@ -109,7 +109,8 @@ def bordered(count=5, size=4, border=3):
         border_gradient=random(border, seed=4), border=8 * torch.eye(border, dtype=f8), cross=cross,
     )  # fmt: skip
     none = torch.zeros(1, dtype=f8)
-    priors = Priors(torch.zeros(size, size, dtype=f8), link, weights, 1.0, none, 1.0)
+    flat = torch.zeros(size, size, dtype=f8)
+    priors = Priors(flat, flat[0], link, weights, 1.0, none, 1.0)
     full = torch.zeros(count * size + border, count * size + border, dtype=f8)
     n = count * size
     full[:n, :n] = dense(diagonal, link, weights)
@@ -257,8 +258,9 @@ def test_triangulation_and_procrustes_survive_wrong_landmarks():
 
 def test_expression_priors():
     sd = dict(zip(EXPRESSION_NAMES, expression_deviations(EXPRESSION_SD), strict=True))
-    assert sd["eyeBlinkRight"] == sd["eyeBlinkLeft"] == 0.5
-    assert sd["jawLeft"] == 0.15 and sd["mouthRight"] == 0.2
+    assert sd["eyeBlinkRight"] == sd["eyeBlinkLeft"] == EXPRESSION_SD["eyeBlink"]
+    assert sd["jawLeft"] == EXPRESSION_SD["jawLeft"]
+    assert sd["mouthRight"] == EXPRESSION_SD["mouthRight"]
     used = {n for n in EXPRESSION_NAMES if "eyeLook" not in n}
     plain = {n.removesuffix("Left").removesuffix("Right") for n in used}
     assert set(EXPRESSION_SD) <= plain | used, "the table names a shape that does not exist"
@@ -269,7 +271,7 @@ def test_expression_priors():
     )
     value = torch.zeros(52, dtype=f8)
     value[left], value[right] = 0.5, 0.3
-    expected = (0.5**2 + 0.3**2) / 0.45**2 + 0.2**2 / 0.1**2
+    expected = (0.5**2 + 0.3**2) / EXPRESSION_SD["mouthSmile"] ** 2 + 0.2**2 / 0.1**2
     assert float(value @ precision @ value) == pytest.approx(expected)
     assert (
         float(precision[EXPRESSION_NAMES.index("jawLeft"), EXPRESSION_NAMES.index("jawRight")]) == 0
