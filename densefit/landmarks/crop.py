@@ -99,43 +99,45 @@ def cut_crop(picture: np.ndarray, roi: np.ndarray, size: int) -> np.ndarray:
     import cv2
 
     centre, side, roll = np.asarray(roi[:2], float), float(roi[2]), float(roi[3])
-    shrink = side / size
-    if shrink > 1.5:
-        picture, centre, side = _shrunk(picture, centre, side, shrink)
-        if picture.size == 0:
-            return np.zeros((size, size, 3), np.uint8)
-    step = side / size
+    if side / size > 2 * _MOST_SAMPLES:
+        picture, centre, side = _shrunk(picture, centre, side, side / size / 2)
+    # So many samples along each axis of an output pixel, at most two picture pixels apart.
+    samples = int(np.clip(np.ceil(side / size / 2), 1, _MOST_SAMPLES))
+    fine = size * samples
+    step = side / fine
     cos, sin = np.cos(roll) * step, np.sin(roll) * step
     turn = np.array([[cos, -sin], [sin, cos]])
-    # Output pixel i lies at (i + 0.5) - size / 2 steps from the centre.
-    origin = centre - turn @ np.full(2, (size - 1) / 2)
+    # Sample i lies at (i + 0.5) - fine / 2 steps from the centre.
+    origin = centre - turn @ np.full(2, (fine - 1) / 2)
     matrix = np.concatenate([turn, origin[:, None]], 1)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(
-        picture, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    crop = cv2.warpAffine(
+        picture, matrix, (fine, fine), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
+    if samples > 1:
+        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+    return crop
+
+
+_MOST_SAMPLES = 4
 
 
 def _shrunk(
     picture: np.ndarray, centre: np.ndarray, side: float, shrink: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """The neighbourhood of a crop at a scale where a bilinear cut no longer aliases."""
+    """The neighbourhood of a very large crop, averaged down; with centre and side in it."""
     import cv2
 
     height, width = picture.shape[:2]
     reach = 0.75 * side  # half a square's diagonal and a margin
     limit = np.array([width, height])
-    x0, y0 = np.clip(np.floor(centre - reach), 0, limit).astype(int).tolist()
-    x1, y1 = np.clip(np.ceil(centre + reach), 0, limit).astype(int).tolist()
-    part = picture[y0:y1, x0:x1]
-    if part.size == 0:
-        x0, y0 = int(np.clip(centre[0], 0, width - 1)), int(np.clip(centre[1], 0, height - 1))
-        part = picture[y0 : y0 + 1, x0 : x0 + 1]
-    new = (max(1, round(part.shape[1] / shrink)), max(1, round(part.shape[0] / shrink)))
-    small = cv2.resize(part, new, interpolation=cv2.INTER_AREA)
-    scale = np.array([new[0] / part.shape[1], new[1] / part.shape[0]])
-    inner = (centre - [x0, y0] + 0.5) * scale - 0.5
-    return small, inner, side * float(scale.mean())
+    low = np.clip(np.floor(centre - reach), 0, limit - 1).astype(int)
+    high = np.clip(np.ceil(centre + reach), low + 1, limit).astype(int)
+    part = picture[low[1] : high[1], low[0] : high[0]]
+    new = np.maximum(1, np.round((high - low) / shrink)).astype(int)
+    small = cv2.resize(part, new.tolist(), interpolation=cv2.INTER_AREA)
+    scale = new / (high - low)
+    return small, (centre - low + 0.5) * scale - 0.5, side * float(scale.mean())
 
 
 def to_picture(landmarks: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
