@@ -69,7 +69,7 @@ def sample_clothes(dice: Dice) -> Clothes:
     return Clothes(
         neck_depth=torch.where(collar == 0, neck_depth, torch.full_like(neck_depth, 0.004)),
         neck_v=torch.where(collar == 0, dice.uniform(0, 0.07), 0.02),
-        width=dice.uniform(0.155, 0.215),
+        width=dice.uniform(0.185, 0.245),
         slope=dice.uniform(0.02, 0.065),
         color=color.clamp(0.008, 0.85),
         second=second.clamp(0.008, 0.85),
@@ -116,7 +116,7 @@ def mean_clothes() -> Clothes:
     """Average clothes, for attributes that must not depend on the person."""
     one = torch.ones(1)
     return Clothes(
-        0 * one, 0 * one, 0.185 * one, 0.04 * one, one.expand(1, 3), one.expand(1, 3), 0 * one,
+        0 * one, 0 * one, 0.215 * one, 0.04 * one, one.expand(1, 3), one.expand(1, 3), 0 * one,
         30 * one, 0 * one, 0.03 * one, 0 * one, 0 * one,
     )  # fmt: skip
 

@@ -1,0 +1,105 @@
+"""Shards, pictures and takes on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calibration.rig import read_rig
+from densefit.cli.app import run
+from densefit.errors import InputError, UsageError
+from densefit.files import read_npz
+from densefit.head.model import HeadModel
+from densefit.head.rotation import rotation_matrix
+from densefit.synth import render_shards as shards
+from densefit.synth.light import load_environments
+from densefit.synth.performance import perform
+from densefit.synth.pictures import PictureOptions, write_pictures
+from densefit.synth.take import TakeOptions, look_at, render_take
+
+
+def test_shards_are_kept_and_reproducible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: HeadModel
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_SIZE", 3)
+    options = shards.ShardOptions(count=4, seed=6, size=48, batch=2)
+    paths = shards.render_shards(tmp_path / "a", options)
+    assert [p.name for p in paths] == ["shard_6_0.npz", "shard_6_1.npz"]
+    arrays = read_npz(paths[0])
+    assert arrays["rgba"].shape == (3, 4, 48, 48) and arrays["rgba"].dtype == np.uint8
+    assert arrays["landmarks"].shape == (3, 703, 2) and arrays["landmarks"].dtype == np.float32
+    assert arrays["visible"].shape == (3, 703) and arrays["visible"].dtype == bool
+    assert arrays["depth"].shape == (3, 703)
+    assert str(arrays["landmarks_version"]) == head.landmarks_version
+    assert not np.array_equal(arrays["landmarks"], read_npz(paths[1])["landmarks"])
+    kept = paths[1].stat().st_mtime_ns
+    paths[0].unlink()
+    shards.render_shards(tmp_path / "a", options)
+    assert paths[1].stat().st_mtime_ns == kept, "finished shards are not rendered again"
+    assert np.array_equal(read_npz(paths[0])["rgba"], arrays["rgba"])
+
+
+def test_synth_writes_pictures_and_labels(tmp_path: Path, head: HeadModel) -> None:
+    cv2 = pytest.importorskip("cv2")
+    code = run(["synth", "-n", "3", "-o", str(tmp_path), "--size", "64", "--parts", "--seed", "3"])
+    assert code == 0
+    labels = read_npz(tmp_path / "labels.npz")
+    assert labels["landmarks"].shape == (3, 703, 2) and labels["visible"].any()
+    assert labels["expression"].shape == (3, 52) and labels["joints"].shape == (3, 4, 3)
+    assert labels["identity"].shape == (3, head.identity_count)
+    for k in range(3):
+        picture = cv2.imread(str(tmp_path / f"{k:06d}.png"))
+        assert picture.shape == (64, 64, 3) and picture.std() > 5
+        assert (tmp_path / f"{k:06d}_parts.png").is_file()
+    first = (tmp_path / "000000.png").read_bytes()
+    write_pictures(tmp_path / "again", PictureOptions(count=3, size=64, seed=3))
+    assert (tmp_path / "again" / "000000.png").read_bytes() == first
+
+
+def test_synth_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--size 60"):
+        write_pictures(tmp_path, PictureOptions(size=60))
+    with pytest.raises(InputError, match="no .hdr"):
+        load_environments(tmp_path)
+
+
+def test_performance_talks_blinks_and_turns() -> None:
+    acted = perform(2.0, 30.0, seed=1)
+    assert acted.expression.shape == (60, 52) and acted.time[-1] == pytest.approx(59 / 30)
+    assert acted.expression.min() >= 0 and acted.expression.max() <= 1
+    assert acted.expression[:, 17].std() > 0.03, "the jaw moves"
+    assert acted.expression[:, 0].max() > 0.9, "a blink"
+    assert np.ptp(acted.rotation[:, 1]) > 0.4
+    assert np.abs(np.diff(acted.rotation, axis=0)).max() < 0.1
+
+
+def test_take_agrees_with_its_truth(tmp_path: Path, head: HeadModel) -> None:
+    av = pytest.importorskip("av")
+    cameras = (
+        look_at("a", (0.3, 0.0, 0.8), (64, 48), 80.0),
+        look_at("b", (-0.2, 0.1, 0.9), (48, 64), 90.0),
+    )
+    options = TakeOptions(
+        "small", cameras, person=1, seconds=0.1, codecs=("h264", "h264"), qualities=(25, 25)
+    )
+    render_take(tmp_path, options, head)
+    truth = read_npz(tmp_path / "truth.npz")
+    rig = read_rig(tmp_path / "rig.yaml")
+    vertices = head.vertices(truth["identity"], truth["expression"], truth["joints"])
+    points = head.landmarks(vertices.astype(np.float64))
+    rotation = rotation_matrix(truth["rotation"])
+    world = np.einsum("tij,tkj->tki", rotation, points) + truth["translation"][:, None]
+    for name in ("a", "b"):
+        flat = np.stack([rig.cameras[name].project(p) for p in world])
+        np.testing.assert_allclose(truth[f"landmarks_px_{name}"], flat, atol=0.02)
+        assert truth[f"visible_{name}"].mean() > 0.2
+        with av.open(str(tmp_path / f"{name}.mp4")) as video:
+            frames = [f.to_ndarray(format="rgb24") for f in video.decode(video=0)]
+        assert len(frames) == len(truth["time"]) == 3
+        assert frames[0].shape[:2] == (rig.cameras[name].height, rig.cameras[name].width)
+        assert frames[0].std() > 10
+    assert torch.get_num_threads() >= 1
+    assert "rig: rig.yaml" in (tmp_path / "take.yaml").read_text()
