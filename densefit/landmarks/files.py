@@ -98,6 +98,11 @@ class PartWriter:
             count += 1
         return count * PART_FRAMES
 
+    @property
+    def empty(self) -> bool:
+        """Not a single frame was added, now or earlier."""
+        return not self._rows and not self._part(0).exists()
+
     def last_xy(self) -> np.ndarray | None:
         """Landmarks (703, 2) of the last frame in the parts, None if it has none."""
         done = self.frames_done

@@ -188,12 +188,11 @@ def _run(
 
 def _finish(camera: _Camera) -> None:
     """Join a camera's parts."""
-    try:
-        camera.writer.finish()
-    except AssertionError as error:
+    if camera.writer.empty:
         raise InputError(
             f"{camera.source.path}: no frame in the chosen range; check --start and --end"
-        ) from error
+        )
+    camera.writer.finish()
 
 
 def _do_block(

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 class TrackOptions:
     """When a face counts as found, lost, or badly cropped."""
 
-    first_ratio: float = 1.5
-    """side of the first crop over the detector's box"""
+    first_ratios: tuple[float, ...] = (1.25, 1.75)
+    """sides of the first crops over the detector's box; the surer result is kept"""
+    closer_looks: int = 2
+    """crops cut after the first, each from the landmarks of the one before"""
     presence: float = 0.5
     """least probability of a face in the crop"""
     found_sigma: float = 0.10
@@ -82,21 +84,45 @@ class FaceTracker:
         return self._find_in([picture])[0]
 
     def _find_in(self, pictures: list[np.ndarray]) -> list[list[Sighting]]:
+        ratios = self.options.first_ratios
         boxes = [(i, box) for i, picture in enumerate(pictures) for box in self.finder(picture)]
-        # First a loose look at every proposal, then a close one at those that hold a face.
-        rois = np.array([_box_roi(box, self.options.first_ratio) for _, box in boxes])
-        looks = self._look([pictures[i] for i, _ in boxes], rois)
-        likely = [
-            (i, crop_around(look.xy[None], self.layout)[0])
-            for (i, _), look in zip(boxes, looks, strict=True)
-            if look.roi[4] > 0.5 * self.options.presence
-        ]
-        closer = self._look([pictures[i] for i, _ in likely], np.array([r for _, r in likely]))
+        places = [(i, _box_roi(box, ratio)) for i, box in boxes for ratio in ratios]
+        # A loose look at every proposal, then closer ones at those that may hold a face.
+        looks = self._look_at(pictures, places)
+        for _ in range(self.options.closer_looks):
+            likely = [
+                (i, crop_around(look.xy[None], self.layout)[0])
+                for (i, _), look in zip(places, looks, strict=True)
+                if look.roi[4] > 0.5 * self.options.presence
+            ]
+            places, looks = likely, self._look_at(pictures, likely)
         faces: list[list[Sighting]] = [[] for _ in pictures]
-        for (i, _), look in zip(likely, closer, strict=True):
+        for (i, _), look in zip(places, looks, strict=True):
             if self._is_face(look, self.options.found_sigma):
                 faces[i].append(look)
-        return faces
+        return [self._distinct(found) for found in faces]
+
+    def _distinct(self, faces: list[Sighting]) -> list[Sighting]:
+        """Of faces that cover one another, the one whose landmarks are surest."""
+        kept: list[Sighting] = []
+        for face in sorted(faces, key=self._doubt):
+            gaps = [np.hypot(*(face.roi[:2] - other.roi[:2])) for other in kept]
+            reach = [0.35 * max(face.roi[2], other.roi[2]) for other in kept]
+            if all(gap > r for gap, r in zip(gaps, reach, strict=True)):
+                kept.append(face)
+        return kept
+
+    def _doubt(self, look: Sighting) -> float:
+        """Mean sigma of the face's landmarks over the side of their box."""
+        box = look.xy[self.box]
+        side = float((box.max(0) - box.min(0)).max())
+        return float(look.sigma[self.box].mean()) / max(side, 1e-6)
+
+    def _look_at(
+        self, pictures: list[np.ndarray], places: list[tuple[int, np.ndarray]]
+    ) -> list[Sighting]:
+        """`_look` at places (number of the picture, region)."""
+        return self._look([pictures[i] for i, _ in places], np.array([roi for _, roi in places]))
 
     def follow(
         self, pictures: list[np.ndarray], last_xy: list[np.ndarray]
@@ -126,15 +152,11 @@ class FaceTracker:
 
     def _is_face(self, look: Sighting, largest_sigma: float) -> bool:
         """Sure enough that it is a face, sure enough where, and cropped around itself."""
-        box = look.xy[self.box]
-        side = float((box.max(0) - box.min(0)).max())
-        certain = float(look.sigma[self.box].mean()) < largest_sigma * side
-        own = crop_around(look.xy[None], self.layout)[0]
-        if not (side > 0 and certain):
+        if look.roi[4] < self.options.presence or self._doubt(look) > largest_sigma:
             return False
+        own = crop_around(look.xy[None], self.layout)[0]
         apart = np.hypot(*(own[:2] - look.roi[:2])) / look.roi[2]
-        in_place = apart < 0.25 and abs(np.log(own[2] / look.roi[2])) < 0.5
-        return bool(look.roi[4] > self.options.presence and in_place)
+        return bool(apart < 0.25 and abs(np.log(own[2] / look.roi[2])) < 0.5)
 
     @torch.inference_mode()
     def _look(self, pictures: list[np.ndarray], rois: np.ndarray) -> list[Sighting]:

@@ -69,7 +69,7 @@ def test_following_moves_with_the_face_and_finds_it_again_when_lost(tracker: Fac
     start = tracker.find([_picture((146, 92, 26))])[0]
     assert start is not None
     moved = tracker.follow([_picture((158, 86, 25))], [start.xy])[0]
-    assert moved is not None and moved.xy[:320].mean(0) == pytest.approx([158, 86], abs=1.5)
+    assert moved is not None and moved.xy[:320].mean(0) == pytest.approx([158, 86], abs=3)
     # Off its crop, the crop is cut again around the face.
     assert moved.roi[:2] == pytest.approx([158, 86], abs=4)
     jumped = tracker.follow([_picture((31, 30, 12))], [start.xy])[0]
