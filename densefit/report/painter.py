@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class PainterOptions:
     """Look of the drawn head."""
 
-    opacity: float = 0.45
+    opacity: float = 0.35
     """Of the shaded surface, 0 to 1; the footage must stay readable below it."""
     line_opacity: float = 0.8
     """Of outlines and of the curves of lids, brows and lips."""
@@ -48,6 +48,9 @@ class HeadPainter:
         # Lines are drawn where materials meet, not where the skin's parts do.
         self._part_group = np.array([colours.index(c) for c in colours], np.int16)
         self._curves = landmark_curves(head)
+        # A landmark lies on the surface; 6 mm allow for the slope inside one pixel. Lids are thin.
+        irises = [i for i, name in enumerate(head.region_names) if "iris" in name]
+        self._curve_tolerance = np.where(np.isin(head.landmark_region, irises), 0.0015, 0.006)
 
     def draw(self, image: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
         """The picture with the head drawn over it.
@@ -145,8 +148,8 @@ class HeadPainter:
         column, row = np.where(inside[:, None], local, 0).astype(int).T
         surface = raster.inverse_depth[row, column]
         depth = points[:, 2]
-        # A landmark lies on the surface; 6 mm allow for the slope inside one pixel.
-        visible = inside & (surface > 0) & (depth < 1 / np.maximum(surface, 1e-6) + 0.006)
+        behind = depth - 1 / np.maximum(surface, 1e-6)
+        visible = inside & (surface > 0) & (behind < self._curve_tolerance)
         thickness = 1 if max(box[2] - box[0], box[3] - box[1]) < 500 else 2
         ends = np.round(np.where(visible[:, None], pixels, 0) * 16).astype(np.int32)
         for curve, colour in self._curves:
