@@ -62,7 +62,7 @@ class FitOptions:
     """Divides E_landmarks. Errors of one picture's landmarks go together, so that 703 of them carry
     about as much as 703 / correlation independent ones."""
     sigma_scale: float | None = None
-    """Multiplies every sigma; None: measured from the residuals, per camera, at least 1."""
+    """Multiplies every sigma; None: measured from the residuals, per camera."""
     sigma_floor_px: float = 0.3
     """Added to every sigma in quadrature, px."""
     model_sigma: float = 0.4e-3

@@ -16,7 +16,9 @@ Tensor = torch.Tensor
 
 RAYLEIGH_MEDIAN_SQ = 2 * float(np.log(2))
 """Median of |x - mu|^2 / sigma^2 for two independent Gaussian errors."""
-MAX_SIGMA_SCALE = 10.0
+SIGMA_SCALE_RANGE = (0.3, 10.0)
+"""Below the lower end, small residuals say more about what the fit absorbs than about the
+landmarks."""
 FACING_RANGE = (-0.2, 0.15)
 """Cosines between surface normal and view over which a landmark goes from hidden to seen."""
 
@@ -88,7 +90,8 @@ def measured_sigma_scale(planes: Planes, world: Tensor, cameras: CameraState) ->
     """(C,): what to multiply the sigmas by, so that the more certain half of the landmarks fits
     them.
 
-    At least 1: a fit absorbs part of correlated errors, so that small residuals are no proof.
+    The size of a network's sigma carries over badly from renders to footage, in both directions;
+    how they compare with one another carries over well.
     """
     s = squared_errors(planes, world, cameras)
     out = []
@@ -97,7 +100,7 @@ def measured_sigma_scale(planes: Planes, world: Tensor, cameras: CameraState) ->
         typical = torch.where(p > 0, p, torch.nan).nanmedian(1, keepdim=True).values
         certain = s[:, c][(p >= typical) & (p > 0)]
         ratio = float(certain.nanmedian()) / RAYLEIGH_MEDIAN_SQ if len(certain) else 1.0
-        out.append(float(np.clip(np.sqrt(ratio), 1.0, MAX_SIGMA_SCALE)))
+        out.append(float(np.clip(np.sqrt(ratio), *SIGMA_SCALE_RANGE)))
     return torch.tensor(out, dtype=torch.float64)
 
 
