@@ -7,6 +7,7 @@ thresholded per pixel, so lips, brows and irises are exactly where the landmarks
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ from densefit.synth.shading import (
 )
 from densefit.synth.textures import Textures, plane_noise, streak
 
+Mark = Callable[[str], Tensor]
+"""Name of an attribute -> its values (B, 1, P) at the pixels."""
+
 SKIN_WRAP = torch.tensor([[0.30], [0.13], [0.08]])
 """Light bleeds through skin, most of all red: the terminator is soft and warm."""
 
@@ -45,19 +49,20 @@ def shade_skin(
     clothes: Clothes,
     textures: Textures,
 ) -> Tensor:
-    """Skin of face, ears, scalp and neck, and the torso with its cloth: radiance (B, 3, P)."""  # fmt: skip
+    """Skin of face, ears, scalp and neck, and the torso with its cloth: radiance
+    (B, 3, P)."""
 
     def mark(name: str) -> Tensor:
         return surface.marks[name]
 
     plane = torch.cat([mark("unrolled_x"), mark("unrolled_y")], 1)
-    plane = plane + _column(looks.offset)[:, :2]
-    coarse = plane_noise(textures, plane, 75.0)
-    middle = plane_noise(textures, plane, 270.0)
-    fine = plane_noise(textures, plane, 950.0)
-    albedo = _complexion(surface, looks, coarse, middle, fine, mark)
+    own = plane + _column(looks.offset)[:, :2]
+    coarse = plane_noise(textures, own, 75.0)
+    middle = plane_noise(textures, own, 270.0)
+    fine = plane_noise(textures, own, 950.0)
+    albedo = _complexion(plane, looks, coarse, middle, fine, mark)
     albedo, lips = _make_up(albedo, looks, coarse, middle, fine, mark)
-    albedo = _painted_hair(albedo, surface, looks, hair, middle, fine, textures, mark)
+    albedo = _painted_hair(albedo, looks, hair, middle, fine, textures, mark)
     cloth = _cloth_cover(clothes, mark)
     rough = _column(looks.bumps) * (fine[:, :3] + 0.4 * middle[:, 1:4])
     normal = unit(surface.normal + rough * (1 - cloth))
@@ -81,7 +86,7 @@ def _reflected(normal: Tensor, view: Tensor) -> Tensor:
 
 
 def _complexion(
-    surface: Surface, looks: Looks, coarse: Tensor, middle: Tensor, fine: Tensor, mark
+    plane: Tensor, looks: Looks, coarse: Tensor, middle: Tensor, fine: Tensor, mark: Mark
 ) -> Tensor:
     """Skin tone with blotches, flush, freckles and moles."""
     base = _column(looks.skin)
@@ -94,12 +99,16 @@ def _complexion(
     albedo = albedo * (1 - tired * torch.tensor([[0.75], [1.0], [0.8]], device=base.device))
     spots = smoothstep(0.35, 0.75, middle[:, 2:3] + 0.35 * fine[:, :1])
     spots = spots * _column(looks.freckles) * (0.35 + mark("flush"))
+    for k in range(looks.moles.shape[1]):
+        away = (plane - looks.moles[:, k, :, None]).square().sum(1, keepdim=True)
+        size = looks.mole_size[:, k, None, None]
+        spots = torch.maximum(spots, smoothstep(size * size, 0.25 * size * size, away) * (size > 0))
     brown = torch.tensor([[0.62], [0.45], [0.35]], device=base.device)
     return albedo * mix(torch.ones_like(brown), brown, spots.clamp(0, 1))
 
 
 def _make_up(
-    albedo: Tensor, looks: Looks, coarse: Tensor, middle: Tensor, fine: Tensor, mark
+    albedo: Tensor, looks: Looks, coarse: Tensor, middle: Tensor, fine: Tensor, mark: Mark
 ) -> tuple[Tensor, Tensor]:
     """Lips, eye shadow, the line along the lids."""
     edge = mark("lip") + 0.0006 * middle[:, :1]
@@ -119,8 +128,8 @@ def _make_up(
 
 
 def _painted_hair(
-    albedo: Tensor, surface: Surface, looks: Looks, hair: Hair, middle: Tensor, fine: Tensor,
-    textures: Textures, mark,
+    albedo: Tensor, looks: Looks, hair: Hair, middle: Tensor, fine: Tensor, textures: Textures,
+    mark: Mark,
 ) -> Tensor:  # fmt: skip
     """Brows in single strokes, stubble, and the scalp between the hairs."""
     across, along = mark("brow_across")[:, 0], mark("brow_along")[:, 0]
@@ -168,7 +177,7 @@ def beard_distance(hair: Hair, full: Tensor, chin: Tensor, lip: Tensor) -> Tenso
     return out
 
 
-def _cloth_cover(clothes: Clothes, mark) -> Tensor:
+def _cloth_cover(clothes: Clothes, mark: Mark) -> Tensor:
     """(B, 1, P): 1 where the torso is dressed."""
     ring, cosine = mark("ring"), mark("front")
     # Below a collar, cloth begins where the collar stands: higher on the shoulders.
@@ -179,7 +188,7 @@ def _cloth_cover(clothes: Clothes, mark) -> Tensor:
     return smoothstep(-0.0006, 0.0006, ring - start)
 
 
-def _fabric(surface: Surface, clothes: Clothes, textures: Textures, mark) -> Tensor:
+def _fabric(surface: Surface, clothes: Clothes, textures: Textures, mark: Mark) -> Tensor:
     """Plain, striped, checked or printed cloth (B, 3, P)."""
     place = surface.place
     scale = _column(clothes.scale)
@@ -311,9 +320,3 @@ def shade_props(
     mirror = lighting.mirrored(normal, surface.view).clamp_max(8.0) * rim
     shine = highlight(surface, lighting, normal, 32, 256) * 2
     return albedo * light + torch.where(frame, (mirror + shine) * _column(glasses.gloss), 0.0)
-
-
-__all__ = [
-    "beard_distance", "shade_eyes", "shade_hair", "shade_mouth", "shade_props",
-    "shade_skin",
-]  # fmt: skip

@@ -3,6 +3,7 @@ with their labels."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from densefit.errors import UsageError
 from densefit.files import atomic_path, ensure_out_dir, write_npz
-from densefit.head.model import load_head
+from densefit.head.model import HeadModel, load_head
 from densefit.progress import progress
 from densefit.synth.light import load_environments
+from densefit.synth.people import People
 from densefit.synth.render import RenderBatch, Renderer
 from densefit.synth.sampling import to_device
 from densefit.synth.scene import SceneOptions, sample_scene
@@ -115,14 +117,14 @@ class _Finish:
             image = self._some(0.3, image, lambda x: photometric.compress(x.clamp(0, 1), draws))
         return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
-    def _some(self, share: float, image: Tensor, change) -> Tensor:
+    def _some(self, share: float, image: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         chosen = self.draws.chance(share, len(image)).nonzero()[:, 0]
         if len(chosen):
             image[chosen] = change(image[chosen])
         return image
 
 
-def _labels(batch: RenderBatch, people, head) -> dict[str, np.ndarray]:
+def _labels(batch: RenderBatch, people: People, head: HeadModel) -> dict[str, np.ndarray]:
     expression = head.with_gaze(people.expression.numpy(), people.joints.numpy())
     return {
         "landmarks": batch.landmarks_px.cpu().numpy(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -50,13 +50,13 @@ class Dice:
 def map_tensors(value: T, function: Callable[[Tensor], Tensor]) -> T:
     """Apply `function` to every tensor of a (nested) dataclass."""
     if isinstance(value, Tensor):
-        return function(value)  # type: ignore[return-value]
+        return cast(T, function(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         changed: dict[str, Any] = {
             field.name: map_tensors(getattr(value, field.name), function)
             for field in dataclasses.fields(value)
         }
-        return dataclasses.replace(value, **changed)  # type: ignore[return-value]
+        return dataclasses.replace(value, **changed)
     return value
 
 

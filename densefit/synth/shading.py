@@ -82,7 +82,7 @@ def smoothstep(low: Tensor | float, high: Tensor | float, value: Tensor) -> Tens
     return t * t * (3 - 2 * t)
 
 
-def mix(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+def mix(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     """Linear blend."""
     return a + (b - a) * t
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from densefit.synth.light import (
     tone_map,
 )
 from densefit.synth.people import People
-from densefit.synth.performance import Performance, perform
+from densefit.synth.performance import perform
 from densefit.synth.render import Renderer
 from densefit.synth.room import make_room
 from densefit.synth.sampling import rows
@@ -98,7 +99,7 @@ def trio() -> TakeOptions:
         center = (3.0 * np.sin(7 * turn), 4.0 * np.cos(5 * turn))
         cameras.append(look_at(name, position, (640, 480), focal, center=center))
     return TakeOptions(
-        "trio", tuple(cameras), person=900017, performance=3, room=5,
+        "trio", tuple(cameras), person=900006, performance=3, room=5,
         codecs=("h264", "hevc", "av1"), qualities=(27, 28, 38),
     )  # fmt: skip
 
@@ -107,7 +108,7 @@ def phone() -> TakeOptions:
     """One upright phone picture; its focal length is for densefit to find out."""
     camera = look_at("phone", (0.06, 0.02, 0.52), (480, 640), 590.0)
     return TakeOptions(
-        "phone", (camera,), person=900008, performance=8, room=9, turn=0.5, calibrated=False,
+        "phone", (camera,), person=900011, performance=8, room=9, turn=0.5, calibrated=False,
         qualities=(26,),
     )  # fmt: skip
 
@@ -273,7 +274,7 @@ class _Encoder:
         options = {"crf": str(quality), "preset": "8" if codec == "av1" else "medium"}
         if codec == "hevc":
             options["x265-params"] = "log-level=none"
-        stream = self.container.add_stream(ENCODERS[codec], rate=rate, options=options)
+        stream: Any = self.container.add_stream(ENCODERS[codec], rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = camera.width, camera.height, "yuv420p"
         self.stream, self.rate, self.count = stream, rate, 0
 
