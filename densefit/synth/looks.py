@@ -35,7 +35,8 @@ class Looks:
     much of each; oil: strength of highlights; lip_color; lip_paint: opacity of lipstick;
     brow_color; brow_density; brow_width, brow_height: of the painted brow relative to the
     landmarks' outline; lash; liner: dark line along the lids; shadow (B, 3) and shadow_amount:
-    eye shadow; moles (B, 6): landmark numbers, mole_size (B, 6) metres; iris; pupil: radius over
+    eye shadow; moles (B, 5, 2) on the unrolled
+    face, mole_size (B, 5) metres; iris; pupil: radius over
     the iris's; sclera; veins; teeth; tongue; mouth_light; stubble; wrinkles.
     """
 
@@ -84,7 +85,7 @@ def sample_skin_tone(dice: Dice) -> Tensor:
     return (tone * tint * (1 + 0.05 * dice.normal(1))).clamp(0.01, 0.9)
 
 
-def sample_looks(dice: Dice, hair_color: Tensor, masculine: Tensor, landmarks: int) -> Looks:
+def sample_looks(dice: Dice, hair_color: Tensor, masculine: Tensor) -> Looks:
     """Draw the appearance of a batch of faces; brows go with the hair (B, 3)
     and make-up mostly with feminine faces (masculine: (B,) bool)."""
     skin = sample_skin_tone(dice)
@@ -116,8 +117,8 @@ def sample_looks(dice: Dice, hair_color: Tensor, masculine: Tensor, landmarks: i
         liner=torch.where(made_up, dice.uniform(0.4, 1.0), dice.uniform(0.1, 0.5)),
         shadow=dice.uniform(0.02, 0.4, 3),
         shadow_amount=torch.where(made_up, dice.uniform(0, 0.5), torch.zeros(dice.count)),
-        moles=dice.integers(landmarks, 6),
-        mole_size=dice.uniform(-0.0010, 0.0022, 6).clamp_min(0),
+        moles=dice.uniform(-1, 1, 5, 2) * torch.tensor([0.1, 0.1]) - torch.tensor([0.0, 0.03]),
+        mole_size=dice.uniform(-0.0014, 0.0020, 5).clamp_min(0),
         iris=iris,
         limbus=dice.uniform(0.2, 1.0),
         pupil=dice.uniform(0.25, 0.62),

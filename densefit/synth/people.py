@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densefit.head.model import EXPRESSION_INDEX, EXPRESSION_NAMES
+from densefit.head.model import EXPRESSION_INDEX, EXPRESSION_NAMES, GAZE_EXPRESSIONS
 from densefit.synth.sampling import Dice
 
 Range = tuple[float, float]
@@ -137,6 +137,7 @@ def sample_expression(dice: Dice) -> Tensor:
     extra = dice.uniform(0, 0.7, len(EXPRESSION_NAMES)) * dice.chance(
         ANY_SHAPE, len(EXPRESSION_NAMES)
     )
+    extra[:, list(GAZE_EXPRESSIONS)] = 0
     for name in ("tongueOut", "mouthClose", "cheekPuff"):
         extra[:, EXPRESSION_INDEX[name]] *= 0.3
     expression = torch.maximum(expression, extra)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from densefit.head.model import HeadModel
 from densefit.synth import raster
-from densefit.synth.geometry import GROUPS, Geometry, GeometryBuilder
+from densefit.synth.geometry import Geometry, GeometryBuilder
+from densefit.synth.layout import GROUPS, Layout
 from densefit.synth.light import tone_map
 from densefit.synth.materials import (
     shade_eyes,
@@ -31,8 +32,10 @@ from densefit.synth.textures import make_textures
 from densefit.synth.views import Views, camera_points, cut_out, project, supersampled
 
 SHADOW_SIZE = 224
-VISIBLE_TOLERANCE = 0.004
-"""A landmark counts as hidden when something lies more than this far in front of it, metres."""
+VISIBLE_TOLERANCE, THIN_TOLERANCE = 0.004, 0.0008
+"""A landmark counts as hidden when something lies more than this far in front of it, metres;
+the second holds for eyes, teeth and tongue, which thin lids and lips cover."""
+COVERED_REGIONS = ("iris", "sclera", "teeth", "tongue")
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,13 @@ class Renderer:
         self.head = head
         self.device = torch.device(device)
         self.geometry = GeometryBuilder(head, self.device)
+        self.layout = self.geometry.layout
         self.textures = make_textures(self.device)
         self.part_number = {name: i for i, name in enumerate(head.part_names)}
+        words = [any(word in name for word in COVERED_REGIONS) for name in head.region_names]
+        covered = torch.tensor(words)[torch.as_tensor(head.landmark_region).long()]
+        tolerance = torch.where(covered, THIN_TOLERANCE, VISIBLE_TOLERANCE)
+        self.tolerance = tolerance.to(self.device)
         self.face = torch.as_tensor(head.face320).long().to(self.device)
 
     @property
@@ -87,7 +95,7 @@ class Renderer:
         large = size * supersample
         camera = camera_points(views, geometry.vertices)
         # The mouth's lining is thin and may poke through the chin: it is sorted further back.
-        sorted_camera = camera + F.normalize(camera, dim=-1) * self.geometry.set_back
+        sorted_camera = camera + F.normalize(camera, dim=-1) * self.layout.set_back
         pixels = project(camera, supersampled(views.K, supersample))
         pixels[..., 2] = 1 / sorted_camera[..., 2]
         keys = self._visible_surface(pixels, large)
@@ -98,7 +106,7 @@ class Renderer:
         landmarks = camera_points(views, geometry.landmarks)
         flat = project(landmarks, views.K)
         visible = self._visible(geometry, views, landmarks, inverse_depth, supersample)
-        parts = self.geometry.part_table[ids[:, ::supersample, ::supersample] + 1]
+        parts = self.layout.part_table[ids[:, ::supersample, ::supersample] + 1]
         return RenderBatch(
             rgba, flat[..., :2].contiguous(), landmarks[..., 2].contiguous(), visible, parts,
             views, geometry.vertices[:, : len(self.head.template)],
@@ -106,7 +114,7 @@ class Renderer:
 
     def _visible_surface(self, pixels: Tensor, size: int) -> Tensor:
         """Keys of the nearest surface: solid bodies, thin single layers, hair with its gaps."""
-        built = self.geometry
+        built = self.layout
         keys = raster.depth_keys(pixels, built.solid, size, size, "back")
         first = len(built.solid)
         more = raster.depth_keys(pixels, built.thin, size, size, "none")
@@ -120,7 +128,7 @@ class Renderer:
         ids: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Linear radiance (B, 3, S * S) and coverage (B, S * S)."""
-        built = self.geometry
+        built = self.layout
         count, size, _ = ids.shape
         lighting = make_lighting(scene.light)
         flip = torch.tensor([1.0, -1.0, -1.0], device=self.device)
@@ -199,7 +207,7 @@ class Renderer:
     ) -> None:  # fmt: skip
         """Lashes and the lenses of glasses: drawn over what lies behind them."""
         count, size, _ = inverse_depth.shape
-        built = self.geometry
+        built = self.layout
         lighting = make_lighting(scene.light)
         for triangles, kind in ((built.lashes, "lash"), (built.lenses, "lens")):
             ids, depth = raster.rasterize(pixels, triangles, size, size, "none")
@@ -262,7 +270,7 @@ class Renderer:
         farthest = -F.max_pool2d(-inverse_depth[:, None], 3, 1, 1)[:, 0]
         index = y.clamp(0, size - 1) * size + x.clamp(0, size - 1)
         front = 1 / farthest.flatten(1).gather(1, index).clamp_min(1e-6)
-        clear = landmarks[..., 2] <= front + VISIBLE_TOLERANCE
+        clear = landmarks[..., 2] <= front + self.tolerance
         normal = geometry.landmark_normals @ views.rotation.transpose(1, 2)
         facing = -(normal * F.normalize(landmarks, dim=-1)).sum(-1) > 0.02
         return inside & clear & facing
@@ -297,7 +305,7 @@ def _gather(table: Tensor, padded: raster.Fragments, count: int) -> Tensor:
 class _Shadow:
     """A depth map seen from the directional light."""
 
-    def __init__(self, position: Tensor, lighting: Lighting, built: GeometryBuilder) -> None:
+    def __init__(self, position: Tensor, lighting: Lighting, built: Layout) -> None:
         sun = lighting.sun[..., 0]
         helper = torch.zeros_like(sun)
         helper[:, 1] = 1

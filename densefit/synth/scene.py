@@ -62,7 +62,7 @@ def sample_scene(
     return Scene(
         people=sample_people(dice, identity_count),
         poses=sample_poses(dice, options.margin, options.jitter),
-        looks=sample_looks(dice, hair.color, hair.masculine, 703),
+        looks=sample_looks(dice, hair.color, hair.masculine),
         hair=hair,
         clothes=sample_clothes(dice),
         glasses=sample_glasses(dice),

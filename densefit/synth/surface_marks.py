@@ -22,6 +22,8 @@ MARKS = (
     "strip_across", "strip_along", "strip_number", "strip_kind",
 )  # fmt: skip
 MARK = {name: index for index, name in enumerate(MARKS)}
+"""Column of each attribute. Distances are metres, positive inside. Besides these there is
+`exposure`, the share of its surroundings that a point sees, which changes with the face."""
 GROUP_MARKS = {
     "skin": (
         "lip", "brow_across", "brow_along", "lid", "upper_lid", "hairline", "beard", "goatee",
@@ -33,8 +35,6 @@ GROUP_MARKS = {
     "props": (),
 }  # fmt: skip
 """The attributes that each group of materials reads."""
-"""Column of each attribute. Distances are metres, positive inside. Besides these there is `exposure`,
-the share of its surroundings that a point sees, which changes with the face."""
 
 EXTENSION = 12.0
 """Steps by which the middle line of a brow is extended beyond its ends."""
@@ -224,7 +224,7 @@ def signed_distance(points: Array, outline: Array) -> Array:
     return np.where(inside, away, -away)
 
 
-def exposures(head: HeadModel, directions: int = 96, size: int = 192) -> Array:
+def exposures(head: HeadModel, directions: int = 60, size: int = 128) -> Array:
     """(3, V) share of the half space above each vertex from which it can be seen.
 
     At rest, with the lips apart (for the inside of the mouth; equal to rest elsewhere) and with
@@ -262,22 +262,22 @@ def _exposure(vertices: Tensor, triangles: Tensor, directions: int, size: int) -
     unit = torch.stack([polar.sin() * turn.cos(), polar.sin() * turn.sin(), polar.cos()], 1)
     low, high = vertices.amin(0), vertices.amax(0)
     middle, reach = (low + high) / 2, float((high - low).norm()) / 2
-    for direction in unit:
-        helper = torch.eye(3)[int(direction.abs().argmin())]
-        right = torch.nn.functional.normalize(torch.linalg.cross(helper, direction), dim=0)
-        frame = torch.stack([right, torch.linalg.cross(direction, right), direction])
-        local = (vertices - middle) @ frame.T
-        pixel = (local[:, :2] / reach + 1) * size / 2
-        # Orthographic "inverse depth" grows towards the viewer and is positive.
-        depth = local[:, 2] / reach + 2
-        image = depth_map(
-            torch.cat([pixel, depth[:, None]], 1)[None], triangles, size, size, "none"
-        )
-        x, y = (pixel[:, k].round().long().clamp(0, size - 1) for k in (0, 1))
-        clear = (depth + 0.0035 / reach >= image[0, y, x]).float()
-        cosine = (normals @ direction).clamp_min(0)
-        seen += clear * cosine
-        total += cosine
+    for some in unit.split(12):
+        helper = torch.eye(3)[some.abs().argmin(1)]
+        right = torch.nn.functional.normalize(torch.linalg.cross(helper, some), dim=1)
+        frame = torch.stack([right, torch.linalg.cross(some, right), some], 1)
+        local = (vertices - middle) @ frame.transpose(1, 2)
+        pixel = (local[..., :2] / reach + 1) * size / 2
+        # Orthographic "inverse depth" grows towards the viewer and is positive. The second axis
+        # points up, unlike a picture's, so that front faces count as back faces.
+        depth = local[..., 2] / reach + 2
+        points = torch.cat([pixel, depth[..., None]], -1)
+        image = depth_map(points, triangles, size, size, "front").flatten(1)
+        x, y = pixel.round().long().clamp(0, size - 1).unbind(-1)
+        clear = (depth + 0.0035 / reach >= image.gather(1, y * size + x)).float()
+        cosine = (some @ normals.T).clamp_min(0)
+        seen += (clear * cosine).sum(0)
+        total += cosine.sum(0)
     return seen / total.clamp_min(1e-6)
 
 

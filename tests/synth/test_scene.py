@@ -8,7 +8,6 @@ import torch
 
 from densefit.head.model import EXPRESSION_INDEX, GAZE_EXPRESSIONS
 from densefit.head.rotation import torch_rotation_matrix
-from densefit.synth.hair import fit_skull
 from densefit.synth.light import (
     irradiance_coefficients,
     rotated,
@@ -18,6 +17,7 @@ from densefit.synth.light import (
 from densefit.synth.people import sample_expression, sample_joints
 from densefit.synth.render import Renderer
 from densefit.synth.sampling import Dice
+from densefit.synth.strands import fit_skull
 from densefit.synth.views import cut_out, project, sample_poses, supersampled
 from tests.synth.portrait import sampled
 
@@ -101,10 +101,10 @@ def test_skull_fits_an_ellipsoid() -> None:
 def test_hair_stays_out_of_the_skull(renderer: Renderer) -> None:
     scene = sampled(renderer, 6, seed=1)
     geometry = renderer.geometry.build(scene)
-    first = renderer.geometry.start["strips"]
+    first = renderer.layout.start["strips"]
     scalp = 700 * 10 * 2
     hair = geometry.vertices[:, first : first + scalp]
-    shell = renderer.geometry.fittings.shell_vertices
+    shell = renderer.layout.fittings.shell_vertices
     skull = fit_skull(geometry.vertices[:, torch.as_tensor(shell)])
     relative = (hair - skull.centre[:, None]) / skull.radii[:, None]
     above = relative[..., 1] > 0
