@@ -97,8 +97,8 @@ def _complexion(
     albedo = albedo * mix(torch.ones_like(red), red, flush.clamp(0, 1))
     tired = mark("orbit") * 0.22
     albedo = albedo * (1 - tired * torch.tensor([[0.75], [1.0], [0.8]], device=base.device))
-    spots = smoothstep(0.35, 0.75, middle[:, 2:3] + 0.35 * fine[:, :1])
-    spots = spots * _column(looks.freckles) * (0.35 + mark("flush"))
+    spots = smoothstep(0.35, 1.1, fine[:, 2:3] + 0.45 * middle[:, 2:3])
+    spots = spots * _column(looks.freckles) * (0.3 + mark("flush"))
     for k in range(looks.moles.shape[1]):
         away = (plane - looks.moles[:, k, :, None]).square().sum(1, keepdim=True)
         size = looks.mole_size[:, k, None, None]

@@ -19,8 +19,8 @@ Range = tuple[float, float]
 ACTS: dict[str, dict[str, Range]] = {
     "smile": {"mouthSmile": (0.5, 1), "cheekSquint": (0.1, 0.8), "eyeSquint": (0, 0.5)},
     "toothy smile": {
-        "mouthSmile": (0.6, 1), "mouthUpperUp": (0.3, 0.7), "jawOpen": (0.05, 0.2),
-        "mouthLowerDown": (0, 0.5), "cheekSquint": (0.3, 1), "eyeSquint": (0, 0.7),
+        "mouthSmile": (0.6, 1), "mouthUpperUp": (0.4, 1), "jawOpen": (0.15, 0.4),
+        "mouthLowerDown": (0.1, 0.8), "cheekSquint": (0.3, 1), "eyeSquint": (0, 0.7),
         "mouthStretch": (0, 0.3),
     },
     "laugh": {

@@ -66,9 +66,11 @@ def head_marks(head: HeadModel) -> Array:
     put("unrolled_y", flat[:, 1])
     front = head.template[:, 2] > -0.01
     put("lip", np.where(front, signed_distance(flat, lips), -0.05))
-    _put_brows(put, flat, front, region)
+    _put_brows(put, flat, region)
     _put_lids(put, head, landmarks)
-    put("hairline", hairline(head.template))
+    scalp = hairline(head.template)
+    scalp[np.unique(head.triangles[head.part_triangles("ears")])] = -0.05
+    put("hairline", scalp)
     _put_beards(put, flat, lips, region)
     _put_complexion(put, head, landmarks)
     for joint in (2, 3):
@@ -83,12 +85,12 @@ def head_marks(head: HeadModel) -> Array:
     return out
 
 
-def _put_brows(put: Any, flat: Array, front: Array, region: Any) -> None:
-    inside = np.full(len(flat), -0.05)
+def _put_brows(put: Any, flat: Array, region: Any) -> None:
+    inside = np.full(len(flat), -1.0)
     across, along = np.zeros(len(flat)), np.full(len(flat), -1.0)
     for side in ("left", "right"):
         outline = np.concatenate([region(f"{side}_brow_upper"), region(f"{side}_brow_lower")[::-1]])
-        distance = np.where(front, signed_distance(flat, outline), -0.05)
+        distance = signed_distance(flat, outline)
         middle = region(f"{side}_brow_middle")
         count = len(middle) - 1
         # Straight extensions keep the signed distance smooth beyond both ends.
