@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,10 @@ from densefit.fit_meta import median
 from densefit.progress import progress
 
 if TYPE_CHECKING:
-    from calibration import Camera
     from densefit.capture import Frame, MasterTimeline, Source, Take
     from densefit.head.model import HeadModel
     from densefit.landmarks.predictor import PredictOptions
+    from densefit.report.overlay import Counter, OverlayJob
 
 
 SCALES = {
@@ -94,34 +95,42 @@ class OverlayInputs:
 
 def write_overlays(inputs: OverlayInputs, report: FitRigReport) -> None:
     """overlay/<camera>_fit.mp4, or a folder of PNG for photos; those that exist are kept."""
+    from densefit.report.overlay import OverlayJob, run_together
+
     rig = read_rig(report.rig)
     folder = report.fit.parent / "overlay"
+    work, total = [], 0
     for column, (name, source) in enumerate(inputs.take.sources.items()):
         camera = rig.cameras[name]
         if camera.K is None or camera.T_camera_world is None:
             continue  # never saw a head, so nothing is known of it
-        index = inputs.timeline.index[:, column]
-        report.overlays.append(_write_overlay(inputs, source, camera, index, folder))
+        master = master_frames(inputs.timeline.index[:, column])
+        target = folder / (f"{name}_fit" if _is_photo(source) else f"{name}_fit.mp4")
+        report.overlays.append(target)
+        if not _overlay_exists(target, len(master)):
+            job = OverlayJob(source, camera, master, inputs.fit, inputs.head)
+            work.append(partial(_write_overlay, job, inputs.chosen, target))
+            total += len(master)
+    run_together(work, total)
 
 
-def _write_overlay(
-    inputs: OverlayInputs, source: Source, camera: Camera, index: np.ndarray, folder: Path
-) -> Path:
-    from densefit.report.overlay import OverlayJob, write_overlay_pictures, write_overlay_video
+def _is_photo(source: Source) -> bool:
+    return source.kind in ("photo", "photos")
 
-    job = OverlayJob(source, camera, master_frames(index))
-    if source.kind in ("photo", "photos"):
-        pictures = folder / f"{source.name}_fit"
-        if len(list(pictures.glob("*.png"))) < len(job.master_frame):
-            frames = chosen_frames(source, inputs.chosen)
-            write_overlay_pictures(job, frames, inputs.fit, inputs.head, pictures)
-        return pictures
-    video = folder / f"{source.name}_fit.mp4"
-    if not video.is_file():
-        frames = chosen_frames(source, inputs.chosen)
-        fps = source.fps / inputs.chosen.every
-        write_overlay_video(job, frames, inputs.fit, inputs.head, video, fps)
-    return video
+
+def _overlay_exists(target: Path, pictures: int) -> bool:
+    return target.is_file() or len(list(target.glob("*.png"))) >= max(pictures, 1)
+
+
+def _write_overlay(job: OverlayJob, chosen: PredictOptions, target: Path, counter: Counter) -> Path:
+    from densefit.report.overlay import write_overlay_pictures, write_overlay_video
+
+    frames = chosen_frames(job.source, chosen)
+    if _is_photo(job.source):
+        write_overlay_pictures(job, frames, target, counter)
+    else:
+        write_overlay_video(job, frames, target, job.source.fps / chosen.every, counter)
+    return target
 
 
 def chosen_frames(source: Source, chosen: PredictOptions) -> Iterator[Frame]:

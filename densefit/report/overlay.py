@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from densefit.export.scene import CHUNK, iterate_vertices
 from densefit.files import atomic_path, ensure_out_dir
 from densefit.picture_size import picture_camera
-from densefit.progress import progress
+from densefit.progress import Bar, progress
 from densefit.report.painter import HeadPainter, PainterOptions
 
 if TYPE_CHECKING:
@@ -38,15 +41,32 @@ class OverlayJob:
     source: Source
     camera: Camera
     master_frame: np.ndarray
+    fit: FitFile
+    head: HeadModel
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Progress that several cameras share, and the wish to stop."""
+
+    bar: Bar
+    stop: Event = field(default_factory=Event)
+    _lock: Lock = field(default_factory=Lock)
+
+    def advance(self) -> None:
+        """Count one picture; raises CancelledError when the work is to end."""
+        if self.stop.is_set():
+            raise CancelledError
+        with self._lock:
+            self.bar.advance(1)
 
 
 def write_overlay_video(
     job: OverlayJob,
     frames: Iterable[Frame],
-    fit: FitFile,
-    head: HeadModel,
     path: Path,
     fps: float,
+    counter: Counter,
 ) -> Path:
     """Write an H.264 video of `frames` with the head drawn on those that have one.
 
@@ -58,47 +78,65 @@ def write_overlay_video(
     from densefit.capture import VideoWriter
 
     ensure_out_dir(path.parent)
-    count = len(job.master_frame)
-    with (
-        progress(count, f"overlay {job.source.name}") as bar,
-        VideoWriter(path, fps, job.source.width, job.source.height) as video,
-    ):
-        for _, picture in painted(job, frames, fit, head):
+    with VideoWriter(path, fps, job.source.width, job.source.height) as video:
+        for _, picture in painted(job, frames):
             video.write(picture)
-            bar.advance(1)
+            counter.advance()
     return path
 
 
 def write_overlay_pictures(
-    job: OverlayJob, frames: Iterable[Frame], fit: FitFile, head: HeadModel, folder: Path
+    job: OverlayJob, frames: Iterable[Frame], folder: Path, counter: Counter
 ) -> list[Path]:
     """Write each of `frames` as folder/%06d.png, numbered as in the camera."""
     import cv2
 
     ensure_out_dir(folder)
     files = []
-    with progress(len(job.master_frame), f"overlay {job.source.name}") as bar:
-        for index, picture in painted(job, frames, fit, head, PHOTO_OPTIONS):
-            files.append(folder / f"{index:06d}.png")
-            with atomic_path(files[-1]) as temporary:
-                cv2.imwrite(str(temporary), picture[..., ::-1])
-            bar.advance(1)
+    for index, picture in painted(job, frames, PHOTO_OPTIONS):
+        files.append(folder / f"{index:06d}.png")
+        with atomic_path(files[-1]) as temporary:
+            cv2.imwrite(str(temporary), picture[..., ::-1])
+        counter.advance()
     return files
 
 
+def run_together(work: Sequence[Callable[[Counter], Path]], total: int) -> list[Path]:
+    """Do the cameras' overlays at the same time, one thread a camera.
+
+    Painting is made of many small steps, which gain nothing from torch's own threads.
+
+    Args:
+        total: pictures of all cameras, for the progress bar.
+    Returns:
+        What each piece of work returns, in order.
+    """
+    if not work:
+        return []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with progress(total, "overlay") as bar, ThreadPoolExecutor(min(threads, len(work))) as pool:
+            counter = Counter(bar)
+            try:
+                return [future.result() for future in [pool.submit(w, counter) for w in work]]
+            except BaseException:
+                counter.stop.set()  # Ctrl-C or a failure: the other cameras end at their next frame
+                raise
+    finally:
+        torch.set_num_threads(threads)
+
+
 def painted(
-    job: OverlayJob,
-    frames: Iterable[Frame],
-    fit: FitFile,
-    head: HeadModel,
-    options: PainterOptions | None = None,
+    job: OverlayJob, frames: Iterable[Frame], options: PainterOptions | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield frame number in the camera and picture (H, W, 3) uint8 RGB with the head on it."""
-    painter = HeadPainter(head, options)
-    heads = HeadCache(fit, head)
+    painter = HeadPainter(job.head, options)
+    heads = HeadCache(job.fit, job.head)
+    posed = job.fit.posed
     for position, frame in enumerate(frames):
         master = int(job.master_frame[position]) if position < len(job.master_frame) else -1
-        if master >= 0 and fit.posed[master]:
+        if master >= 0 and posed[master]:
             height, width = frame.image.shape[:2]
             camera = picture_camera(job.camera, width, height)
             yield frame.index, painter.draw(frame.image, heads.vertices(master), camera)
