@@ -103,13 +103,21 @@ class Augmenter:
         return background.mul_(1 - crop[:, 3:]).add_(crop[:, :3])
 
     def _look_beside(self, homography: Tensor, without: Tensor) -> Tensor:
-        """Shift the last quarter or so of the faceless crops away from the face."""
+        """Turn a quarter of the faceless crops to what detectors mistake for faces.
+
+        Hair, ears and shoulders beside the face, and single features of it, from close by.
+        """
         beside = without[len(without) // 2 + 1 :: 2]
-        away = self.draws.uniform(1.6, 2.4, len(beside), 1)
-        angle = self.draws.uniform(0, 2 * torch.pi, len(beside))
-        step = torch.stack([angle.cos(), angle.sin()], -1) * away
-        shift = torch.eye(3, device=step.device).repeat(len(beside), 1, 1)
-        shift[:, :2, 2] = step
+        count = len(beside)
+        close = self.draws.chance(0.6, count)
+        away = torch.where(
+            close, self.draws.uniform(0.0, 1.5, count), self.draws.uniform(1.6, 2.4, count)
+        )
+        zoom = torch.where(close, self.draws.uniform(0.2, 0.5, count), 1.0)
+        angle = self.draws.uniform(0, 2 * torch.pi, count)
+        shift = torch.eye(3, device=away.device).repeat(count, 1, 1)
+        shift[:, 0, 0] = shift[:, 1, 1] = zoom
+        shift[:, :2, 2] = torch.stack([angle.cos(), angle.sin()], -1) * away[:, None]
         homography = homography.clone()
         homography[beside] = homography[beside] @ shift
         return homography
