@@ -113,7 +113,7 @@ class JointFit:
         self._set_model(_precision(options, unknown))
 
     def _set_model(self, dtype: torch.dtype) -> None:
-        self.model: LandmarkModel = landmark_model(self.head, dtype, self.options.device)
+        self.model: LandmarkModel = landmark_model(self.head, dtype)
         self.points = neutral_planes(self.model, self.first_identity)
         self.normals = torch.tensor(landmark_normals(self.head).T, dtype=dtype)
 
@@ -219,9 +219,21 @@ class JointFit:
         planes = self._adjusted(raw, cameras, rotation[index], shift[index])
         solution = minimize(
             self.model, scaled(planes, scale), self._priors(picked), state, self.options,
-            self.with_identity, on_stage=rescale,
+            self.with_identity, on_stage=rescale, on_iteration=self._count_iterations(),
         )  # fmt: skip
         return solution, scale
+
+    def _count_iterations(self) -> Callable[[], None]:
+        """Progress of a joint solve: nobody knows its iterations, so ever smaller steps."""
+        whole = len(self.frames) <= self.options.joint_frames
+        low, high, left = 0.1, 0.95 if whole else 0.4, 1.0
+
+        def advance() -> None:
+            nonlocal left
+            left *= 0.85
+            self.progress(high - (high - low) * left)
+
+        return advance
 
     def _windows(
         self, known: State, rotation: Tensor, shift: Tensor, sigma_scale: Tensor
@@ -230,10 +242,8 @@ class JointFit:
         cameras, options, count = known.cameras.fixed(), self.options, len(self.frames)
         motions, spreads = [], []
         for core in _pieces(count, options.window):
-            low, high = (
-                max(0, core[0] - options.overlap),
-                min(count, core[-1] + 1 + options.overlap),
-            )
+            low = max(0, int(core[0]) - options.overlap)
+            high = min(count, int(core[-1]) + 1 + options.overlap)
             picked = np.arange(low, high)
             raw, priors = self._raw_planes(picked), self._priors(picked)
             first = rest(rotation[low:high], shift[low:high])

@@ -85,15 +85,15 @@ class LandmarkModel:
         return self.template.dtype
 
 
-def landmark_model(head: HeadModel, dtype: torch.dtype, device: str = "cpu") -> LandmarkModel:
+def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
     """Reduce a head model to its landmarks."""
 
     def planes(vertices: np.ndarray) -> Tensor:
         rows = head.landmarks(vertices.astype(np.float64)).swapaxes(-1, -2)
-        return torch.tensor(np.ascontiguousarray(rows), dtype=dtype, device=device)
+        return torch.tensor(np.ascontiguousarray(rows), dtype=dtype)
 
     def numbers(array: np.ndarray, kind: torch.dtype = torch.float64) -> Tensor:
-        return torch.tensor(np.asarray(array), dtype=kind, device=device)
+        return torch.tensor(np.asarray(array), dtype=kind)
 
     modes = head.identity_count
     weights = numbers(

@@ -134,6 +134,5 @@ class FitOptions:
     """Relative decrease of the energy that ends the last stage."""
     threads: int | None = None
     """Threads of torch; None: as they are."""
-    device: str = "cpu"
     double: bool = False
     """Landmark planes in float64 (tests); the factorization always is."""

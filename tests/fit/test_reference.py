@@ -92,7 +92,7 @@ def minimize_by_lbfgs(model, planes, priors, start: State, reference: ReferenceE
         return reference(z[first.numel() :], rows, none)
 
     optimizer = torch.optim.LBFGS(
-        [x], lr=1.0, max_iter=1500, history_size=20, line_search_fn="strong_wolfe",
+        [x], lr=1.0, max_iter=500, history_size=20, line_search_fn="strong_wolfe",
         tolerance_grad=1e-7, tolerance_change=1e-12,
     )  # fmt: skip
 
