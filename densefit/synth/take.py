@@ -17,7 +17,7 @@ from torch import Tensor
 
 from calibration.camera import Camera
 from calibration.rig import Rig, write_rig
-from densefit.files import atomic_path, ensure_out_dir, write_npz, write_text
+from densefit.files import atomic_path, ensure_out_dir, write_text
 from densefit.head.model import HeadModel, load_head
 from densefit.head.rotation import rotation_matrix
 from densefit.progress import progress
@@ -118,7 +118,8 @@ def render_take(out: Path, options: TakeOptions, head: HeadModel | None = None) 
 
     truth.npz holds identity (K,), expression (T, 52), rotation (T, 3), translation (T, 3),
     joints (T, 4, 3), time (T,), and for each camera `landmarks_px_<name>` (T, 703, 2) and
-    `visible_<name>` (T, 703); formats and frames are those of fit.npz.
+    `visible_<name>` (T, 703); formats and frames are those of fit.npz. The landmarks are rounded
+    to 1/64 px; they follow exactly from the other arrays, the head model and the rig.
     """
     head = head or load_head()
     out = ensure_out_dir(out)
@@ -144,8 +145,18 @@ def render_take(out: Path, options: TakeOptions, head: HeadModel | None = None) 
                 writer.close()
             truth[f"landmarks_px_{camera.name}"] = np.concatenate([a for a, _ in labels])
             truth[f"visible_{camera.name}"] = np.concatenate([b for _, b in labels])
-    write_npz(out / "truth.npz", **truth)
+    write_truth(out / "truth.npz", truth)
     _write_description(out, options)
+
+
+def write_truth(path: Path, truth: dict[str, np.ndarray]) -> None:
+    """Write truth.npz compressed, landmarks rounded to 1/64 px: samples travel in the wheel."""
+    small = {
+        name: np.round(array * 64) / 64 if name.startswith("landmarks_px") else array
+        for name, array in truth.items()
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **small)
 
 
 def _write_description(out: Path, options: TakeOptions) -> None:
