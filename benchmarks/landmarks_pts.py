@@ -18,13 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from densefit.capture.photos import read_photo
+from densefit.capture.photos import pictures_in, read_photo
 from densefit.head import load_head
 from densefit.landmarks.overlay import draw_landmarks
 from densefit.landmarks.tracker import FaceTracker, Sighting, load_tracker
 
 INNER = np.arange(17, 68)
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def evaluate(folder: Path, weights: Path | None) -> tuple[list[Score], list[np.n
     head = load_head()
     tracker = load_tracker(head, weights=weights)
     scores, drawn = [], []
-    for file in sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES):
+    for file in pictures_in(folder):
         pts = file.with_suffix(".pts")
         if not pts.exists():
             continue
