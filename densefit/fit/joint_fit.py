@@ -96,6 +96,7 @@ class JointFit:
     ) -> None:
         self.head, self.observations, self.options = head, observations, options
         self.frames, self.progress = frames, progress
+        self._kept: tuple[np.ndarray, Planes] | None = None
         estimate = options.estimate_focal
         self.free_focal = [
             c.K is None if estimate is None else estimate or c.K is None for c in cameras
@@ -173,14 +174,22 @@ class JointFit:
         return cameras, *initial.fill_poses(rotation, shift, score)
 
     def _raw_planes(self, picked: np.ndarray) -> Planes:
-        """Planes of some frames, with precision from sigma and region alone."""
+        """Planes of some frames, with precision from sigma and region alone.
+
+        The last ones are kept: a short take asks for the same frames twice.
+        """
+        kept = self._kept
+        if kept and kept[1].xy.dtype == self.model.dtype and np.array_equal(kept[0], picked):
+            return kept[1]
         part = self.observations.take(self.frames[picked])
         flat = normalize_observations(
             part, self.cameras, self.landmark_weights, self.options.sigma_floor_px
         )
         dtype = self.model.dtype
         xy = torch.tensor(np.moveaxis(flat.xy, 3, 1), dtype=dtype).contiguous()
-        return Planes(xy, torch.tensor(flat.precision, dtype=dtype))
+        planes = Planes(xy, torch.tensor(flat.precision, dtype=dtype))
+        self._kept = (picked, planes)
+        return planes
 
     def _adjusted(
         self, raw: Planes, cameras: CameraState, rotation: Tensor, shift: Tensor
