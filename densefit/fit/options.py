@@ -77,8 +77,8 @@ class FitOptions:
     identity_weight: float = 1.0
     """E_identity = weight/2 |beta|^2, times `identity_frames` growth below."""
     identity_frames: float = 30.0
-    """A network's bias is the same in every frame: beyond this many frames the identity prior grows
-    with their number, as if no more frames had been seen. inf: never."""
+    """A network's bias is the same in every frame: beyond this many frames the priors of identity
+    and focal length grow with their number, as if no more frames had been seen. inf: never."""
     expression_weight: float = 1.0
     """Multiplies the whole expression prior."""
     expression_sd: Mapping[str, float] = field(default_factory=_expression_sd)
@@ -115,7 +115,7 @@ class FitOptions:
 
     focal_factor: float = 1.2
     """Median of the focal prior, in units of the picture's longer side."""
-    focal_sd: float = 0.35
+    focal_sd: float = 0.3
     """Standard deviation of log focal length in the prior."""
 
     keyframes: int = 100

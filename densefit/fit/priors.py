@@ -136,7 +136,7 @@ def make_priors(
         link_weights=link_weights(time, options.independent_frames, options.max_gap),
         identity_weight=options.identity_weight * growth,
         focal_mean=focal_mean,
-        focal_sd=options.focal_sd,
+        focal_sd=options.focal_sd / growth**0.5,
     )
 
 
