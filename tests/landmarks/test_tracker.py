@@ -18,9 +18,14 @@ CONFIG = NetworkConfig(
 
 
 def _layout() -> FaceLayout:
+    """Landmarks in mirrored pairs, the last one on the axis."""
     rng = np.random.default_rng(0)
-    points = rng.uniform(-0.1, 0.1, (703, 2)).astype(np.float32)
-    return FaceLayout(torch.arange(320), torch.from_numpy(points), torch.arange(703), "v")
+    left = rng.uniform([0, -0.1], [0.1, 0.1], (351, 2))
+    points = np.concatenate([np.stack([left, left * [-1, 1]], 1).reshape(-1, 2), [[0.0, 0.0]]])
+    mirror = torch.arange(703) ^ 1
+    mirror[-1] = 702
+    upright = torch.from_numpy(points.astype(np.float32))
+    return FaceLayout(torch.arange(320), upright, mirror, "v")
 
 
 class BlobNetwork(torch.nn.Module):
@@ -75,6 +80,29 @@ def test_following_moves_with_the_face_and_finds_it_again_when_lost(tracker: Fac
     jumped = tracker.follow([_picture((31, 30, 12))], [start.xy])[0]
     assert jumped is not None and jumped.xy[:320].mean(0) == pytest.approx([31, 30], abs=2)
     assert tracker.follow([_picture()], [start.xy]) == [None]
+
+
+def test_a_found_face_is_studied_mirrored_too(tracker: FaceTracker) -> None:
+    """Where the mirrored look disagrees, the landmark lies between and its sigma grows."""
+    plain = tracker.find([_picture((146, 92, 26))])[0]
+    assert plain is not None
+    fair = BlobNetwork()
+
+    class Biased(torch.nn.Module):
+        """Draws the first landmark too far to the right of whatever it is shown."""
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            landmarks, presence = fair(image)
+            landmarks[:, 0, 0] += 0.2
+            landmarks[:, 1, 0] += 0.2
+            return landmarks, presence
+
+    tracker.network = Biased()
+    biased = tracker.find([_picture((146, 92, 26))])[0]
+    assert biased is not None
+    assert biased.xy[0] == pytest.approx(plain.xy[0], abs=1.0)
+    assert biased.sigma[0] > 3 * plain.sigma[0]
+    assert biased.sigma[5] == pytest.approx(plain.sigma[5], rel=0.2)
 
 
 def test_results_do_not_depend_on_the_batch(tracker: FaceTracker) -> None:
