@@ -40,7 +40,7 @@ def test_layout_of_the_asset(head: HeadModel) -> None:
 
 
 def test_landmarks_version_is_the_hash_of_what_it_names(head: HeadModel) -> None:
-    from densefit.head.build.landmarks import Landmarks
+    from densefit.head.build.placement import Landmarks
 
     marks = Landmarks(
         head.landmark_vertices, head.landmark_weights, head.landmark_region, head.region_names,

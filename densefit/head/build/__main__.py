@@ -29,8 +29,9 @@ from densefit.head.build.fields import (
     keep_lids_outside,
 )
 from densefit.head.build.ict import read_ict
-from densefit.head.build.landmarks import Landmarks, place
+from densefit.head.build.landmarks import place
 from densefit.head.build.makehuman import read_base, young_adult
+from densefit.head.build.placement import Landmarks
 from densefit.head.model import DEFAULT_ASSET, EXPRESSION_INDEX
 
 Array = np.ndarray[Any, np.dtype[Any]]
