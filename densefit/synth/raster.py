@@ -120,22 +120,27 @@ def decode_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
     return ids, (keys >> 32).to(torch.int32).view(torch.float32)
 
 
-def fragments(vertices_px: Tensor, triangles: Tensor, triangle_id: Tensor) -> Fragments:
-    """Barycentric weights of the covered pixels of `triangle_id` (B, H, W), as `rasterize` gives.
+def fragments(
+    vertices_px: Tensor, triangles: Tensor, triangle_id: Tensor, pixel: Tensor | None = None
+) -> Fragments:
+    """Barycentric weights at covered pixels of `triangle_id` (B, H, W), as `rasterize` gives it.
 
-    Ids beyond the last triangle and empty pixels are left out.
+    Args:
+        pixel: (P,) int64 indices into the flattened pictures, all covered; by default all that are.
     """
     vertex_count = vertices_px.shape[1]
     _, height, width = triangle_id.shape
     flat = triangle_id.view(-1)
-    pixel = ((flat >= 0) & (flat < len(triangles))).nonzero()[:, 0]
-    triangle = flat[pixel]
+    if pixel is None:
+        pixel = (flat >= 0).nonzero()[:, 0]
+    triangle = flat.index_select(0, pixel)
     picture = pixel // (height * width)
     inside = pixel - picture * (height * width)
     y = (inside // width).to(vertices_px.dtype)
     x = (inside % width).to(vertices_px.dtype)
-    vertices = triangles[triangle]
-    corner = vertices_px.reshape(-1, 3)[vertices + (picture * vertex_count)[:, None]]
+    vertices = triangles.index_select(0, triangle)
+    rows = vertices + (picture * vertex_count)[:, None]
+    corner = vertices_px.reshape(-1, 3).index_select(0, rows.view(-1)).view(-1, 3, 3)
     cx, cy, inverse_depth = corner.unbind(-1)
     area = (cx[:, 1] - cx[:, 0]) * (cy[:, 2] - cy[:, 0]) - (cx[:, 2] - cx[:, 0]) * (
         cy[:, 1] - cy[:, 0]

@@ -15,7 +15,7 @@ from torch import Tensor
 from densefit.head.model import HeadModel
 from densefit.synth import raster
 from densefit.synth.geometry import Geometry, GeometryBuilder
-from densefit.synth.layout import GROUPS, Layout
+from densefit.synth.layout import GROUPS
 from densefit.synth.light import tone_map
 from densefit.synth.materials import (
     shade_eyes,
@@ -24,14 +24,16 @@ from densefit.synth.materials import (
     shade_props,
     shade_skin,
 )
+from densefit.synth.sampling import rows
 from densefit.synth.scene import Scene
 from densefit.synth.shading import Lighting, Surface, make_lighting, unit
+from densefit.synth.shadow import ShadowMap
 from densefit.synth.strips import splat_strips
 from densefit.synth.surface_marks import GROUP_MARKS
 from densefit.synth.textures import make_textures
 from densefit.synth.views import Views, camera_points, cut_out, project, supersampled
 
-SHADOW_SIZE = 224
+CHUNK = 2
 VISIBLE_TOLERANCE, THIN_TOLERANCE = 0.004, 0.0008
 """A landmark counts as hidden when something lies more than this far in front of it, metres;
 the second holds for eyes, teeth and tongue, which thin lids and lips cover."""
@@ -57,12 +59,27 @@ class RenderBatch:
     vertices: Tensor
 
 
+@dataclass(frozen=True)
+class _Posed:
+    """What shading reads of the geometry, view frame: table (B, N, 7) of normal, position and
+    exposure; tangents (B, N, 3); gaze (B, 2, 3); pixels (B, N, 3) projected vertices."""
+
+    table: Tensor
+    tangents: Tensor
+    gaze: Tensor
+    pixels: Tensor
+
+
 class Renderer:
     """Renders scenes on one device. Building one takes a second or two; keep it."""
 
-    def __init__(self, head: HeadModel, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, head: HeadModel, device: torch.device | str = "cpu", chunk: int = CHUNK
+    ) -> None:
+        """chunk: pictures that are shaded at once; a few fill a CPU's cache, a GPU wants many."""
         self.head = head
         self.device = torch.device(device)
+        self.chunk = chunk
         self.geometry = GeometryBuilder(head, self.device)
         self.layout = self.geometry.layout
         self.textures = make_textures(self.device)
@@ -100,9 +117,9 @@ class Renderer:
         pixels[..., 2] = 1 / sorted_camera[..., 2]
         keys = self._visible_surface(pixels, large)
         ids, inverse_depth = raster.decode_keys(keys)
-        radiance, alpha = self._shade(scene, geometry, views, camera, pixels, ids)
+        radiance = self._shade(scene, geometry, views, camera, pixels, ids)
         self._blend_thin(scene, geometry, camera, pixels, inverse_depth, radiance)
-        rgba = self._picture(scene, radiance[..., :-1], alpha, large, supersample)
+        rgba = self._picture(scene, radiance[..., :-1], (ids >= 0).flatten(1), large, supersample)
         landmarks = camera_points(views, geometry.landmarks)
         flat = project(landmarks, views.K)
         visible = self._visible(geometry, views, landmarks, inverse_depth, supersample)
@@ -126,78 +143,84 @@ class Renderer:
     def _shade(
         self, scene: Scene, geometry: Geometry, views: Views, camera: Tensor, pixels: Tensor,
         ids: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Linear radiance (B, 3, S * S) and coverage (B, S * S)."""
-        built = self.layout
-        count, size, _ = ids.shape
-        lighting = make_lighting(scene.light)
+    ) -> Tensor:  # fmt: skip
+        """Linear radiance (B, 3, S * S + 1); the last pixel is a spare one."""
         flip = torch.tensor([1.0, -1.0, -1.0], device=self.device)
-        position = camera * flip
         turn = (views.rotation * flip[:, None]).transpose(1, 2)
-        shadow = _Shadow(position, lighting, built)
-        normal = geometry.normals @ turn
-        tangent = geometry.tangents @ turn
-        gaze = geometry.gaze @ turn
-        table = torch.cat([normal, position, geometry.exposure], -1)
-        # One pixel more than the picture has takes what padding writes.
-        radiance = torch.zeros(count, 3, size * size + 1, device=self.device)
+        position, lighting = camera * flip, make_lighting(scene.light)
+        shadow = ShadowMap(position, lighting, self.layout)
+        posed = _Posed(
+            torch.cat([geometry.normals @ turn, position, geometry.exposure], -1),
+            geometry.tangents @ turn, geometry.gaze @ turn, pixels,
+        )  # fmt: skip
+        area = ids.shape[1] * ids.shape[2]
+        radiance = torch.zeros(len(ids), 3, area + 1, device=self.device)
+        for start in range(0, len(ids), self.chunk):
+            some = slice(start, start + self.chunk)
+            self._shade_some(
+                rows(scene, some), rows(lighting, some), shadow.part(some), rows(posed, some),
+                ids[some], radiance[some],
+            )  # fmt: skip
+        return radiance
+
+    def _shade_some(
+        self, scene: Scene, lighting: Lighting, shadow: ShadowMap, posed: _Posed, ids: Tensor,
+        radiance: Tensor,
+    ) -> None:  # fmt: skip
+        """Shade some pictures, group of materials by group, into `radiance`."""
+        built, (count, height, width) = self.layout, ids.shape
         group = built.group_table[ids.view(-1) + 1]
-        covered = raster.fragments(pixels, built.triangles, ids)
-        group = group[covered.pixel]
-        for code, shade in enumerate((
-            self._skin, self._eyes, self._mouth, self._hair, self._props,
-        )):  # fmt: skip
+        shaders = (self._skin, self._eyes, self._mouth, self._hair, self._props)
+        for code, shade in enumerate(shaders):
             chosen = (group == code).nonzero()[:, 0]
             if not len(chosen):
                 continue
-            padded = _pad(covered, chosen, count, size * size)
-            values = _gather(table, padded, count)
-            static = _gather(built.group_marks[code], padded, count)
+            pixel, target = _rows(chosen, count, height * width)
+            covered = raster.fragments(posed.pixels, built.triangles, ids, pixel)
+            values = _gather(posed.table, covered, count)
+            static = _gather(built.group_marks[code], covered, count)
             names = GROUP_MARKS[GROUPS[code]]
             marks = {name: static[:, k : k + 1] for k, name in enumerate(names)}
             marks["exposure"] = values[:, 6:]
-            direction = unit(values[:, :3])
+            normal, position = unit(values[:, :3]), values[:, 3:6]
+            part = built.triangle_part.index_select(0, covered.triangle).view(count, -1)
             surface = Surface(
-                static[:, -3:],
-                direction, unit(-values[:, 3:6]), marks,
-                built.triangle_part[padded.triangle].view(count, -1),
-                shadow.sunlit(values[:, 3:6], direction),
+                static[:, -3:], normal, unit(-position), marks, part,
+                shadow.sunlit(position, normal),
             )  # fmt: skip
-            extra = tangent if code == 3 else gaze
-            colors = shade(scene, lighting, surface, extra, padded)
-            radiance.scatter_(2, padded.pixel.view(count, 1, -1).expand(-1, 3, -1), colors)
-        return radiance, (ids >= 0).view(count, -1)
+            colors = shade(scene, lighting, surface, posed, covered)
+            radiance.scatter_(2, target.expand(-1, 3, -1), colors)
 
     def _skin(
-        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
-        padded: raster.Fragments,
+        self, scene: Scene, lighting: Lighting, surface: Surface, posed: _Posed,
+        covered: raster.Fragments,
     ) -> Tensor:  # fmt: skip
         return shade_skin(surface, lighting, scene.looks, scene.hair, scene.clothes, self.textures)
 
     def _eyes(
-        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
-        padded: raster.Fragments,
+        self, scene: Scene, lighting: Lighting, surface: Surface, posed: _Posed,
+        covered: raster.Fragments,
     ) -> Tensor:  # fmt: skip
         left = (surface.place[:, :1] > 0).float()
-        axis = extra[:, 0, :, None] * left + extra[:, 1, :, None] * (1 - left)
+        axis = posed.gaze[:, 0, :, None] * left + posed.gaze[:, 1, :, None] * (1 - left)
         return shade_eyes(surface, lighting, scene.looks, axis, self.textures)
 
     def _mouth(
-        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
-        padded: raster.Fragments,
+        self, scene: Scene, lighting: Lighting, surface: Surface, posed: _Posed,
+        covered: raster.Fragments,
     ) -> Tensor:  # fmt: skip
         return shade_mouth(surface, lighting, scene.looks, self.part_number, self.textures)
 
     def _hair(
-        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
-        padded: raster.Fragments,
+        self, scene: Scene, lighting: Lighting, surface: Surface, posed: _Posed,
+        covered: raster.Fragments,
     ) -> Tensor:  # fmt: skip
-        tangent = unit(_gather(extra, padded, len(extra)))
+        tangent = unit(_gather(posed.tangents, covered, len(posed.tangents)))
         return shade_hair(surface, lighting, scene.hair, tangent, self.textures)
 
     def _props(
-        self, scene: Scene, lighting: Lighting, surface: Surface, extra: Tensor,
-        padded: raster.Fragments,
+        self, scene: Scene, lighting: Lighting, surface: Surface, posed: _Posed,
+        covered: raster.Fragments,
     ) -> Tensor:  # fmt: skip
         return shade_props(surface, lighting, scene.clothes, scene.glasses, self.textures)
 
@@ -212,20 +235,19 @@ class Renderer:
         for triangles, kind in ((built.lashes, "lash"), (built.lenses, "lens")):
             ids, depth = raster.rasterize(pixels, triangles, size, size, "none")
             ids = torch.where(depth > inverse_depth, ids, -1)
-            covered = raster.fragments(pixels, triangles, ids)
-            if not len(covered.pixel):
+            chosen = (ids.view(-1) >= 0).nonzero()[:, 0]
+            if not len(chosen):
                 continue
-            everything = torch.arange(len(covered.pixel), device=self.device)
-            padded = _pad(covered, everything, count, size * size)
-            index = padded.pixel.view(count, 1, -1)
-            behind = radiance.gather(2, index.expand(-1, 3, -1))
+            pixel, target = _rows(chosen, count, size * size)
+            covered = raster.fragments(pixels, triangles, ids, pixel)
+            behind = radiance.gather(2, target.expand(-1, 3, -1))
             if kind == "lash":
-                opacity = _gather(built.lash_opacity, padded, count)
+                opacity = _gather(built.lash_opacity, covered, count)
                 opacity = (opacity * scene.looks.lash[:, None, None]).clamp(0, 0.97)
                 front = scene.looks.brow_color[:, :, None] * 0.25
                 blended = behind * (1 - opacity) + front * opacity
             else:
-                position = _gather(camera, padded, count)
+                position = _gather(camera, covered, count)
                 flip = torch.tensor([[1.0], [-1.0], [-1.0]], device=self.device)
                 view = unit(-position * flip)
                 normal = self._lens_normal(position, flip)
@@ -234,7 +256,7 @@ class Renderer:
                 tint = scene.glasses.tint[:, None, None]
                 blended = behind * (1 - tint) + 0.01 * tint
                 blended = blended + mirror * scene.glasses.reflect[:, None, None]
-            radiance.scatter_(2, index.expand(-1, 3, -1), blended)
+            radiance.scatter_(2, target.expand(-1, 3, -1), blended)
 
     @staticmethod
     def _lens_normal(position: Tensor, flip: Tensor) -> Tensor:
@@ -276,65 +298,25 @@ class Renderer:
         return inside & clear & facing
 
 
-def _pad(covered: raster.Fragments, chosen: Tensor, count: int, area: int) -> raster.Fragments:
-    """The chosen fragments in rows of equal length, one row a picture, flattened.
+def _rows(chosen: Tensor, count: int, area: int) -> tuple[Tensor, Tensor]:
+    """Arrange chosen pixels (N,) of flattened pictures in rows of equal length, one a picture.
 
-    Their `pixel` counts within the picture. Short rows repeat their last fragment; the row of a
-    picture without any is filled with another's and writes to the spare pixel `area`.
+    Returns:
+        The pixels, (count * longest,), and where to write each within its picture, (count, 1,
+        longest). Short rows repeat their last pixel; the row of a picture without any is filled
+        with another's and is to be written to the spare pixel `area`.
     """
-    picture = covered.picture[chosen]
-    lengths = torch.bincount(picture, minlength=count)
+    lengths = torch.bincount(chosen // area, minlength=count)
     start = lengths.cumsum(0) - lengths
     row = torch.arange(int(lengths.max()), device=chosen.device)
     offset = torch.minimum(row[None], (lengths - 1).clamp_min(0)[:, None])
-    index = chosen[(start[:, None] + offset).clamp(max=len(chosen) - 1).view(-1)]
-    owner = torch.arange(count, device=chosen.device).repeat_interleave(len(row))
-    empty = (lengths == 0)[owner]
-    pixel = torch.where(empty, area, covered.pixel[index] - owner * area)
-    return raster.Fragments(
-        pixel, owner, covered.triangle[index], covered.vertices[index], covered.weights[index]
-    )
+    pixel = chosen[(start[:, None] + offset).clamp(max=len(chosen) - 1)]
+    first = torch.arange(count, device=chosen.device)[:, None] * area
+    target = torch.where((lengths == 0)[:, None], area, pixel - first)
+    return pixel.view(-1), target[:, None]
 
 
-def _gather(table: Tensor, padded: raster.Fragments, count: int) -> Tensor:
-    """Interpolate (V, C) or (B, V, C) at padded fragments: (B, C, P)."""
-    values = raster.interpolate(table, padded)
+def _gather(table: Tensor, covered: raster.Fragments, count: int) -> Tensor:
+    """Interpolate (V, C) or (B, V, C) at rows of fragments: (B, C, P)."""
+    values = raster.interpolate(table, covered)
     return values.view(count, -1, values.shape[-1]).transpose(1, 2).contiguous()
-
-
-class _Shadow:
-    """A depth map seen from the directional light."""
-
-    def __init__(self, position: Tensor, lighting: Lighting, built: Layout) -> None:
-        sun = lighting.sun[..., 0]
-        helper = torch.zeros_like(sun)
-        helper[:, 1] = 1
-        right = F.normalize(torch.linalg.cross(helper, sun) + 1e-6, dim=1)
-        up = torch.linalg.cross(sun, right)
-        self.frame = torch.stack([right, -up, sun], 1)
-        local = position @ self.frame.transpose(1, 2)
-        centre = local[:, :6000].mean(1, keepdim=True)
-        self.centre, self.scale = centre, SHADOW_SIZE / 0.42
-        xy = (local[..., :2] - centre[..., :2]) * self.scale + SHADOW_SIZE / 2
-        depth = local[..., 2:] - centre[..., 2:] + 1
-        pixels = torch.cat([xy, depth], -1)
-        size = SHADOW_SIZE
-        keys = raster.depth_keys(pixels, built.solid, size, size, "back")
-        # Hair lets light through, and its shadow is smoothed: few samples do.
-        splat_strips(keys, pixels, built.quads, 0, built.strand, built.fray, density=0.6)
-        self.map = raster.decode_keys(keys)[1]
-
-    def sunlit(self, position: Tensor, normal: Tensor) -> Tensor:
-        """(B, P) share of four samples of the map that see the light."""
-        # Start a little off the surface, so that it does not shade itself.
-        local = self.frame @ (position + 0.004 * normal) - self.centre.transpose(1, 2)
-        xy = local[:, :2] * self.scale + SHADOW_SIZE / 2
-        depth = local[:, 2] + 1
-        flat = self.map.flatten(1)
-        lit = torch.zeros_like(depth)
-        for dx, dy in ((-0.9, -0.35), (0.35, -0.9), (0.9, 0.35), (-0.35, 0.9)):
-            x = (xy[:, 0] + dx).round().long().clamp(0, SHADOW_SIZE - 1)
-            y = (xy[:, 1] + dy).round().long().clamp(0, SHADOW_SIZE - 1)
-            front = flat.gather(1, y * SHADOW_SIZE + x)
-            lit = lit + ((depth - front + 0.002) / 0.003).clamp(0, 1)
-        return lit / 4

@@ -21,7 +21,7 @@ from densefit.files import write_npz
 from densefit.head.model import HeadModel, load_head
 from densefit.progress import progress
 from densefit.synth.light import load_environments
-from densefit.synth.render import Renderer
+from densefit.synth.render import CHUNK, Renderer
 from densefit.synth.sampling import to_device
 from densefit.synth.scene import SceneOptions, sample_scene
 
@@ -33,15 +33,15 @@ class ShardOptions:
     """How shards are rendered.
 
     count: pictures in all (rounded up to whole shards). seed: other seeds give other people.
-    size: pixels a side. supersample: rendered larger by this factor. batch: scenes at once; small
-    batches stay in a CPU's cache. environments: folder of HDR panoramas. device: cpu or cuda.
+    size: pixels a side. supersample: rendered larger by this factor. batch: scenes at once.
+    environments: folder of HDR panoramas. device: cpu or cuda.
     """
 
     count: int = 256
     seed: int = 0
     size: int = 176
     supersample: int = 2
-    batch: int = 4
+    batch: int = 16
     environments: Path | None = None
     device: str = "cpu"
     scene: SceneOptions = SceneOptions()
@@ -60,7 +60,8 @@ def render_shards(out: Path, options: ShardOptions, head: HeadModel | None = Non
     missing = [k for k, path in enumerate(paths) if not path.exists()]
     if not missing:
         return paths
-    renderer = Renderer(head, options.device)
+    chunk = CHUNK if options.device == "cpu" else options.batch
+    renderer = Renderer(head, options.device, chunk)
     maps = load_environments(options.environments) if options.environments else None
     with progress(len(missing) * SHARD_SIZE, "render", unit="pictures") as bar:
         for k in missing:
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=SHARD_SIZE, help="pictures in all")
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other people")
     parser.add_argument("--size", type=int, default=176, help="pixels a side")
-    parser.add_argument("--batch", type=int, default=4, help="scenes rendered at once")
+    parser.add_argument("--batch", type=int, default=16, help="scenes rendered at once")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--environments", type=Path, help="folder of .hdr panoramas to light with")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -85,6 +85,7 @@ def grow_scalp(hair: Hair, root: Tensor, normal: Tensor, depth: Tensor, skull: S
             heading + (gravity * step / 0.02)[..., None] * down + 0.9 * gather[..., None] * pull
         )
         heading = heading + hair.gather[:, None, None] * near[..., None] * 1.5 * down
+        heading = heading + _off_the_face(position, skull, hair, fringe)
         wave = (noise[..., 3:6] - 0.5) * 0.10 * hair.messy[:, None, None]
         heading = F.normalize(heading + wave, dim=-1)
         line.append(_around(position + step[..., None] * heading, skull, layer, limit))
@@ -137,6 +138,15 @@ def _comb(
     )
     edge = (0.35 + 0.65 * (depth / 0.02).clamp(0, 1)).clamp(0.3, 1)
     return direction, torch.where(hair.length[:, None] < 0.12, length * edge, length), fringe
+
+
+def _off_the_face(position: Tensor, skull: Skull, hair: Hair, fringe: Tensor) -> Tensor:
+    """A push sideways (B, N, 3) for hair that hangs before the face; untidy people lack it."""
+    x, y, z = ((position - skull.centre[:, None]) / skull.radii[:, None]).unbind(-1)
+    front = torch.sigmoid((z - 0.45) * 10) * torch.sigmoid((0.5 - y) * 10) * (x.abs() < 0.85)
+    tidy = (hair.messy < 0.95)[:, None] & ~fringe
+    side = torch.where(x < 0, -1.0, 1.0) * front * tidy
+    return torch.stack([1.2 * side, 0 * side, -0.5 * side.abs()], -1)
 
 
 def _around(position: Tensor, skull: Skull, layer: Tensor, limit: Tensor) -> Tensor:
