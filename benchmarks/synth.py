@@ -1,18 +1,20 @@
 """Speed of the renderer: `python benchmarks/synth.py [--json FILE] [--pictures 32]`.
 
 Pictures a second at training size (352 px, averaged to 176), with geometry, hair, shadow, shading
-and labels, for 1 thread and for all. The peer for the visibility part alone is Embree, as Open3D's
-RaycastingScene runs it: both find the nearest triangle of the head behind every pixel, on one
-thread, new geometry for every picture.
+and labels, for one process and for one a core, each on one thread. The peer for the visibility
+part alone is Embree, as Open3D's RaycastingScene runs it: both find the nearest triangle of the
+head behind every pixel, on one thread, new geometry for every picture.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from densefit.synth.render import Renderer
 from densefit.synth.scene import Scene, sample_scene
 from densefit.synth.views import camera_points, cut_out, project, supersampled
 
-SIZE, SUPERSAMPLE, BATCH = 176, 2, 8
+SIZE, SUPERSAMPLE, BATCH = 176, 2, 16
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,34 @@ def scenes(renderer: Renderer, pictures: int) -> list[Scene]:
     count = renderer.head.identity_count
     return [
         sample_scene(BATCH, generator, count, renderer.root_counts)
-        for _ in range(max(1, pictures // BATCH))
+        for _ in range(pictures // BATCH)
     ]
 
 
-def rendering(renderer: Renderer, batches: list[Scene], threads: int) -> Row:
-    """Pictures a second of wall time."""
-    torch.set_num_threads(threads)
+def worker(pictures: int) -> tuple[float, float]:
+    """Render in this process on one thread; returns wall seconds and CPU seconds."""
+    torch.set_num_threads(1)
+    renderer = Renderer(load_head())
+    batches = scenes(renderer, pictures)
     renderer.render(batches[0], SIZE, SUPERSAMPLE)
-    start = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     for scene in batches:
         renderer.render(scene, SIZE, SUPERSAMPLE)
-    rate = BATCH * len(batches) / (time.perf_counter() - start)
-    return Row(f"render, {threads} thread{'s' * (threads > 1)}", rate, "pictures/s")
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def rendering(pictures: int, workers: int) -> list[Row]:
+    """Pictures a second of several single-threaded processes at once."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        spent = list(pool.map(worker, [pictures] * workers))
+    total = BATCH * (pictures // BATCH)
+    rate = sum(total / wall for wall, _ in spent)
+    name = f"render, {workers} process{'es' * (workers > 1)}"
+    rows = [Row(name, rate, "pictures/s")]
+    if workers == 1:
+        rows.append(Row("render", total / spent[0][1], "pictures per CPU second"))
+    return rows
 
 
 def visibility(renderer: Renderer, scene: Scene) -> list[Row]:
@@ -115,11 +132,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument("--pictures", type=int, default=32)
     arguments = parser.parse_args()
+    rows = []
+    for workers in sorted({1, os.cpu_count() or 1}):
+        rows += rendering(max(BATCH, arguments.pictures), workers)
     renderer = Renderer(load_head())
-    batches = scenes(renderer, arguments.pictures)
-    cores = os.cpu_count() or 1
-    rows = [rendering(renderer, batches, threads) for threads in sorted({1, cores})]
-    rows += visibility(renderer, batches[0])
+    rows += visibility(renderer, scenes(renderer, BATCH)[0])
     for row in rows:
         peer = f"   ({row.peer}: {row.peer_value:.1f})" if row.peer else ""
         print(f"{row.name:28s} {row.value:8.1f} {row.unit}{peer}")

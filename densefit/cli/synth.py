@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from densefit.cli.options import Seed, Threads
+from densefit.cli.options import Seed
 
 
 def synth(
@@ -44,7 +44,15 @@ def synth(
         ),
     ] = False,
     seed: Seed = 0,
-    threads: Threads = None,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads",
+            min=1,
+            help="CPU threads. More than one hardly pays: rather run the command once a core, "
+            "with different seeds.",
+        ),
+    ] = 1,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to render.")
     ] = "auto",
@@ -57,8 +65,7 @@ def synth(
     """
     import torch
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     chosen = device
     if device == "auto":
         chosen = "cuda" if torch.cuda.is_available() else "cpu"
