@@ -5,7 +5,7 @@ Both work on batches of pictures; nothing here knows of files or cameras.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,8 @@ class TrackOptions:
     """least probability of a face in the crop"""
     found_sigma: float = 0.034
     """largest sigma of the surer landmarks (see `_doubt`) of a new face, over its box's side"""
-    studied_sigma: float = 0.028
-    """the same after it has been studied through several crops: what is no face, they see apart"""
+    studied_sigma: tuple[float, float] = (0.026, 0.012)
+    """(a, b): after it has been studied through several crops, at most a + b * detector's score"""
     lost_sigma: float = 0.036
     """the same for one that is being followed"""
     shift: float = 0.06
@@ -57,6 +57,15 @@ class Sighting:
     xy: np.ndarray
     sigma: np.ndarray
     roi: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Proposal:
+    """Where a face may be: number of the picture, region (4,), the detector's score."""
+
+    picture: int
+    roi: np.ndarray
+    score: float
 
 
 class FaceTracker:
@@ -88,28 +97,49 @@ class FaceTracker:
         return self._find_in([picture])[0]
 
     def _find_in(self, pictures: list[np.ndarray]) -> list[list[Sighting]]:
-        ratios = self.options.first_ratios
-        boxes = [(i, box) for i, picture in enumerate(pictures) for box in self.finder(picture)]
-        places = [(i, _box_roi(box, ratio)) for i, box in boxes for ratio in ratios]
+        proposals = [
+            _Proposal(i, _box_roi(box, ratio), box.score)
+            for i, picture in enumerate(pictures)
+            for box in self.finder(picture)
+            for ratio in self.options.first_ratios
+        ]
         # A loose look at every proposal, then closer ones at those that may hold a face.
-        looks = self._look_at(pictures, places)
+        looks = self._look_at(pictures, proposals)
         for _ in range(self.options.closer_looks):
-            likely = [
-                (i, crop_around(look.xy[None], self.layout)[0])
-                for (i, _), look in zip(places, looks, strict=True)
+            proposals = [
+                replace(proposal, roi=crop_around(look.xy[None], self.layout)[0])
+                for proposal, look in zip(proposals, looks, strict=True)
                 if look.roi[4] > 0.5 * self.options.presence
             ]
-            places, looks = likely, self._look_at(pictures, likely)
-        faces: list[list[Sighting]] = [[] for _ in pictures]
-        for (i, _), look in zip(places, looks, strict=True):
+            looks = self._look_at(pictures, proposals)
+        faces: list[list[tuple[Sighting, float]]] = [[] for _ in pictures]
+        for proposal, look in zip(proposals, looks, strict=True):
             if self._is_face(look, self.options.found_sigma):
-                faces[i].append(look)
-        studied = [
-            [self._study(picture, face) for face in self._distinct(found)]
-            for picture, found in zip(pictures, faces, strict=True)
+                faces[proposal.picture].append((look, proposal.score))
+        return [
+            self._confirmed(picture, found) for picture, found in zip(pictures, faces, strict=True)
         ]
-        limit = self.options.studied_sigma
-        return [[face for face in found if self._doubt(face) < limit] for found in studied]
+
+    def _confirmed(
+        self, picture: np.ndarray, faces: list[tuple[Sighting, float]]
+    ) -> list[Sighting]:
+        """Study each face; keep those that are sure enough for what the detector thought of them.
+
+        Of faces that cover one another only the one whose landmarks are surest is studied.
+        """
+        kept: list[Sighting] = []
+        studied: list[Sighting] = []
+        for face, score in sorted(faces, key=lambda pair: self._doubt(pair[0])):
+            gaps = [np.hypot(*(face.roi[:2] - other.roi[:2])) for other in kept]
+            reach = [0.35 * max(face.roi[2], other.roi[2]) for other in kept]
+            if any(gap < r for gap, r in zip(gaps, reach, strict=True)):
+                continue
+            kept.append(face)
+            result = self._study(picture, face)
+            base, slope = self.options.studied_sigma
+            if self._doubt(result) < base + slope * score:
+                studied.append(result)
+        return studied
 
     def _study(self, picture: np.ndarray, face: Sighting) -> Sighting:
         """Look again through crops a little larger, smaller and mirrored, and combine them.
@@ -132,32 +162,21 @@ class FaceTracker:
             mean.astype(np.float32), sigma.astype(np.float32), np.append(roi, confidence)
         )
 
-    def _distinct(self, faces: list[Sighting]) -> list[Sighting]:
-        """Of faces that cover one another, the one whose landmarks are surest."""
-        kept: list[Sighting] = []
-        for face in sorted(faces, key=self._doubt):
-            gaps = [np.hypot(*(face.roi[:2] - other.roi[:2])) for other in kept]
-            reach = [0.35 * max(face.roi[2], other.roi[2]) for other in kept]
-            if all(gap > r for gap, r in zip(gaps, reach, strict=True)):
-                kept.append(face)
-        return kept
-
     def _doubt(self, look: Sighting) -> float:
         """Sigma that the surer third of the face's landmarks stay below, over their box's side.
 
         Not the mean: half of a profile is hidden, and uncertain by right. Measured on studied
-        faces: 0.011 to 0.022 on photos, 0.027 on a full profile with sunglasses; 0.033 and more on
-        what was proposed in panoramas without people and where faces had been painted over.
+        faces: 0.011 to 0.022 on most photos, 0.027 on a profile with sunglasses, 0.030 on a face of
+        70 px; 0.033 and more on what was proposed in panoramas without people and where faces had
+        been painted over.
         """
         box = look.xy[self.box]
         side = float((box.max(0) - box.min(0)).max())
         return float(np.quantile(look.sigma[self.box], 0.35)) / max(side, 1e-6)
 
-    def _look_at(
-        self, pictures: list[np.ndarray], places: list[tuple[int, np.ndarray]]
-    ) -> list[Sighting]:
-        """`_look` at places (number of the picture, region)."""
-        return self._look([pictures[i] for i, _ in places], np.array([roi for _, roi in places]))
+    def _look_at(self, pictures: list[np.ndarray], proposals: list[_Proposal]) -> list[Sighting]:
+        chosen = [pictures[proposal.picture] for proposal in proposals]
+        return self._look(chosen, np.array([proposal.roi for proposal in proposals]))
 
     def follow(
         self, pictures: list[np.ndarray], last_xy: list[np.ndarray]
