@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,11 +57,25 @@ def train(options: RunOptions, report: Callable[[str], None]) -> dict[str, float
     return trainer.run()
 
 
+def command_line(options: RunOptions) -> str:
+    """The command that repeats a training, for the metadata of its weights.
+
+    Folders by their last name only: where they lay is nobody's business.
+    """
+    parts = ["densefit", "train", "--task", options.task, "--data", options.data.resolve().name]
+    if options.backgrounds is not None:
+        parts += ["--backgrounds", options.backgrounds.resolve().name]
+    settings = options.train
+    parts += ["--minutes", f"{settings.minutes:g}", "--batch", str(settings.batch)]
+    parts += ["--learning-rate", f"{settings.learning_rate:g}", "--seed", str(settings.seed)]
+    return shlex.join(parts)
+
+
 def _make_task(options: RunOptions, draws: Draws, report: Callable[[str], None]) -> Task:
     from densefit.head import load_head
 
     head = load_head()
-    command = "densefit " + shlex.join(sys.argv[1:])
+    command = command_line(options)
     task: LandmarkTask | DetectorTask
     if options.task == "landmarks":
         from densefit.train.landmark_task import LandmarkTask, LandmarkTaskOptions

@@ -28,6 +28,7 @@ from densefit.train.landmark_task import (
 )
 from densefit.train.loop import Trainer, TrainOptions
 from densefit.train.random import Draws
+from densefit.train.run import RunOptions, command_line
 from densefit.train.scenes import SceneOptions
 
 TINY = LandmarkTaskOptions(
@@ -146,6 +147,13 @@ def test_detector_training_learns_and_exports(head, shards: Path, tmp_path: Path
     scores = trainer.save()
     assert 0 <= scores["found"] <= 1
     load_detector(tmp_path / "detector.safetensors")
+
+
+def test_command_in_the_metadata_names_no_place(tmp_path: Path) -> None:
+    options = RunOptions(tmp_path / "shards", tmp_path, backgrounds=tmp_path / "sky")
+    line = command_line(options)
+    assert str(tmp_path) not in line and "/" not in line
+    assert "--data shards" in line and "--backgrounds sky" in line
 
 
 def test_module_entry_imports_only_torch_and_numpy() -> None:
