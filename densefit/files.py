@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,12 +75,12 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 def ensure_out_dir(path: str | Path) -> Path:
     """Create the output folder if need be and prove that it is writable; InputError otherwise."""
     path = Path(path)
-    probe = path / f".write-test.{os.getpid()}"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        # os.access answers yes to root even on read-only file systems, so a file is really made.
-        probe.touch()
-        probe.unlink()
+        # os.access answers yes to root even on read-only file systems, so a file is really made;
+        # under a name of its own, since the cameras' overlays are opened side by side.
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

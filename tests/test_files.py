@@ -85,3 +85,11 @@ def test_output_folder(tmp_path: Path) -> None:
     for bad in (tmp_path / "file", tmp_path / "file" / "x", Path("/proc/nowhere")):
         with pytest.raises(InputError, match="cannot write"):
             ensure_out_dir(bad)
+
+
+def test_output_folders_may_be_checked_by_many_threads_at_once(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: ensure_out_dir(tmp_path / "overlay"), range(400)))
+    assert len(made) == 400 and not any((tmp_path / "overlay").iterdir())
