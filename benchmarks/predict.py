@@ -94,7 +94,8 @@ def time_mediapipe(python: str, frames: np.ndarray) -> tuple[float, int]:
 def main() -> None:
     """Print a table; with --json write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("video", type=Path)
+    sample = Path(__file__).parent.parent / "sample_rigs/phone/phone.mp4"
+    parser.add_argument("video", type=Path, nargs="?", default=sample)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--mediapipe", help="Python of an environment with MediaPipe")
