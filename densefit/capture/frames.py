@@ -60,6 +60,7 @@ def open_frames(
     end: str | int | Moment | None = None,
     every: int = 1,
     threads: int = 0,
+    skip: int = 0,
 ) -> Iterator[Frame]:
     """Decode a source.
 
@@ -69,6 +70,7 @@ def open_frames(
         end: frame to stop before, default none.
         every: of the frames from `start` on, every n-th.
         threads: decoder threads; 0 leaves it to the decoder.
+        skip: frames of those chosen to leave out at the beginning, because they are done already.
     Yields:
         Frames with strictly increasing index and time.
     Raises:
@@ -80,11 +82,16 @@ def open_frames(
         raise UsageError(f"--every {every}: give 1 or more")
     if first and last and first.unit == last.unit and first.value >= last.value:
         raise UsageError(f"--start {start} is not before --end {end}")
-    return _in_range(source, first, last, every, threads)
+    return _in_range(source, first, last, every, threads, skip)
 
 
 def _in_range(
-    source: Source, first: Moment | None, last: Moment | None, every: int, threads: int
+    source: Source,
+    first: Moment | None,
+    last: Moment | None,
+    every: int,
+    threads: int,
+    skip: int,
 ) -> Iterator[Frame]:
     origin: int | None = None
 
@@ -95,7 +102,9 @@ def _in_range(
             return None
         if origin is None and (first is None or _reached(first, index, time, source)):
             origin = index
-        return origin is not None and (index - origin) % every == 0
+        if origin is None or (index - origin) % every:
+            return False
+        return (index - origin) // every >= skip
 
     if source.kind == "video":
         from densefit.capture.video import decode_video

@@ -188,7 +188,7 @@ def _describe(name: str, path: Path, container: Any, stream: Any) -> Source:
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     fps = float(rate) if rate else DEFAULT_FPS
     duration = _stated_duration(container, stream)
-    n_frames = _stated_frames(stream) or round((duration or 0.0) * fps)
+    n_frames = _stated_frames(container, stream) or round((duration or 0.0) * fps)
     return Source(
         name=name,
         path=path,
@@ -202,11 +202,10 @@ def _describe(name: str, path: Path, container: Any, stream: Any) -> Source:
     )
 
 
-def _stated_frames(stream: Any) -> int:
+def _stated_frames(container: Any, stream: Any) -> int:
     """Frames that the container's index lists, less those that an edit list hides; 0 if unknown."""
-    entries = stream.index_entries
-    if stream.frames and len(entries) == stream.frames:
-        return sum(not entry.is_discard for entry in entries)
+    if stream.frames and "mov" in container.format.name:
+        return sum(not entry.is_discard for entry in stream.index_entries) or stream.frames
     return stream.frames
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from densefit.capture.colour import upright_rgb
 from densefit.capture.frames import Frame
 from densefit.capture.source import Source, plain, report_damage, video_stream
 from densefit.errors import InputError
@@ -46,13 +47,14 @@ def decode_video(
         damage = _Damage()
         clock = _Clock(source, stream.time_base)
         index = 0
-        for picture in _pictures(container, stream, damage, 1 / source.fps):
+        pictures = _pictures(container, stream, damage, 1 / source.fps)
+        for picture in _deinterlaced(pictures):
             time = clock.time_of(picture)
             take = wanted(index, time)
             if take is None:
                 return
             if take:
-                image = _upright_rgb(picture, stream.sample_aspect_ratio)
+                image = upright_rgb(picture, stream.sample_aspect_ratio)
                 if not probe:
                     _check_size(source, image, index)
                 yield Frame(index, time, image)
@@ -103,6 +105,60 @@ def _pictures(container: Any, stream: Any, damage: _Damage, period: float) -> It
             yield picture
 
 
+def _deinterlaced(pictures: Iterator[Any]) -> Iterator[Any]:
+    """The same pictures at the same times; from the first interlaced one on through a filter.
+
+    The filter changes only pictures that are marked as interlaced. It looks one picture ahead.
+    """
+    graph: Any = None
+    shape: Any = None
+    for picture in pictures:
+        if graph is not None and shape != _shape(picture):
+            graph.push(None)
+            yield from _filtered(graph)
+            graph = None
+        if graph is None:
+            if not picture.interlaced_frame:
+                yield picture
+                continue
+            graph, shape = _deinterlacer(picture), _shape(picture)
+        graph.push(picture)
+        yield from _filtered(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _filtered(graph)
+
+
+def _shape(picture: Any) -> tuple[int, int, str]:
+    return picture.width, picture.height, picture.format.name
+
+
+def _deinterlacer(first: Any) -> Any:
+    """A filter graph for pictures like `first`."""
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_buffer(
+        width=first.width, height=first.height, format=first.format, time_base=first.time_base
+    )
+    graph.link_nodes(
+        source,
+        graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"),
+        graph.add("buffersink"),
+    ).configure()
+    return graph
+
+
+def _filtered(graph: Any) -> Iterator[Any]:
+    import av
+
+    while True:
+        try:
+            yield graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+
+
 def _flushed(stream: Any, last: Any, period: float) -> Iterator[Any]:
     """Good frames that wait inside a threaded decoder, up to the hole that the damaged one left."""
     import av
@@ -145,20 +201,6 @@ class _Clock:
             time = self.last + _TIME_STEP
         self.last = time
         return time
-
-
-def _upright_rgb(picture: Any, pixel_aspect: Any) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, square pixels, turned as the file's display matrix says."""
-    # Pixels that are not square are stretched to the longer side, so that no detail is lost.
-    aspect = float(pixel_aspect or 1)
-    image = picture.to_ndarray(
-        format="rgb24",
-        width=round(picture.width * max(aspect, 1.0)),
-        height=round(picture.height * max(1 / aspect, 1.0)),
-    )
-    turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
-    # The display matrix turns counter-clockwise, and so does rot90.
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
 def _check_size(source: Source, image: np.ndarray, index: int) -> None:

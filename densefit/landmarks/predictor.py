@@ -140,10 +140,14 @@ class _Camera:
         self.source, self.writer = source, writer
         self.separate = source.kind in ("photo", "photos")
         self.last_xy = None if self.separate else writer.last_xy()
-        frames = open_frames(
-            source, options.start, options.end, options.every, threads=options.threads or 0
+        self._frames: Iterator[Frame] = open_frames(
+            source,
+            options.start,
+            options.end,
+            options.every,
+            threads=options.threads or 0,
+            skip=writer.frames_done,
         )
-        self._frames: Iterator[Frame] = islice(frames, writer.frames_done, None)
 
     def next_block(self) -> list[Frame]:
         """The next few frames; none at the end."""

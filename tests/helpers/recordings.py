@@ -47,14 +47,21 @@ def encode_video(
     movflags: str | None = None,
     options: dict[str, str] | None = None,
     aspect: Fraction | None = None,
+    pix_fmt: str | None = None,
+    picture: Callable[[int, int, int], np.ndarray] = number_picture,
+    hdr: tuple[int, int, int] | None = None,
 ) -> Path:
-    """Write pictures 0..n-1; pts in units of time_base, default one frame each."""
+    """Write pictures 0..n-1; pts in units of time_base, default one frame each.
+
+    `picture` makes them as (H, W, 3) uint8, or as uint16 for `hdr`: H.273's numbers of colour
+    matrix, primaries and transfer.
+    """
     flags = {"movflags": movflags} if movflags else {}
     with av.open(str(path), "w", options=flags) as container:
         container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height = size
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.pix_fmt = pix_fmt or ("yuvj420p" if codec == "mjpeg" else "yuv420p")
         if codec == "libx265":
             options = {"x265-params": "log-level=none", **(options or {})}
         stream.options = options or {}
@@ -64,8 +71,16 @@ def encode_video(
             stream.sample_aspect_ratio = aspect
         base = time_base or 1 / Fraction(fps)
         stream.codec_context.time_base = base
+        if hdr:
+            context = stream.codec_context
+            context.colorspace, context.color_primaries, context.color_trc = hdr
         for i in range(n):
-            frame = av.VideoFrame.from_ndarray(number_picture(i, *size), format="rgb24")
+            rgb = picture(i, *size)
+            if rgb.dtype == np.uint16:
+                frame = av.VideoFrame.from_ndarray(rgb, format="rgb48le")
+                frame = frame.reformat(format=stream.pix_fmt, dst_colorspace=hdr and hdr[0])
+            else:
+                frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             frame.pts = i if pts is None else pts[i]
             frame.time_base = base
             container.mux(stream.encode(frame))
