@@ -61,11 +61,11 @@ STYLES: dict[str, Style] = {
     ),
     "bob": Style(
         (2.4, 0.3), (0.14, 0.26), (0, 0, 0.1, 1, 0.5), (0.05, 0.35), (0.2, 0.5), (0, 0.006),
-        (0.003, 0.010), (0.9, 1.0), 0.45, width=(0.014, 0.022), volume=(0.08, 0.2),
+        (0.003, 0.010), (0.9, 1.0), 0.55, width=(0.014, 0.022), volume=(0.08, 0.2),
     ),
     "long": Style(
         (4.0, 0.7), (0.26, 0.48), (0, 0.15, 0.1, 1, 0.3), (0.05, 0.35), (0.2, 0.5), (0, 0.010),
-        (0.003, 0.010), (0.9, 1.0), 0.3, width=(0.018, 0.028), volume=(0.07, 0.2),
+        (0.003, 0.010), (0.9, 1.0), 0.4, width=(0.018, 0.028), volume=(0.07, 0.2),
     ),
     "tied": Style(
         (2.0, 0.3), (0.16, 0.40), (0, 1, 0, 0, 0), (0.0, 0.08), (0.0, 0.02), (0, 0.001),
@@ -102,7 +102,7 @@ class Hair:
 
     All (B,) unless said: style index; masculine (bool); length, width, curl, shell metres; comb
     (B, 5); lift;
-    gravity; sides; fringe (bool); gather; messy: disorder; volume: radii; part: x of the parting
+    gravity; sides; fringe (bool), fringe_length metres; gather; messy: disorder; volume: radii; part: x of the parting
     over the skull's half width;
     aside: -1 or 1; recede: metres by which the hairline stands back; thin: share of roots lost;
     color (B, 3), tip_color (B, 3); grey: share of grey hairs; gloss; hat (bool); beard_length
@@ -120,6 +120,7 @@ class Hair:
     gravity: Tensor
     sides: Tensor
     fringe: Tensor
+    fringe_length: Tensor
     gather: Tensor
     messy: Tensor
     volume: Tensor
@@ -182,6 +183,7 @@ def sample_hair(dice: Dice, scalp_roots: int, beard_roots: int) -> Hair:
         gravity=between("gravity"),
         sides=between("sides"),
         fringe=fringe,
+        fringe_length=dice.uniform(0.035, 0.065),
         gather=torch.tensor([s.gather for s in styles])[style],
         messy=dice.uniform(0.1, 1.1),
         volume=between("volume"),

@@ -17,15 +17,20 @@ from densefit.synth.sampling import Dice
 Range = tuple[float, float]
 # Names without a side stand for both of them. Ranges are of the strength at full intensity.
 ACTS: dict[str, dict[str, Range]] = {
-    "smile": {"mouthSmile": (0.5, 1), "cheekSquint": (0.1, 0.8), "eyeSquint": (0, 0.5)},
+    "smile": {"mouthSmile": (0.5, 1), "cheekSquint": (0.1, 0.8), "eyeSquint": (0, 0.35)},
     "toothy smile": {
         "mouthSmile": (0.6, 1), "mouthUpperUp": (0.4, 1), "jawOpen": (0.15, 0.4),
-        "mouthLowerDown": (0.1, 0.8), "cheekSquint": (0.3, 1), "eyeSquint": (0, 0.7),
+        "mouthLowerDown": (0.1, 0.8), "cheekSquint": (0.3, 1), "eyeSquint": (0, 0.4),
         "mouthStretch": (0, 0.3),
+    },
+    "grin": {
+        "mouthSmile": (0.5, 1), "mouthUpperUp": (0.3, 0.8), "mouthLowerDown": (0.3, 0.9),
+        "jawOpen": (0, 0.1), "cheekSquint": (0, 0.7), "eyeSquint": (0, 0.3),
+        "mouthStretch": (0, 0.4), "mouthDimple": (0, 0.4),
     },
     "laugh": {
         "mouthSmile": (0.6, 1), "jawOpen": (0.25, 0.6), "mouthUpperUp": (0.3, 0.8),
-        "cheekSquint": (0.5, 1), "eyeSquint": (0.2, 1), "mouthLowerDown": (0, 0.5),
+        "cheekSquint": (0.5, 1), "eyeSquint": (0.1, 0.7), "mouthLowerDown": (0, 0.5),
         "noseSneer": (0, 0.3),
     },
     "vowel a": {"jawOpen": (0.2, 0.6), "mouthLowerDown": (0, 0.4), "mouthUpperUp": (0, 0.3)},
@@ -87,8 +92,8 @@ ACTS: dict[str, dict[str, Range]] = {
     "dimples": {"mouthDimple": (0.4, 1), "mouthPress": (0, 0.6)},
 }  # fmt: skip
 ACT_WEIGHTS = {
-    "smile": 3.0, "toothy smile": 5.0, "laugh": 4.0, "vowel a": 4.0, "vowel e": 4.0,
-    "vowel o": 3.0, "vowel u": 2.0, "lips closed": 2.0, "surprise": 2.0, "shout": 1.5,
+    "smile": 4.0, "toothy smile": 6.0, "grin": 6.0, "laugh": 4.0, "vowel a": 4.0, "vowel e": 4.0,
+    "vowel o": 3.0, "vowel u": 2.0, "lips closed": 2.0, "surprise": 2.0, "shout": 1.5, "tongue": 1.5,
 }  # fmt: skip
 """Relative frequency of acts; 1 for those not named."""
 
@@ -177,14 +182,16 @@ def _lopsided(dice: Dice, expression: Tensor) -> Tensor:
 
 
 def _blink(dice: Dice, expression: Tensor) -> Tensor:
-    """Lids rest a little differently in everybody; one picture in six is in a blink."""
+    """Lids rest a little differently in everybody; one picture in seven is in a blink."""
     lids = [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]
-    rest = dice.normal(1).abs() * 0.1
-    blink = torch.where(dice.chance(0.16, 1), dice.uniform(0.2, 1.05, 1), rest)
-    blink = torch.where(dice.chance(0.07, 1), torch.ones_like(blink), blink)
+    rest = dice.normal(1).abs() * 0.05
+    blink = torch.where(dice.chance(0.10, 1), dice.uniform(0.2, 1.05, 1), rest)
+    blink = torch.where(dice.chance(0.05, 1), torch.ones_like(blink), blink)
     out = expression.clone()
     out[:, lids] = torch.maximum(out[:, lids], blink)
     wide = [EXPRESSION_INDEX["eyeWideLeft"], EXPRESSION_INDEX["eyeWideRight"]]
+    alert = dice.uniform(0, 0.8, 1) * dice.chance(0.75, 1)
+    out[:, wide] = torch.maximum(out[:, wide], alert)
     out[:, wide] *= 1 - out[:, lids].clamp(0, 1)
     return out
 
@@ -193,8 +200,8 @@ def sample_joints(dice: Dice) -> Tensor:
     """(B, 4, 3) radians: neck, head (zero), left eye, right eye."""
     joints = torch.zeros(dice.count, 4, 3)
     joints[:, 0] = dice.normal(3) * torch.tensor([0.16, 0.26, 0.10])
-    wild = dice.chance(0.25, 1)
-    gaze = dice.normal(2) * torch.where(wild, 0.32, 0.12)
+    wild = dice.chance(0.2, 1)
+    gaze = dice.normal(2) * torch.where(wild, 0.32, 0.10)
     gaze = torch.cat([gaze[:, :1].clamp(-0.45, 0.4), gaze[:, 1:].clamp(-0.6, 0.6)], 1)
     vergence = dice.uniform(-0.01, 0.10, 1) * torch.where(dice.chance(0.1, 1), 1.6, 0.6)
     joints[:, 2, :2] = gaze + torch.cat([torch.zeros_like(vergence), -vergence / 2], 1)

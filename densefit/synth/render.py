@@ -97,33 +97,36 @@ class Renderer:
 
     @torch.no_grad()
     def render(
-        self, scene: Scene, size: int, supersample: int = 2, views: Views | None = None
+        self, scene: Scene, size: int, supersample: float = 2, views: Views | None = None
     ) -> RenderBatch:
         """Render a batch.
 
         Args:
             scene: on this renderer's device.
             size: pixels a side of the pictures.
+            supersample: rendered larger by about this factor (whole pixels), then averaged.
             views: cameras; by default squares around the face, as `scene.poses` asks for.
         """
         geometry = self.geometry.build(scene)
         if views is None:
             views = cut_out(scene.poses, geometry.landmarks[:, self.face], size)
-        large = size * supersample
+        large = round(size * supersample)
+        factor = large / size
         camera = camera_points(views, geometry.vertices)
         # The mouth's lining is thin and may poke through the chin: it is sorted further back.
         sorted_camera = camera + F.normalize(camera, dim=-1) * self.layout.set_back
-        pixels = project(camera, supersampled(views.K, supersample))
+        pixels = project(camera, supersampled(views.K, factor))
         pixels[..., 2] = 1 / sorted_camera[..., 2]
         keys = self._visible_surface(pixels, large)
         ids, inverse_depth = raster.decode_keys(keys)
         radiance = self._shade(scene, geometry, views, camera, pixels, ids)
         self._blend_thin(scene, geometry, camera, pixels, inverse_depth, radiance)
-        rgba = self._picture(scene, radiance[..., :-1], (ids >= 0).flatten(1), large, supersample)
+        rgba = self._picture(scene, radiance[..., :-1], (ids >= 0).flatten(1), large, size)
         landmarks = camera_points(views, geometry.landmarks)
         flat = project(landmarks, views.K)
-        visible = self._visible(geometry, views, landmarks, inverse_depth, supersample)
-        parts = self.layout.part_table[ids[:, ::supersample, ::supersample] + 1]
+        visible = self._visible(geometry, views, landmarks, inverse_depth, factor)
+        nearest = ((torch.arange(size, device=ids.device) + 0.5) * factor - 0.5).round().long()
+        parts = self.layout.part_table[ids[:, nearest[:, None], nearest] + 1]
         return RenderBatch(
             rgba, flat[..., :2].contiguous(), landmarks[..., 2].contiguous(), visible, parts,
             views, geometry.vertices[:, : len(self.head.template)],
@@ -267,25 +270,28 @@ class Renderer:
         return unit(ahead + domed)
 
     def _picture(
-        self, scene: Scene, radiance: Tensor, alpha: Tensor, size: int, supersample: int
+        self, scene: Scene, radiance: Tensor, alpha: Tensor, size: int, out: int
     ) -> Tensor:
         count = len(radiance)
         # Bright glints are limited before averaging, as a sensor's full well does.
         linear = (radiance * scene.light.exposure[:, None, None]).clamp(0, 4)
         image = torch.cat([linear, alpha[:, None].to(linear)], 1).view(count, 4, size, size)
-        small = F.avg_pool2d(image, supersample)
+        if size % out == 0:
+            small = F.avg_pool2d(image, size // out)
+        else:
+            small = F.interpolate(image, (out, out), mode="bilinear", antialias=True)
         color = small[:, :3] / small[:, 3:].clamp_min(1e-3)
         display = tone_map(color, scene.light.contrast)
         return (torch.cat([display, small[:, 3:]], 1) * 255).round().to(torch.uint8)
 
     def _visible(
         self, geometry: Geometry, views: Views, landmarks: Tensor, inverse_depth: Tensor,
-        supersample: int,
+        factor: float,
     ) -> Tensor:  # fmt: skip
         """A landmark is visible when it lies in the picture, faces the camera and nothing opaque
         stands in front of it; neighbours are consulted, as silhouettes are jagged."""
         size = inverse_depth.shape[1]
-        pixel = project(landmarks, supersampled(views.K, supersample))[..., :2]
+        pixel = project(landmarks, supersampled(views.K, factor))[..., :2]
         x, y = pixel.round().long().unbind(-1)
         inside = (x >= 0) & (y >= 0) & (x < size) & (y < size)
         # The farthest of the 3 x 3 pixels around it.

@@ -25,7 +25,7 @@ from densefit.synth.render import CHUNK, Renderer
 from densefit.synth.sampling import to_device
 from densefit.synth.scene import SceneOptions, sample_scene
 
-SHARD_SIZE = 256
+SHARD_SIZE = 128
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class ShardOptions:
 
     count: int = 256
     seed: int = 0
-    size: int = 176
-    supersample: int = 2
+    size: int = 352
+    supersample: float = 1.375
     batch: int = 16
     environments: Path | None = None
     device: str = "cpu"
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for shard_SEED_K.npz")
     parser.add_argument("--count", type=int, default=SHARD_SIZE, help="pictures in all")
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other people")
-    parser.add_argument("--size", type=int, default=176, help="pixels a side")
+    parser.add_argument("--size", type=int, default=352, help="pixels a side")
     parser.add_argument("--batch", type=int, default=16, help="scenes rendered at once")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--environments", type=Path, help="folder of .hdr panoramas to light with")

@@ -24,8 +24,8 @@ class SceneOptions:
     jitter: largest shift of the square's centre, in boxes.
     """
 
-    margin: tuple[float, float] = (2.1, 2.35)
-    jitter: float = 0.10
+    margin: tuple[float, float] = (1.8, 2.0)
+    jitter: float = 0.08
 
 
 @dataclass(frozen=True)

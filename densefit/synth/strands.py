@@ -132,10 +132,11 @@ def _comb(
     low = torch.sigmoid((0.25 - relative[..., 1]) * 8)
     length = hair.length[:, None] * (1 + (hair.sides[:, None] - 1) * low)
     length = length * (0.75 + 0.4 * noise[..., 1])
-    # A fringe ends near the brows whatever the length elsewhere; new growth at the edge is short.
-    length = torch.where(
-        fringe, torch.minimum(length, 0.035 + 0.03 * noise[..., 2] + depth), length
-    )
+    # A fringe ends near the brows whatever the length elsewhere, the tidier the straighter; new
+    # growth at the edge is short.
+    uneven_end = 0.03 * hair.messy[:, None] * (noise[..., 2] - 0.5)
+    fringe_length = hair.fringe_length[:, None] + uneven_end + depth
+    length = torch.where(fringe, torch.minimum(length, fringe_length), length)
     edge = (0.35 + 0.65 * (depth / 0.02).clamp(0, 1)).clamp(0.3, 1)
     return direction, torch.where(hair.length[:, None] < 0.12, length * edge, length), fringe
 

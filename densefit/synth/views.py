@@ -92,7 +92,7 @@ def project(points: Tensor, K: Tensor) -> Tensor:
     return torch.cat([x, y, inverse], -1)
 
 
-def supersampled(K: Tensor, factor: int) -> Tensor:
+def supersampled(K: Tensor, factor: float) -> Tensor:
     """K of a picture `factor` times as large; pixel centres stay at integers in both."""
     out = K * factor
     out[:, :2, 2] = (K[:, :2, 2] + 0.5) * factor - 0.5
