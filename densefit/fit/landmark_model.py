@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from densefit.fit.intersection import ContactModel, contact_model
 from densefit.head.model import GAZE_EXPRESSIONS, HeadModel
 
 Tensor = torch.Tensor
@@ -74,6 +75,9 @@ class LandmarkModel:
     """(8, 4) float64: gaze expression before clipping = gaze_map @ (left x, left y, right x, right
     y)."""
 
+    contacts: ContactModel
+    """What must not enter what."""
+
     @property
     def modes(self) -> int:
         """K."""
@@ -128,6 +132,7 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
         free=numbers(np.array(free), torch.long),
         gaze=numbers(np.array(GAZE_EXPRESSIONS), torch.long),
         gaze_map=numbers(_gaze_map(head)),
+        contacts=contact_model(head, dtype),
     )
 
 

@@ -10,6 +10,7 @@ The matrix is block-tridiagonal over frames, bordered by identity and cameras:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from densefit.fit.geometry import (
     pose_landmarks,
     rotations,
 )
+from densefit.fit.intersection import ContactSystem, contact_points, contact_system, find_contacts
 from densefit.fit.landmark_model import PAIRS, LandmarkModel, gaze_values
 from densefit.fit.landmark_term import (
     Projection,
@@ -114,6 +116,14 @@ def linearize(
         if with_identity:
             cross[part, :, :modes] = block.identity_cross()
             sums.add(block, shape, _joint_pull(model, turns, pull))
+        touching = _contacts(model, priors, state, part, gaze, with_identity)
+        if touching is not None:
+            cost = cost + touching.cost
+            gradient[part] += touching.gradient
+            diagonal[part] += touching.blocks
+            cross[part, :, :modes] += touching.cross.to(cross.dtype)
+            border[:modes, :modes] += touching.identity_block
+            border_gradient[:modes] += touching.identity_gradient
         if cameras.unknowns:
             columns = camera_columns(cameras, residual, posed)
             _add_cameras(model, block, columns, cross[part], border, border_gradient, modes)
@@ -126,14 +136,33 @@ def linearize(
     )
 
 
+def _contacts(
+    model: LandmarkModel,
+    priors: Priors,
+    state: State,
+    part: slice,
+    gaze: Tensor,
+    with_identity: bool,
+) -> ContactSystem | None:
+    if not math.isfinite(priors.contact_sd) or not model.contacts.count:
+        return None
+    return contact_system(
+        model.contacts, state.identity, state.motion.expression[part], model.free,
+        (model.gaze, gaze), priors.contact_sd, with_identity,
+    )  # fmt: skip
+
+
 def energy(
     model: LandmarkModel, planes: Planes, priors: Priors, state: State, loss: LossSettings
 ) -> float:
     """The cost alone."""
     cost, _ = motion_prior(model, priors, state.motion)
     view = projection(state.cameras.matrices, model.dtype)
-    for _, _, _, residual in _chunks(model, planes, state, loss, view):
+    for part, _, _, residual in _chunks(model, planes, state, loss, view):
         cost = cost + residual.cost.sum(dtype=torch.float64)
+        if math.isfinite(priors.contact_sd):
+            points = contact_points(model.contacts, state.identity, state.motion.expression[part])
+            cost = cost + find_contacts(model.contacts, points).energy(priors.contact_sd)
     cost = cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
     return float(cost + _focal_prior(priors, state, None, None, 0))
 
@@ -195,9 +224,9 @@ def _finish_identity(
     six = sums.information.to(model.dtype).reshape(1, len(PAIRS), -1)
     bent = torch.stack([symmetric_row(basis, six, b)[0] for b in range(3)], 1).reshape(modes, -1)
     block = (bent @ model.identity.T).double()
-    border[:modes, :modes] = 0.5 * (block + block.T)
+    border[:modes, :modes] += 0.5 * (block + block.T)
     border[:modes, :modes].diagonal().add_(priors.identity_weight)
-    border_gradient[:modes] = (
+    border_gradient[:modes] += (
         (model.identity @ sums.shape_gradient.to(model.dtype)).double()
         + model.joint_basis @ sums.joint_gradient
         + priors.identity_weight * state.identity

@@ -43,7 +43,8 @@ def _region_weights() -> Mapping[str, float]:
 class FitOptions:
     """All settings of `densefit.fit.fit`. Metres, radians, seconds, pixels.
 
-    E = E_landmarks / correlation + E_identity + E_expression + E_joints + E_temporal (+ E_focal)
+    E = E_landmarks / correlation + E_identity + E_expression + E_joints + E_temporal +
+    E_intersect (+ E_cameras)
     """
 
     identity: np.ndarray | None = None
@@ -112,6 +113,10 @@ class FitOptions:
     """Multiplies the whole temporal term; 0: none."""
     max_gap: float = 0.25
     """No temporal term across longer gaps, s; shorter ones are filled by the smoother."""
+
+    contact_sd: float = 0.05e-3
+    """Depth of skin in an eyeball, or of lips in the teeth, that costs one half, m: E =
+    1/2 sum (depth / contact_sd)^2 over the vertices inside; inf: none."""
 
     focal_factor: float = 1.2
     """Median of the focal prior, in units of the picture's longer side."""

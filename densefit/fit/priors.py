@@ -38,6 +38,8 @@ class Priors:
     focal_mean: Tensor
     """(C,) of log focal length over its first guess."""
     focal_sd: float
+    contact_sd: float = math.inf
+    """Depth (m) of an intersection that costs one half; inf: no such term."""
 
 
 def expression_deviations(deviations: Mapping[str, float]) -> list[float]:
@@ -137,6 +139,7 @@ def make_priors(
         identity_weight=options.identity_weight * growth,
         focal_mean=focal_mean,
         focal_sd=options.focal_sd / growth**0.5,
+        contact_sd=options.contact_sd,
     )
 
 

@@ -10,6 +10,7 @@ import calibration
 from densefit.fit import Observations, fit
 from densefit.head import load_head
 from densefit.head.rotation import rotation_matrix
+from tests.fit.test_intersection import lid_depth, lips_behind_teeth
 
 TRIO = Path(__file__).resolve().parents[2] / "sample_rigs" / "trio"
 
@@ -42,3 +43,6 @@ def test_half_a_millimetre_from_true_landmarks():
     errors = 1e3 * np.linalg.norm(fitted - vertices, axis=2)[:, front]
     assert np.median(errors) < 0.5
     assert np.percentile(errors, 95) < 1.2
+    parts = (result.identity, result.expression, result.joints)
+    assert lid_depth(head, *parts).max() < 0.3e-3
+    assert lips_behind_teeth(head, *parts) == 0

@@ -1,0 +1,329 @@
+"""E_intersect: skin does not enter the eyeballs, and lips do not enter the teeth.
+
+Both are contacts between a point of the skin and a part that expression and identity move linearly:
+
+    eyes    depth = r - |X - c|              c the eyeball's centre, r its radius
+    teeth   depth = n . (T - X) + margin     T the nearest point of the teeth's front, n its normal
+
+    E = sum over contacts with depth > 0 of 1/2 (depth / sd)^2
+
+The head frame moves all of these together, so that pose does not enter. Contacts are found anew at
+each linearization; the derivative takes the normal and the nearest point as they are, as is usual
+for distances to a surface (the derivative of a distance by the foot point is zero).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from densefit.head.model import HeadModel
+
+Tensor = torch.Tensor
+
+LID_REACH = 0.018
+"""m from an eyeball's centre: skin farther away cannot touch it."""
+LIP_REACH = 0.005
+"""m from a landmark of the lips: skin that belongs to them."""
+TEETH_SPACING = 0.0015
+"""m between the points that stand for the front of the teeth."""
+TEETH_SMOOTH = 0.004
+"""m over which the normals of single crowns are averaged to those of the row."""
+BESIDE = 0.0015
+"""m along the teeth: a lip point farther than this from every point of them is past their edge."""
+LIP_MARGIN = 0.2e-3
+"""m before the teeth where a lip begins to be held off: crowns bulge between the points."""
+PROFILE_STEP = 0.001
+PROFILE_SLACK = 0.003
+"""m: teeth of other people stand this much farther out or forward."""
+DEEPEST = 0.012
+"""m: a lip farther behind the teeth than this is seen through the open mouth, no contact."""
+
+
+@dataclass(frozen=True)
+class ContactModel:
+    """What may touch, reduced from a HeadModel; planes as in LandmarkModel, N points.
+
+    The points are first those near the two eyes (relative to their centres), then the lips, then
+    the front of the teeth.
+    """
+
+    template: Tensor
+    """(3, N) metres, head frame; of the eyes relative to the centre of the eyeball."""
+    identity: Tensor
+    """(K, 3 N)."""
+    expression: Tensor
+    """(52, 3 N)."""
+    lids: int
+    """Number of points about both eyes."""
+    lips: int
+    radius: float
+    """m, of the eyeballs."""
+    normals: Tensor
+    """(Nt, 3) of the points of the teeth, outwards."""
+    profile: Tensor
+    """(Np,): the foremost z of the teeth by distance |x| from the middle, steps of PROFILE_STEP."""
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return int(self.template.shape[1])
+
+
+def contact_model(head: HeadModel, dtype: torch.dtype) -> ContactModel:
+    """Reduce a head; one without eyeballs or teeth has fewer contacts or none."""
+    skin = _part(head, "skin")
+    eyes = _part(head, "eyes", "iris", "pupil")
+    at: list[np.ndarray] = []
+    centre: list[np.ndarray] = []
+    radius = 0.0
+    for joint in (2, 3):
+        middle = head.joint_centres[joint]
+        own = eyes[np.linalg.norm(head.template[eyes] - middle, axis=1) < LID_REACH]
+        if not len(own):
+            continue
+        radius = float(np.linalg.norm(head.template[own] - middle, axis=1).mean())
+        near = skin[np.linalg.norm(head.template[skin] - middle, axis=1) < LID_REACH]
+        at.append(near)
+        centre.append(np.full(len(near), joint))
+    joint = np.concatenate(centre) if centre else np.zeros(0, int)
+    lids = np.concatenate(at) if at else np.zeros(0, int)
+    front, normals = _teeth_front(head)
+    lips = _lips(head, skin) if len(front) else np.zeros(0, int)
+    vertices = np.concatenate([lids, lips, front])
+    template = head.template[vertices].astype(np.float64)
+    identity = head.identity_basis[:, vertices].astype(np.float64)
+    template[: len(lids)] -= head.joint_centres[joint]
+    identity[:, : len(lids)] -= head.joint_basis[:, joint]
+
+    def planes(rows: np.ndarray) -> Tensor:
+        return torch.tensor(np.ascontiguousarray(np.moveaxis(rows, -1, -2)), dtype=dtype)
+
+    return ContactModel(
+        template=planes(template),
+        identity=planes(identity).reshape(len(identity), -1),
+        expression=planes(head.expression_basis[:, vertices]).reshape(52, -1),
+        lids=len(lids),
+        lips=len(lips),
+        radius=radius,
+        normals=torch.tensor(normals, dtype=dtype),
+        profile=torch.tensor(_profile(head.template[front]), dtype=dtype),
+    )
+
+
+def _part(head: HeadModel, *names: str) -> np.ndarray:
+    known = [name for name in names if name in head.part_names]
+    return np.unique(head.triangles[head.part_triangles(*known)]) if known else np.zeros(0, int)
+
+
+def lip_vertices(head: HeadModel) -> np.ndarray:
+    """Vertices of the skin that belong to the lips."""
+    return _lips(head, _part(head, "skin"))
+
+
+def _lips(head: HeadModel, skin: np.ndarray) -> np.ndarray:
+    lips = np.flatnonzero(np.char.startswith(np.array(head.region_names), "lips"))
+    marks = head.landmarks(head.template)[np.isin(head.landmark_region, lips)]
+    if not len(marks):
+        return np.zeros(0, int)
+    return skin[cKDTree(marks).query(head.template[skin])[0] < LIP_REACH]
+
+
+def _teeth_front(head: HeadModel) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices on the front of the teeth, and horizontal normals (N, 3) of the rows there."""
+    known = [name for name in ("teeth",) if name in head.part_names]
+    triangles = head.triangles[head.part_triangles(*known)]
+    if not len(triangles):
+        return np.zeros(0, int), np.zeros((0, 3))
+    points = head.template.astype(np.float64)
+    corners = points[triangles]
+    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal = np.zeros_like(points)
+    for corner in range(3):
+        np.add.at(normal, triangles[:, corner], face)
+    vertices = np.unique(triangles)
+    flat = normal[vertices] * [1, 0, 1]
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    outward = points[vertices] * [1, 0, 1] - [0, 0, points[vertices][:, 2].min()]
+    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
+    facing = (flat * outward).sum(1) > 0.7
+    vertices, flat = vertices[facing], flat[facing]
+    tree = cKDTree(points[vertices])
+    chosen: list[int] = []
+    taken = np.zeros(len(vertices), bool)
+    for i in range(len(vertices)):
+        if not taken[i]:
+            chosen.append(i)
+            taken[tree.query_ball_point(points[vertices[i]], TEETH_SPACING)] = True
+    smooth = np.stack(
+        [flat[tree.query_ball_point(points[vertices[i]], TEETH_SMOOTH)].mean(0) for i in chosen]
+    )
+    return vertices[chosen], smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
+
+
+def _profile(front: np.ndarray) -> np.ndarray:
+    """Foremost z at each |x|, not increasing outwards, moved out by PROFILE_SLACK."""
+    steps = np.arange(0, 0.05, PROFILE_STEP)
+    if not len(front):
+        return np.full(len(steps), -1.0)
+    beyond = np.abs(front[:, 0])[None] >= (steps - PROFILE_SLACK)[:, None]
+    return np.where(beyond, front[:, 2], -1.0).max(axis=1) + PROFILE_SLACK
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Points that are inside something: A contacts of t frames."""
+
+    frame: Tensor
+    """(A,) long."""
+    point: Tensor
+    """(A,) long, of the ContactModel."""
+    against: Tensor
+    """(A,) long: point of the teeth, or -1 for an eyeball."""
+    normal: Tensor
+    """(A, 3): the way out."""
+    depth: Tensor
+    """(A,) metres, positive."""
+
+    def energy(self, sd: float) -> Tensor:
+        """E_intersect, float64."""
+        return 0.5 * (self.depth.double() / sd).square().sum()
+
+
+def contact_points(model: ContactModel, identity: Tensor, expression: Tensor) -> Tensor:
+    """Points (t, 3, N) of t frames: identity (K,), expression (t, 52)."""
+    dtype = model.template.dtype
+    neutral = model.template + (identity.to(dtype) @ model.identity).reshape(3, -1)
+    return neutral + (expression.to(dtype) @ model.expression).reshape(len(expression), 3, -1)
+
+
+def find_contacts(model: ContactModel, points: Tensor) -> Contacts:
+    """All contacts of points (t, 3, N)."""
+    lids = points[:, :, : model.lids]
+    distance = lids.norm(dim=1)
+    frame, point = torch.nonzero(distance < model.radius).unbind(1)
+    away = lids[frame, :, point]
+    length = distance[frame, point]
+    eyes = Contacts(
+        frame, point, torch.full_like(frame, -1),
+        away / length.clamp_min(1e-9)[:, None], model.radius - length,
+    )  # fmt: skip
+    if not model.lips:
+        return eyes
+    return _join(eyes, _lip_contacts(model, points))
+
+
+def _lip_contacts(model: ContactModel, points: Tensor) -> Contacts:
+    """Lip points behind their nearest point of the teeth."""
+    first, last = model.lids, model.lids + model.lips
+    lips, teeth = points[:, :, first:last], points[:, :, last:]
+    # A cheap bound first: what is well before the template's teeth, jaw forward, touches none.
+    place = (lips[:, 0].abs() / PROFILE_STEP).long().clamp(max=len(model.profile) - 1)
+    forward = teeth[:, 2].amax(1, keepdim=True) - model.template[2, last:].amax()
+    near = lips[:, 2] < model.profile[place] + forward.clamp_min(0)
+    frame, lip = torch.nonzero(near).unbind(1)
+    position = lips[frame, :, lip]
+    apart = (position[:, :, None] - teeth[frame]).square().sum(1)
+    square, nearest = apart.min(1)
+    normal = model.normals[nearest]
+    behind = (normal * (teeth[frame, :, nearest] - position)).sum(1)
+    beside = (square - behind.square()).clamp_min(0).sqrt()
+    depth = behind + LIP_MARGIN
+    inside = (depth > 0) & (depth < DEEPEST) & (beside < BESIDE)
+    return Contacts(
+        frame[inside], lip[inside] + first, nearest[inside] + last, normal[inside], depth[inside]
+    )
+
+
+def _join(a: Contacts, b: Contacts) -> Contacts:
+    return Contacts(
+        *(torch.cat([getattr(a, f), getattr(b, f)]) for f in Contacts.__dataclass_fields__)
+    )
+
+
+def contact_rows(model: ContactModel, contacts: Contacts, basis: Tensor) -> Tensor:
+    """Derivative (A, m) of the depths by the coefficients of a basis (m, 3 N)."""
+    rows = basis.reshape(len(basis), 3, -1)
+    moved = rows[:, :, contacts.point]
+    moved = moved - rows[:, :, contacts.against.clamp_min(0)] * (contacts.against >= 0)
+    return -(contacts.normal.T * moved).sum(1).T
+
+
+def frame_sums(contacts: Contacts, left: Tensor, right: Tensor, frames: int) -> Tensor:
+    """sum over each frame's contacts of left^T right: (A, m), (A, n) to (t, m, n) float64.
+
+    The contacts of a frame are laid out in rows of equal length, so that one batched product does
+    it.
+    """
+    out = torch.zeros(frames, left.shape[1], right.shape[1], dtype=torch.float64)
+    out = out.to(left.device)
+    if not len(contacts.frame):
+        return out
+    order = torch.argsort(contacts.frame, stable=True)
+    frame = contacts.frame[order]
+    present, counts = torch.unique_consecutive(frame, return_counts=True)
+    starts = torch.cumsum(counts, 0) - counts
+    row = torch.repeat_interleave(torch.arange(len(present), device=frame.device), counts)
+    place = torch.arange(len(frame), device=frame.device) - starts[row]
+    width = int(counts.max())
+
+    def padded(values: Tensor) -> Tensor:
+        block = values.new_zeros(len(present), width, values.shape[1])
+        block[row, place] = values[order]
+        return block
+
+    out[present] = (padded(left).mT @ padded(right)).double()
+    return out
+
+
+@dataclass(frozen=True)
+class ContactSystem:
+    """First and second derivatives of E_intersect for t frames of P unknowns, float64."""
+
+    cost: Tensor
+    gradient: Tensor
+    """(t, P)."""
+    blocks: Tensor
+    """(t, P, P)."""
+    cross: Tensor
+    """(t, P, K) with identity; K = 0 where that is known."""
+    identity_gradient: Tensor
+    identity_block: Tensor
+
+
+def contact_system(
+    model: ContactModel,
+    identity: Tensor,
+    expression: Tensor,
+    free: Tensor,
+    gaze: tuple[Tensor, Tensor],
+    sd: float,
+    with_identity: bool,
+) -> ContactSystem | None:
+    """Differentiate E_intersect; None where nothing touches.
+
+    Args:
+        free: (44,) expressions that are unknowns. gaze: the other eight (8,), and their derivative
+            (t, 8, 4) by the eye joints.
+        sd: depth in metres that costs one half.
+    """
+    contacts = find_contacts(model, contact_points(model, identity, expression))
+    if not len(contacts.frame):
+        return None
+    frames = len(expression)
+    rows = contact_rows(model, contacts, model.expression) / sd
+    eyes = (rows[:, None, gaze[0]] @ gaze[1].to(rows.dtype)[contacts.frame])[:, 0]
+    rows = torch.cat([rows[:, free], rows.new_zeros(len(rows), 9), eyes], 1)
+    depth = (contacts.depth / sd)[:, None]
+    basis = model.identity if with_identity else model.identity[:0]
+    own = contact_rows(model, contacts, basis) / sd
+    return ContactSystem(
+        contacts.energy(sd),
+        frame_sums(contacts, rows, depth, frames)[..., 0],
+        frame_sums(contacts, rows, rows, frames),
+        frame_sums(contacts, rows, own, frames),
+        (own.T @ depth)[:, 0].double(), (own.T @ own).double(),
+    )  # fmt: skip
