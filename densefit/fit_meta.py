@@ -32,6 +32,7 @@ def fit_meta(
         "expression_names": list(head.expression_names),
         "units": UNITS,
         "scale": result.scale,
+        "scale_std": float(result.scale_std),
         "fps": _fps(take, result.time),
         "up": (viewing_axes(rig)[0] + 0.0).tolist(),
         "independent_frames": take.independent_frames,

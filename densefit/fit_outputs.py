@@ -47,6 +47,8 @@ class FitRigReport:
     frames: int = 0
     valid_frames: int = 0
     scale: str = ""
+    scale_std: float = 0.0
+    """Of all sizes, relative, with scale `prior`."""
     residual_px: dict[str, float | None] = field(default_factory=dict)
     """Median over the frames, by camera."""
     seen_frames: dict[str, int] = field(default_factory=dict)
@@ -160,6 +162,7 @@ def summarize(report: FitRigReport, fit: FitFile, clock: Clock) -> FitRigReport:
     report.frames = fit.n_frames
     report.valid_frames = int(fit.valid.sum())
     report.scale = fit.meta["scale"]
+    report.scale_std = float(fit.meta.get("scale_std", 0.0))
     report.residual_px = {name: median(fit.residual_px[:, c]) for c, name in enumerate(names)}
     report.seen_frames = {
         name: int(np.isfinite(fit.residual_px[:, c]).sum()) for c, name in enumerate(names)
@@ -167,6 +170,16 @@ def summarize(report: FitRigReport, fit: FitFile, clock: Clock) -> FitRigReport:
     report.focal_px = {n: float(c.K[0, 0]) for n, c in rig.cameras.items() if c.K is not None}
     report.seconds = clock.laps
     return report
+
+
+def scale_sentence(report: FitRigReport) -> str:
+    """What the report says of sizes."""
+    sentence = SCALES[report.scale]
+    return (
+        f"{sentence} (give or take {100 * report.scale_std:.1f} %)"
+        if report.scale_std
+        else sentence
+    )
 
 
 def camera_table(report: FitRigReport) -> Iterator[str]:

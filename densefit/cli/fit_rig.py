@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,6 +34,13 @@ def fit_rig(
         bool, typer.Option("--overlay/--no-overlay", help="Draw the head over the footage.")
     ] = True,
     identity: Identity = None,
+    refine_cameras: Annotated[
+        Literal["off", "extrinsics", "all"],
+        typer.Option(
+            "--refine-cameras",
+            help="Let given cameras move a little: extrinsics, or focal lengths too (all).",
+        ),
+    ] = "off",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON on stdout.")
     ] = False,
@@ -55,7 +62,7 @@ def fit_rig(
 
     from densefit.capture import load_take
     from densefit.fit import FitOptions
-    from densefit.fit_outputs import SCALES, camera_table
+    from densefit.fit_outputs import camera_table, scale_sentence
     from densefit.fit_rig import FitRigOptions, run_fit_rig
     from densefit.landmarks.predictor import PredictOptions
     from densefit.progress import info
@@ -74,14 +81,14 @@ def fit_rig(
     )
     options = FitRigOptions(
         predict=predict,
-        fit=FitOptions(threads=threads),
+        fit=FitOptions(threads=threads, refine_cameras=refine_cameras),
         identity=identity,
         overwrite=overwrite,
         meshes=meshes,
         overlay=overlay,
     )
     report = run_fit_rig(take, out, options)
-    info(f"{report.valid_frames} of {report.frames} frames fitted, {SCALES[report.scale]}")
+    info(f"{report.valid_frames} of {report.frames} frames fitted, {scale_sentence(report)}")
     for line in camera_table(report):
         info(line)
     if as_json:

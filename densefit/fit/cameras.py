@@ -10,7 +10,7 @@ import torch
 
 from densefit.fit import initial
 from densefit.fit.linearization import Planes
-from densefit.fit.state import CameraState
+from densefit.fit.state import CameraState, Motion
 
 if TYPE_CHECKING:
     from calibration import Camera
@@ -27,14 +27,21 @@ def guessed_intrinsics(camera: Camera, factor: float) -> np.ndarray:
     )
 
 
-def camera_state(cameras: list[Camera], free_focal: list[bool]) -> tuple[CameraState, list[int]]:
+def camera_state(
+    cameras: list[Camera], free_focal: list[bool], refine: bool = False
+) -> tuple[CameraState, list[int]]:
     """The solver's cameras, and those whose extrinsics are known.
 
     Without any extrinsics the first camera is the world.
+
+    Args:
+        refine: given extrinsics are unknowns too, where more than one camera has them.
     """
     transforms = [c.T_camera_world for c in cameras]
     if all(t is None for t in transforms):
         transforms[0] = np.eye(4)
+    given = [c.T_camera_world is not None for c in cameras]
+    refine = refine and sum(given) > 1
     known = [i for i, t in enumerate(transforms) if t is not None]
     stacked = torch.tensor(np.stack([np.eye(4) if t is None else t for t in transforms]))
     state = CameraState(
@@ -42,7 +49,9 @@ def camera_state(cameras: list[Camera], free_focal: list[bool]) -> tuple[CameraS
         translation=stacked[:, :3, 3].contiguous(),
         log_focal=torch.zeros(len(cameras), dtype=torch.float64),
         free_focal=tuple(free_focal),
-        free_extrinsics=tuple(t is None for t in transforms),
+        free_extrinsics=tuple(
+            t is None or (refine and g) for t, g in zip(transforms, given, strict=True)
+        ),
     )
     return state, known
 
@@ -90,7 +99,7 @@ def estimated_cameras(
             K[[0, 1], [0, 1]] *= float(state.log_focal[c].exp())
             std["focal"] = float(K[0, 0] * deviation[focal])
         transform = camera.T_camera_world
-        if transform is None and c in placed:
+        if (transform is None or extrinsics is not None) and c in placed:
             transform = np.eye(4)
             transform[:3, :3], transform[:3, 3] = state.rotation[c], state.translation[c]
         if extrinsics is not None:
@@ -104,3 +113,31 @@ def scale_source(cameras: list[Camera], seen: np.ndarray) -> str:
     """`calibrated` when two placed cameras saw the head, else `prior`; seen (C,) bool."""
     placed = [c.T_camera_world is not None for c in cameras]
     return "calibrated" if int(np.sum(np.asarray(placed) & seen)) >= 2 else "prior"
+
+
+def scale_deviation(
+    cameras: CameraState, covariance: np.ndarray, motion: Motion, spread: np.ndarray
+) -> float:
+    """Standard deviation of all sizes relative to themselves, where no calibration gives them.
+
+    That of the longest distance between the first camera and one placed by the head; with one
+    camera that of the head's distance, in the middle of the frames.
+
+    Args:
+        covariance: (N, N) of the camera columns. spread: (T, 3) deviations of the head's positions.
+    """
+    centres = -(cameras.rotation.mT @ cameras.translation[..., None])[..., 0]
+    best, relative = 0.0, None
+    for c, (extrinsics, _) in enumerate(cameras.columns()):
+        apart = centres[c] - centres[0]
+        length = float(apart.norm())
+        if extrinsics is None or length <= best:
+            continue
+        along = (cameras.rotation[c] @ (apart / length)).numpy()
+        shift = covariance[extrinsics, extrinsics][3:, 3:]
+        best, relative = length, float(np.sqrt(along @ shift @ along)) / length
+    if relative is not None:
+        return relative
+    view = (motion.translation - centres[0]).numpy()
+    distance = np.linalg.norm(view, axis=1)
+    return float(np.median(np.sqrt(np.square(view * spread).sum(1)) / np.square(distance)))

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from densefit.fit.camera_prior import CameraPrior
 from densefit.fit.initial import initial_poses, select_cameras
 from densefit.fit.landmark_model import LandmarkModel
 from densefit.fit.linearization import Planes
@@ -35,13 +36,14 @@ def start_focal(
     points: Tensor,
     identity: Tensor,
     options: FitOptions,
+    prior: CameraPrior,
 ) -> CameraState:
     """The cameras with the focal length of one replaced by the best of several short fits of it
     alone.
 
     Args:
         points: (3, L) mean head. planes: some frames of all cameras. identity: (K,) start, or the
-        known one.
+        known one. prior: of that camera alone.
     """
     seen = torch.nonzero((planes.precision[:, camera] > 0).any(1)).flatten()
     if not len(seen):
@@ -50,7 +52,7 @@ def start_focal(
     part = Planes(planes.xy[index][:, :, [camera]], planes.precision[index][:, [camera]])
     short = replace(options, independent_frames=True, max_iterations=ITERATIONS, tolerance=1e-3)
     time = torch.arange(len(index), dtype=torch.float64)
-    priors = make_priors(model, short, time, len(index), torch.zeros(1, dtype=torch.float64))
+    priors = make_priors(model, short, time, len(index), prior)
     eye = torch.eye(3, dtype=torch.float64)[None]
     found: list[tuple[float, float]] = []
     for offset in STARTS:

@@ -89,15 +89,15 @@ def contact_model(head: HeadModel, dtype: torch.dtype) -> ContactModel:
         near = skin[np.linalg.norm(head.template[skin] - middle, axis=1) < LID_REACH]
         at.append(near)
         centre.append(np.full(len(near), joint))
-    joint = np.concatenate(centre) if centre else np.zeros(0, int)
+    turning = np.concatenate(centre) if centre else np.zeros(0, int)
     lids = np.concatenate(at) if at else np.zeros(0, int)
     front, normals = _teeth_front(head)
     lips = _lips(head, skin) if len(front) else np.zeros(0, int)
     vertices = np.concatenate([lids, lips, front])
     template = head.template[vertices].astype(np.float64)
     identity = head.identity_basis[:, vertices].astype(np.float64)
-    template[: len(lids)] -= head.joint_centres[joint]
-    identity[:, : len(lids)] -= head.joint_basis[:, joint]
+    template[: len(lids)] -= head.joint_centres[turning]
+    identity[:, : len(lids)] -= head.joint_basis[:, turning]
 
     def planes(rows: np.ndarray) -> Tensor:
         return torch.tensor(np.ascontiguousarray(np.moveaxis(rows, -1, -2)), dtype=dtype)

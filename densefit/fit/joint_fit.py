@@ -12,11 +12,13 @@ import torch
 
 from densefit.errors import InputError
 from densefit.fit import initial
+from densefit.fit.camera_prior import camera_prior
 from densefit.fit.cameras import (
     camera_state,
     estimated_cameras,
     guessed_intrinsics,
     place_cameras,
+    scale_deviation,
     scale_source,
 )
 from densefit.fit.focal import start_focal
@@ -24,13 +26,13 @@ from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmark
 from densefit.fit.keyframes import choose_keyframes
 from densefit.fit.landmark_model import LandmarkModel, landmark_model
 from densefit.fit.linearization import Planes
-from densefit.fit.newton_step import deviations
+from densefit.fit.newton_step import Deviations, deviations
 from densefit.fit.observations import Observations, landmark_region_weights, normalize_observations
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors, make_priors
 from densefit.fit.result import FitResult, motion_arrays, residuals_px
 from densefit.fit.solver import Solution, minimize
-from densefit.fit.state import CameraState, Motion, State, concatenate, rest
+from densefit.fit.state import CameraState, FrameLayout, Motion, State, concatenate, rest
 from densefit.fit.weights import adjust_precision, landmark_normals, measured_sigma_scale, scaled
 
 if TYPE_CHECKING:
@@ -98,15 +100,18 @@ class JointFit:
         self.frames, self.progress = frames, progress
         self._kept: tuple[np.ndarray, Planes] | None = None
         estimate = options.estimate_focal
-        self.free_focal = [
-            c.K is None if estimate is None else estimate or c.K is None for c in cameras
-        ]
+        every = options.refine_cameras == "all" if estimate is None else estimate
+        self.free_focal = [c.K is None or every for c in cameras]
+        self.unknown_focal = [c.K is None or bool(estimate) for c in cameras]
+        self.refine = options.refine_cameras != "off"
+        self.prior = camera_prior(cameras, options)
         self.cameras = [
             c if c.K is not None else replace(c, K=guessed_intrinsics(c, options.focal_factor))
             for c in cameras
         ]
         # Focal length against depth and shape is a matter of the last digits of a float32.
         unknown = any(self.free_focal) or any(c.T_camera_world is None for c in cameras[1:])
+        unknown = unknown or (self.refine and len(cameras) > 1)
         self.landmark_weights = landmark_region_weights(head, options)
         self.with_identity = options.identity is None
         start = np.zeros(head.identity_count) if options.identity is None else options.identity
@@ -137,9 +142,7 @@ class JointFit:
             self.progress(0.4)
             self._set_model(_precision(self.options, False))
             motion, frame_std = self._windows(solution.state, rotation, shift, sigma_scale)
-        result = self._result(
-            solution, motion, frame_std.numpy(), spread.border.numpy(), sigma_scale
-        )
+        result = self._result(solution, motion, frame_std.numpy(), spread, sigma_scale)
         self.progress(1.0)
         return result
 
@@ -156,14 +159,16 @@ class JointFit:
 
     def _first_poses(self) -> tuple[CameraState, Tensor, Tensor, Tensor]:
         """Cameras with a start for what is unknown, and a first pose of every frame."""
-        cameras, self.placed = camera_state(self.cameras, self.free_focal)
+        cameras, self.placed = camera_state(self.cameras, self.free_focal, self.refine)
         if cameras.unknowns:
             count = len(self.frames)
             sample = np.linspace(0, count - 1, min(count, START_FRAMES)).round()
             planes = self._raw_planes(np.unique(sample.astype(int)))
             start = (self.points, self.first_identity, self.options)
-            for c in np.flatnonzero(self.free_focal):
-                cameras = start_focal(self.model, cameras, planes, int(c), *start)
+            for c in np.flatnonzero(self.unknown_focal):
+                cameras = start_focal(
+                    self.model, cameras, planes, int(c), *start, self.prior.take([int(c)])
+                )
             cameras, self.placed = place_cameras(self.points, cameras, self.placed, planes)
         parts = []
         for picked in _pieces(len(self.frames), self.options.window):
@@ -204,8 +209,7 @@ class JointFit:
     def _priors(self, picked: np.ndarray) -> Priors:
         time = torch.tensor(self.observations.time[self.frames[picked]], dtype=torch.float64)
         seen = int(self.observations.seen[self.frames[picked]].sum())
-        zero = torch.zeros(len(self.cameras), dtype=torch.float64)
-        return make_priors(self.model, self.options, time, seen, zero)
+        return make_priors(self.model, self.options, time, seen, self.prior)
 
     def _joint(
         self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor
@@ -284,13 +288,15 @@ class JointFit:
         solution: Solution,
         motion: Motion,
         frame_std: np.ndarray,
-        border_std: np.ndarray,
+        spread: Deviations,
         sigma_scale: Tensor,
     ) -> FitResult:
         identity, modes = solution.state.identity, self.model.modes if self.with_identity else 0
+        border_std = spread.border.numpy()
         cameras = estimated_cameras(
             self.cameras, solution.state.cameras, border_std[modes:], self.placed
         )
+        scale = scale_source(self.cameras, np.asarray(np.any(self.observations.valid, axis=0)))
         total = len(self.observations.time)
         residual = np.full(self.observations.valid.shape, np.nan)
         for picked in _pieces(len(self.frames), self.options.window):
@@ -306,11 +312,23 @@ class JointFit:
             residual_px=residual,
             identity_std=border_std[:modes] if modes else np.zeros(self.model.modes),
             cameras=cameras,
-            scale=scale_source(self.cameras, np.asarray(np.any(self.observations.valid, axis=0))),
+            scale=scale,
+            scale_std=0.0
+            if scale == "calibrated"
+            else self._scale_std(solution, motion, frame_std, spread),
             energy=solution.energy,
             iterations=solution.iterations,
             sigma_scale=sigma_scale.numpy(),
         )
+
+    def _scale_std(
+        self, solution: Solution, motion: Motion, frame_std: np.ndarray, spread: Deviations
+    ) -> float:
+        modes = self.model.modes if self.with_identity else 0
+        layout = FrameLayout(len(self.model.free))
+        covariance = spread.border_covariance.numpy()[modes:, modes:]
+        positions = frame_std[:, layout.translation]
+        return scale_deviation(solution.state.cameras, covariance, motion, positions)
 
 
 def _precision(options: FitOptions, unknown_cameras: bool) -> torch.dtype:

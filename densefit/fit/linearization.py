@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from densefit.fit.camera_columns import CameraColumns, camera_columns
+from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.frame_derivatives import FrameDerivatives, symmetric_row
 from densefit.fit.geometry import (
     Posed,
@@ -130,7 +131,10 @@ def linearize(
     if with_identity:
         _finish_identity(model, priors, state, sums, border, border_gradient)
     cost = cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
-    cost = cost + _focal_prior(priors, state, border, border_gradient, modes)
+    known = camera_prior_term(priors.cameras, cameras)
+    cost = cost + known.cost
+    border[modes:, modes:] += known.block
+    border_gradient[modes:] += known.gradient
     return Linearization(
         float(cost), gradient + prior_gradient, diagonal, border_gradient, border, cross
     )
@@ -164,7 +168,7 @@ def energy(
             points = contact_points(model.contacts, state.identity, state.motion.expression[part])
             cost = cost + find_contacts(model.contacts, points).energy(priors.contact_sd)
     cost = cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
-    return float(cost + _focal_prior(priors, state, None, None, 0))
+    return float(cost + camera_prior_term(priors.cameras, state.cameras).cost)
 
 
 def _chunks(
@@ -250,19 +254,3 @@ def _add_cameras(
         border[modes:, :modes] += coupling.T
     border[modes:, modes:] += columns.block
     border_gradient[modes:] += columns.gradient
-
-
-def _focal_prior(
-    priors: Priors, state: State, border: Tensor | None, border_gradient: Tensor | None, modes: int
-) -> Tensor:
-    cost = torch.zeros((), dtype=torch.float64)
-    for c, (_, focal) in enumerate(state.cameras.columns()):
-        if focal is None:
-            continue
-        away = state.cameras.log_focal[c] - priors.focal_mean[c]
-        cost = cost + 0.5 * (away / priors.focal_sd) ** 2
-        if border is None or border_gradient is None:
-            continue
-        border_gradient[modes + focal] += away / priors.focal_sd**2
-        border[modes + focal, modes + focal] += priors.focal_sd**-2
-    return cost

@@ -159,6 +159,8 @@ class Deviations:
     """(T, P)."""
     border: Tensor
     """(N,)."""
+    border_covariance: Tensor
+    """(N, N)."""
 
 
 def deviations(system: Linearization, priors: Priors) -> Deviations:
@@ -181,15 +183,18 @@ def _deviations(system: Linearization, priors: Priors, damping: float) -> Deviat
     variance = tridiagonal.inverse_diagonal(factor)
     count = system.cross.shape[2]
     if not count:
-        return Deviations(variance.clamp_min(0).sqrt(), torch.zeros(0, dtype=torch.float64))
+        return Deviations(
+            variance.clamp_min(0).sqrt(), variance.new_zeros(0), variance.new_zeros(0, 0)
+        )
     whitened = _whiten(factor, system.cross, keep)
     zero = torch.zeros_like(system.gradient)[..., None]
     schur, _ = _reduce(_damped(system.border, damping), system.border_gradient, whitened, zero)
     lower, info = torch.linalg.cholesky_ex(schur)
     if int(info):
         raise tridiagonal.NotPositiveDefinite
-    border = torch.cholesky_inverse(lower).diagonal()
+    covariance = torch.cholesky_inverse(lower)
+    border = covariance.diagonal()
     spread = tridiagonal.backward(factor.to(whitened.dtype), whitened)
     bent = torch.linalg.solve_triangular(lower, spread.reshape(-1, count).T.double(), upper=False)
     variance = variance + bent.square().sum(0).reshape(variance.shape)
-    return Deviations(variance.clamp_min(0).sqrt(), border.clamp_min(0).sqrt())
+    return Deviations(variance.clamp_min(0).sqrt(), border.clamp_min(0).sqrt(), covariance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
@@ -118,6 +119,15 @@ class FitOptions:
     """Depth of skin in an eyeball, or of lips in the teeth, that costs one half, m: E =
     1/2 sum (depth / contact_sd)^2 over the vertices inside; inf: none."""
 
+    refine_cameras: Literal["off", "extrinsics", "all"] = "off"
+    """What of given cameras may move: nothing, extrinsics, or extrinsics and focal length, with
+    the deviations of the rig file (`std`), else those below, as priors."""
+    refine_rotation_sd: float = 5e-3
+    """rad per axis."""
+    refine_translation_sd: float = 3e-3
+    """m per axis, of the centre of projection."""
+    refine_focal_sd: float = 0.01
+    """Standard deviation of log focal length."""
     focal_factor: float = 1.2
     """Median of the focal prior, in units of the picture's longer side."""
     focal_sd: float = 0.3

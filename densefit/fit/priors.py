@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from densefit.fit import so3
+from densefit.fit.camera_prior import CameraPrior
 from densefit.fit.landmark_model import LandmarkModel
 from densefit.fit.options import FitOptions
 from densefit.fit.state import FrameLayout, Motion
@@ -35,9 +36,7 @@ class Priors:
     link_weights: Tensor
     """(T - 1,): 1/seconds, zero where neighbours are not linked."""
     identity_weight: float
-    focal_mean: Tensor
-    """(C,) of log focal length over its first guess."""
-    focal_sd: float
+    cameras: CameraPrior
     contact_sd: float = math.inf
     """Depth (m) of an intersection that costs one half; inf: no such term."""
 
@@ -97,13 +96,13 @@ def link_weights(time: Tensor, independent: bool, max_gap: float) -> Tensor:
 
 
 def make_priors(
-    model: LandmarkModel, options: FitOptions, time: Tensor, seen_frames: int, focal_mean: Tensor
+    model: LandmarkModel, options: FitOptions, time: Tensor, seen_frames: int, cameras: CameraPrior
 ) -> Priors:
     """Precisions of all terms.
 
     Args:
         time: (T,) s. seen_frames: frames with landmarks, for the growth of the identity prior.
-        focal_mean: (C,) mean of log focal over its first guess.
+        cameras: of one frame; like identity's it grows with the frames.
     """
     layout = FrameLayout(len(model.free))
     device = time.device
@@ -137,8 +136,7 @@ def make_priors(
         link=options.temporal_weight * link,
         link_weights=link_weights(time, options.independent_frames, options.max_gap),
         identity_weight=options.identity_weight * growth,
-        focal_mean=focal_mean,
-        focal_sd=options.focal_sd / growth**0.5,
+        cameras=cameras.narrowed(growth),
         contact_sd=options.contact_sd,
     )
 

@@ -56,6 +56,8 @@ class FitResult:
     """With focal lengths and extrinsics filled in, and their deviations in `std`."""
     scale: str
     """`calibrated`: distances come from cameras; `prior`: from the size of an average head."""
+    scale_std: float
+    """Standard deviation of all sizes relative to themselves with scale `prior`, else 0."""
     energy: float
     """Of the joint solve (over keyframes for long takes)."""
     iterations: int

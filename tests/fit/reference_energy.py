@@ -110,10 +110,19 @@ class ReferenceEnergy:
             change = frames[t + 1] - frames[t]
             change = torch.cat([change[:n], sine / size * angle, change[n + 3 :]])
             total = total + 0.5 * p.link_weights[t] * (change @ p.link @ change)
-        for c, (_, focal) in enumerate(self.cameras.columns()):
+        known = p.cameras
+        for c, (extrinsics, focal) in enumerate(self.cameras.columns()):
+            if extrinsics is not None and known.rotation_sd[c] < float("inf"):
+                turn = rotation(cameras[extrinsics][:3])
+                apart = turn @ self.cameras.rotation[c] @ known.rotation[c].T
+                angle = torch.acos((apart.trace() - 1) / 2)
+                shift = turn @ self.cameras.translation[c] + cameras[extrinsics][3:]
+                shift = shift - apart @ known.translation[c]
+                total = total + 0.5 * (angle / known.rotation_sd[c]) ** 2
+                total = total + 0.5 * shift @ shift / known.translation_sd[c] ** 2
             if focal is not None:
-                away = self.cameras.log_focal[c] + cameras[focal] - p.focal_mean[c]
-                total = total + 0.5 * (away / p.focal_sd) ** 2
+                away = self.cameras.log_focal[c] + cameras[focal] - known.focal_mean[c]
+                total = total + 0.5 * (away / known.focal_sd[c]) ** 2
         return total
 
     def __call__(

@@ -3,10 +3,13 @@ energy."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
+from densefit.fit.camera_prior import CameraPrior, camera_prior_term
 from densefit.fit.landmark_model import landmark_model
 from densefit.fit.linearization import LossSettings, Planes, linearize
 from densefit.fit.options import FitOptions
@@ -48,7 +51,13 @@ def make_problem(head, seed=0, free_cameras=True, still_eyes=False, noise=0.02):
     state = State(normal(MODES), motion, cameras)
     time = torch.tensor([0.0, 0.03, 0.07, 1.0], dtype=f8)
     options = FitOptions(correlation=3.0, identity_frames=2.0)
-    priors = make_priors(model, options, time, FRAMES, 0.2 * normal(CAMERAS))
+    known = CameraPrior(
+        rotation(0.1 * normal(CAMERAS, 3)) @ cameras.rotation,
+        cameras.translation + 0.02 * normal(CAMERAS, 3),
+        torch.tensor([math.inf, 0.05], dtype=f8), torch.tensor([math.inf, 0.01], dtype=f8),
+        0.2 * normal(CAMERAS), torch.full((CAMERAS,), 0.3, dtype=f8),
+    )  # fmt: skip
+    priors = make_priors(model, options, time, FRAMES, known)
     zero = torch.zeros(FRAMES, len(model.free) + 13, dtype=f8)
     state = move(model, state, zero, None, torch.zeros(cameras.unknowns, dtype=f8))
     landmarks = model.template.shape[1]
@@ -144,8 +153,9 @@ def test_gauss_newton_matrix_equals_autograd_without_noise(head):
         cross = hessian[at[t] : at[t + 1]][:, border]
         torch.testing.assert_close(system.cross[t][keep], cross[keep], rtol=1e-6, atol=1e-3)
     expected = hessian[border][:, border] + torch.diag(
-        torch.tensor([priors.identity_weight] * MODES + [priors.focal_sd**-2] + [0.0] * 6, dtype=f8)
+        torch.tensor([priors.identity_weight] * MODES + [0.0] * 7, dtype=f8)
     )
+    expected[MODES:, MODES:] += camera_prior_term(priors.cameras, state.cameras).block
     torch.testing.assert_close(system.border, expected, rtol=1e-6, atol=1e-3)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from densefit.fit import initial, so3, tridiagonal
 from densefit.fit.camera_columns import camera_columns
+from densefit.fit.camera_prior import camera_prior
 from densefit.fit.geometry import congruence
 from densefit.fit.joint_fit import frames_to_solve
 from densefit.fit.keyframes import choose_keyframes
@@ -108,9 +109,9 @@ def bordered(count=5, size=4, border=3):
         cost=0.0, gradient=random(count, size, seed=3), diagonal=diagonal,
         border_gradient=random(border, seed=4), border=8 * torch.eye(border, dtype=f8), cross=cross,
     )  # fmt: skip
-    none = torch.zeros(1, dtype=f8)
+    known = camera_prior(camera_ring(1), FitOptions())
     flat = torch.zeros(size, size, dtype=f8)
-    priors = Priors(flat, flat[0], link, weights, 1.0, none, 1.0)
+    priors = Priors(flat, flat[0], link, weights, 1.0, known)
     full = torch.zeros(count * size + border, count * size + border, dtype=f8)
     n = count * size
     full[:n, :n] = dense(diagonal, link, weights)

@@ -118,6 +118,47 @@ def test_unknown_extrinsics(head):
         assert np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)) < 0.02
         assert np.linalg.norm(found.position - camera.position) < 0.03
     assert result.cameras[1].std["rotation"] > 0
+    assert 0 < result.scale_std < 0.2
+
+
+@pytest.mark.parametrize("what", ["extrinsics", "all"])
+def test_given_cameras_are_refined(head, what):
+    """Cameras knocked by 0.3 degrees and 2 mm come back; a wrong focal length too with `all`."""
+    cameras = camera_ring(3)
+    observations = observe(head, cameras, sample_truth(head, 12), 0.3)
+    rng = np.random.default_rng(0)
+    knocked = []
+    for camera in cameras:
+        away = np.eye(4)
+        away[:3, :3] = rotation_matrix(rng.normal(size=(1, 3)) * 3e-3)[0]
+        away[:3, 3] = rng.normal(size=3) * 1.2e-3
+        K = camera.K.copy()
+        K[[0, 1], [0, 1]] *= 1 + (what == "all") * 0.01 * rng.normal()
+        knocked.append(replace(camera, T_camera_world=away @ camera.T_camera_world, K=K))
+
+    def apart(found) -> np.ndarray:
+        """Angles (rad) between neighbours against those of the true cameras."""
+        turns = [
+            found[i].T_camera_world[:3, :3] @ found[0].T_camera_world[:3, :3].T
+            @ (cameras[i].T_camera_world[:3, :3] @ cameras[0].T_camera_world[:3, :3].T).T
+            for i in (1, 2)
+        ]  # fmt: skip
+        return np.array([np.arccos(np.clip((np.trace(t) - 1) / 2, -1, 1)) for t in turns])
+
+    off = fit(head, knocked, observations, PLAIN)
+    for given, kept in zip(knocked, off.cameras, strict=True):
+        np.testing.assert_array_equal(given.T_camera_world, kept.T_camera_world)
+        np.testing.assert_array_equal(given.K, kept.K)
+    result = fit(head, knocked, observations, replace(PLAIN, refine_cameras=what))
+    assert (apart(result.cameras) < 0.35 * apart(knocked)).all()
+    assert np.nanmedian(result.residual_px) < 0.8 * np.nanmedian(off.residual_px)
+    assert result.scale == "calibrated" and result.scale_std == 0
+    assert set(result.cameras[0].std) == {"rotation", "translation"} | (
+        {"focal"} if what == "all" else set()
+    )
+    if what == "all":
+        focal = [c.K[0, 0] / 1500 - 1 for c in (*result.cameras, *knocked)]
+        assert np.std(focal[:3]) < 0.5 * np.std(focal[3:])
 
 
 def test_profile_and_upside_down_world(head):

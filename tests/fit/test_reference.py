@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from densefit.fit.camera_prior import camera_prior
 from densefit.fit.landmark_model import landmark_model
 from densefit.fit.linearization import LossSettings, Planes, energy, linearize
 from densefit.fit.observations import normalize_observations
@@ -60,7 +61,9 @@ def take(frames: int, modes: int):
             np.repeat([[[0, 0, 0], [0, 0, 0], [0.01, 0.01, 0], [0.01, 0.01, 0]]], frames, 0)
         )[:, model.gaze]
     )
-    priors = make_priors(model, options, torch.tensor(truth.time), frames, torch.zeros(2, dtype=f8))
+    priors = make_priors(
+        model, options, torch.tensor(truth.time), frames, camera_prior(cameras, options)
+    )
     reference = ReferenceEnergy(
         head, start.motion.rotation, known,
         planes.xy.permute(0, 2, 3, 1), planes.precision, priors, 4.0, 2.0,
