@@ -16,7 +16,7 @@ def train(
     ],
     out: Out,
     task: Annotated[
-        Literal["landmarks", "detector"], typer.Option("--task", help="Which network.")
+        Literal["landmarks", "closeup", "detector"], typer.Option("--task", help="Which network.")
     ] = "landmarks",
     minutes: Annotated[
         float, typer.Option("--minutes", min=0.01, help="Training time, over all resumed runs.")
@@ -30,6 +30,9 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
     seed: Seed = 0,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="Weights to begin with instead of random ones.")
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew instead of from the last checkpoint.")
     ] = False,
@@ -49,6 +52,7 @@ def train(
         device=device,
         threads=threads,
         resume=not restart,
+        start=start,
         train=TrainOptions(minutes=minutes, batch=batch, learning_rate=learning_rate, seed=seed),
     )
     try:

@@ -6,7 +6,7 @@ the picture. Crop units run from -1 (left, upper edge) to +1 (right, lower edge)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 
 # Second-pass crops: side of the square over the larger side of the landmark box.
 TIGHT_RATIO = 1.45
+CLOSEUP_RATIO = 1.32
+
+# What the close-up shows: words in the names of the regions whose box it is cut around.
+_CLOSEUP = ("brow", "lid", "iris", "sclera", "nos", "lips")
 
 
 @dataclass(frozen=True)
 class FaceLayout:
     """What cropping needs to know about the landmarks of a head model.
 
-    box: (B,) int64 indices of the landmarks whose box is cropped (the face);
+    box: (B,) int64 indices of the landmarks whose box is cropped (the face, or from the brows to
+    the lower lip); ratio: side of a crop over the side of that box;
     upright: (703, 2) float32, the template's landmarks from the front, x right, y down, metres;
     mirror: (703,) int64 index of each landmark's left-right twin; version: landmarks_version.
     """
@@ -33,10 +38,11 @@ class FaceLayout:
     upright: Tensor
     mirror: Tensor
     version: str
+    ratio: float = TIGHT_RATIO
 
     @staticmethod
     def of(head: HeadModel) -> FaceLayout:
-        """The layout of a head model."""
+        """The layout of a head model, for crops of the whole face."""
         points = np.asarray(head.landmarks(head.template), np.float32)
         return FaceLayout(
             torch.from_numpy(np.asarray(head.face320, np.int64)),
@@ -45,11 +51,22 @@ class FaceLayout:
             head.landmarks_version,
         )
 
+    @staticmethod
+    def closeup(head: HeadModel) -> FaceLayout:
+        """The layout for crops from the brows to the lower lip."""
+        box = torch.from_numpy(np.flatnonzero(in_closeup(head.landmark_region, head.region_names)))
+        return replace(FaceLayout.of(head), box=box, ratio=CLOSEUP_RATIO)
+
     def to(self, device: torch.device | str) -> FaceLayout:
         """The same layout with its tensors on another device."""
-        return FaceLayout(
-            self.box.to(device), self.upright.to(device), self.mirror.to(device), self.version
-        )
+        moved = (self.box.to(device), self.upright.to(device), self.mirror.to(device))
+        return FaceLayout(*moved, self.version, self.ratio)
+
+
+def in_closeup(region: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """(703,) bool: the landmarks that the close-up is cut around."""
+    inside = np.array([any(word in name for word in _CLOSEUP) for name in names])
+    return inside[np.asarray(region)]
 
 
 def face_roll(landmarks: Tensor, layout: FaceLayout) -> Tensor:
@@ -79,15 +96,13 @@ def landmark_box(landmarks: Tensor, layout: FaceLayout, roll: Tensor) -> tuple[T
     return centre, (high - low).amax(-1)
 
 
-def crop_around(
-    landmarks: np.ndarray, layout: FaceLayout, ratio: float = TIGHT_RATIO
-) -> np.ndarray:
+def crop_around(landmarks: np.ndarray, layout: FaceLayout) -> np.ndarray:
     """Region of interest (B, 4) float64 px around landmarks (B, 703, 2) px."""
     points = torch.as_tensor(landmarks, dtype=torch.float64)
-    upright = FaceLayout(layout.box, layout.upright.double(), layout.mirror, layout.version)
+    upright = replace(layout, upright=layout.upright.double())
     roll = face_roll(points, upright)
     centre, side = landmark_box(points, upright, roll)
-    return torch.cat([centre, ratio * side[:, None], roll[:, None]], 1).numpy()
+    return torch.cat([centre, layout.ratio * side[:, None], roll[:, None]], 1).numpy()
 
 
 def cut_crop(picture: np.ndarray, roi: np.ndarray, size: int) -> np.ndarray:

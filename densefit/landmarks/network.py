@@ -112,22 +112,25 @@ class LandmarkNet(nn.Module):
         nn.init.constant_(self.log_sigma.bias, -1.5)
 
     @torch.no_grad()
-    def set_basis(self, targets: Tensor) -> float:
+    def set_basis(self, targets: Tensor, weight: Tensor) -> float:
         """Take the decoding basis from example labels.
 
-        targets: (N, 703, 2) in crop units, drawn like training crops.
-        Returns the root mean square distance, crop units, that the basis cannot represent.
+        targets: (N, 703, 2) in crop units, drawn like training crops; weight: (703,) how much each
+        landmark's variance counts when the principal components are chosen.
+        Returns the root mean square distance, crop units and so weighted, that the basis cannot
+        represent.
         """
         flat = targets.reshape(len(targets), -1).double()
         mean = flat.mean(0)
-        centred = flat - mean
+        scale = (weight / weight.mean()).double().sqrt().repeat_interleave(2)
+        centred = (flat - mean) * scale
         covariance = centred.T @ centred / len(flat)
         values, vectors = torch.linalg.eigh(covariance)
         count = self.config.components
         values, vectors = values.flip(0)[:count].clamp(min=1e-12), vectors.flip(1)[:, :count]
         self.mean.copy_(mean)
         # Scaled so that every coefficient has unit variance: the last layer is well conditioned.
-        self.basis.copy_((vectors * values.sqrt()).T)
+        self.basis.copy_((vectors * values.sqrt()).T / scale)
         rest = centred - centred @ vectors @ vectors.T
         return float((rest.reshape(len(flat), -1, 2) ** 2).sum(-1).mean().sqrt())
 
@@ -169,16 +172,19 @@ def _fused(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
     return fuse_conv_bn_eval(conv, norm)
 
 
-def load_network(path: Path | None = None, landmarks_version: str | None = None) -> LandmarkNet:
+def load_network(
+    path: Path | None = None, landmarks_version: str | None = None, kind: str = "landmarks"
+) -> LandmarkNet:
     """The trained network in eval mode.
 
     path: another file of weights than the one that ships. landmarks_version: of the head model in
-    use; weights for other landmarks raise InputError.
+    use; weights for other landmarks raise InputError. kind: "landmarks" (the whole face) or
+    "closeup" (from the brows to the lower lip).
     """
-    from densefit.landmarks.weights import LANDMARK_WEIGHTS, check_version, read_weights
+    from densefit.landmarks.weights import SHIPPED, check_version, read_weights
 
-    path = path or LANDMARK_WEIGHTS
-    state, metadata = read_weights(path, "landmarks")
+    path = path or SHIPPED[kind]
+    state, metadata = read_weights(path, kind)
     if landmarks_version is not None:
         check_version(path, metadata, landmarks_version)
     config: dict[str, Any] = metadata["config"]

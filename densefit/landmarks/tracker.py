@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from densefit.landmarks.crop import FaceLayout, crop_around, cut_crop, to_picture
+from densefit.landmarks.crop import FaceLayout, crop_around
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
-from densefit.landmarks.network import LandmarkNet, fold_batch_norm, load_network
+from densefit.landmarks.look import Looker, Sighting, combined
+from densefit.landmarks.network import load_network
 
 if TYPE_CHECKING:
     from densefit.head import HeadModel
@@ -47,19 +48,6 @@ class TrackOptions:
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """A face in a picture.
-
-    xy: (703, 2) float32 px; sigma: (703,) float32 px; roi: (5,) float64 centre x, y, side px, roll
-    radians, confidence in 0..1: the crop that the landmarks were seen in.
-    """
-
-    xy: np.ndarray
-    sigma: np.ndarray
-    roi: np.ndarray
-
-
-@dataclass(frozen=True)
 class _Proposal:
     """Where a face may be: number of the picture, region (4,), the detector's score."""
 
@@ -69,32 +57,31 @@ class _Proposal:
 
 
 class FaceTracker:
-    """The two networks, ready to run on one device."""
+    """The networks, ready to run on one device."""
 
     def __init__(
         self,
-        network: LandmarkNet,
+        face: Looker,
         finder: FaceFinder,
-        layout: FaceLayout,
-        device: torch.device | str = "cpu",
+        closeup: Looker | None = None,
         options: TrackOptions = TrackOptions(),
     ) -> None:
-        self.device, self.options = torch.device(device), options
-        self.finder = finder
-        self.layout = layout
-        self.size = network.config.input_size
-        folded = fold_batch_norm(network).to(self.device)
-        self.network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.box = layout.box.numpy()
+        """face: looks at whole faces; closeup: looks again from the brows to the lower lip."""
+        self.face, self.finder, self.closeup, self.options = face, finder, closeup, options
+        self.layout = face.layout
+        self.box = face.layout.box.numpy()
 
     def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
         """The largest face of each picture (H, W, 3) uint8 RGB, None where there is none."""
         faces = self._find_in(pictures)
-        return [max(found, key=lambda face: face.roi[2], default=None) for found in faces]
+        largest = [max(found, key=lambda face: face.roi[2], default=None) for found in faces]
+        return self._sharpened(pictures, largest, studied=True)
 
     def find_all(self, picture: np.ndarray) -> list[Sighting]:
         """All faces of a picture (H, W, 3) uint8 RGB, in no particular order."""
-        return self._find_in([picture])[0]
+        faces = self._find_in([picture])[0]
+        sharp = self._sharpened([picture] * len(faces), list(faces), studied=True)
+        return [face for face in sharp if face is not None]
 
     def _find_in(self, pictures: list[np.ndarray]) -> list[list[Sighting]]:
         proposals = [
@@ -150,17 +137,30 @@ class FaceTracker:
         roi = crop_around(face.xy[None], self.layout)[0]
         rois = np.stack([roi * [1, 1, scale, 1] for scale in self.options.study_scales])
         pictures = [picture] * len(rois)
-        looks = self._look(pictures, rois) + self._look(pictures, rois, mirrored=True)
-        xy = np.stack([look.xy for look in looks]).astype(np.float64)
-        variance = np.stack([look.sigma for look in looks]).astype(np.float64) ** 2
-        weight = (1 / variance) / (1 / variance).sum(0)
-        mean = (weight[..., None] * xy).sum(0)
-        spread = (weight * ((xy - mean) ** 2).sum(-1) / 2).sum(0)
-        sigma = np.sqrt((weight * variance).sum(0) + spread)
-        confidence = np.mean([look.roi[4] for look in looks])
-        return Sighting(
-            mean.astype(np.float32), sigma.astype(np.float32), np.append(roi, confidence)
-        )
+        looks = self._look(pictures, rois)
+        looks += self.face.look(pictures, rois, self.options.batch, mirrored=True)
+        return combined(looks, roi)
+
+    def _sharpened(
+        self, pictures: list[np.ndarray], faces: list[Sighting | None], studied: bool = False
+    ) -> list[Sighting | None]:
+        """Faces with what the close-up adds; studied: mirrored too, for faces newly found."""
+        seen = [i for i, face in enumerate(faces) if face is not None]
+        if self.closeup is None or not seen:
+            return faces
+        shown = [pictures[i] for i in seen]
+        xy = np.stack([faces[i].xy for i in seen])  # type: ignore[union-attr]
+        rois = crop_around(xy, self.closeup.layout)
+        views = [self.closeup.look(shown, rois, self.options.batch)]
+        if studied:
+            views.append(self.closeup.look(shown, rois, self.options.batch, mirrored=True))
+        out = list(faces)
+        for k, i in enumerate(seen):
+            face = faces[i]
+            assert face is not None
+            near = combined([view[k] for view in views], rois[k])
+            out[i] = combined([face, near], face.roi[:4], face.roi[4])
+        return out
 
     def _doubt(self, look: Sighting) -> float:
         """Sigma that the surer third of the face's landmarks stay below, over their box's side.
@@ -188,8 +188,9 @@ class FaceTracker:
         own = np.array([crop_around(looks[i].xy[None], self.layout)[0] for i in again])
         for i, look in zip(again, self._look([pictures[i] for i in again], own), strict=True):
             looks[i] = look
-        out: list[Sighting | None] = list(looks)
         lost = [i for i, k in enumerate(looks) if not self._is_face(k, self.options.lost_sigma)]
+        kept = [None if i in lost else look for i, look in enumerate(looks)]
+        out = self._sharpened(pictures, kept)
         for i, found in zip(lost, self.find([pictures[i] for i in lost]), strict=True):
             out[i] = found
         return out
@@ -212,34 +213,8 @@ class FaceTracker:
         apart = np.hypot(*(own[:2] - look.roi[:2])) / look.roi[2]
         return bool(apart < 0.25 and abs(np.log(own[2] / look.roi[2])) < 0.5)
 
-    @torch.inference_mode()
-    def _look(
-        self, pictures: list[np.ndarray], rois: np.ndarray, mirrored: bool = False
-    ) -> list[Sighting]:
-        """Run the network on one crop of each picture; rois (N, 4).
-
-        mirrored: show it the mirror images instead; the answer is about the pictures all the same.
-        """
-        looks: list[Sighting] = []
-        for start in range(0, len(pictures), self.options.batch):
-            part = slice(start, start + self.options.batch)
-            crops = np.stack(
-                [cut_crop(p, r, self.size) for p, r in zip(pictures[part], rois[part], strict=True)]
-            )
-            if mirrored:
-                crops = np.ascontiguousarray(crops[:, :, ::-1])
-            # (B, S, S, 3) seen as (B, 3, S, S) already has the channels-last layout.
-            image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
-            landmarks, presence = self.network(image)
-            if mirrored:
-                landmarks = landmarks[:, self.layout.mirror.to(self.device)]
-                landmarks = landmarks * landmarks.new_tensor([-1, 1, 1])
-            xy, sigma = to_picture(landmarks.double().cpu().numpy(), rois[part])
-            chance = presence.sigmoid().double().cpu().numpy()
-            for i in range(len(xy)):
-                roi = np.append(rois[start + i], chance[i])
-                looks.append(Sighting(xy[i].astype(np.float32), sigma[i].astype(np.float32), roi))
-        return looks
+    def _look(self, pictures: list[np.ndarray], rois: np.ndarray) -> list[Sighting]:
+        return self.face.look(pictures, rois, self.options.batch)
 
 
 def _box_roi(box: FaceBox, ratio: float) -> np.ndarray:
@@ -251,11 +226,19 @@ def load_tracker(
     device: torch.device | str = "cpu",
     weights: Path | None = None,
     options: TrackOptions = TrackOptions(),
+    quality: str = "fast",
+    closeup_weights: Path | None = None,
 ) -> FaceTracker:
-    """The shipped networks (weights: another file for the landmarks) for a head model.
+    """The shipped networks for a head model.
 
-    Raises InputError when weights are missing, damaged, or trained for other landmarks.
+    weights, closeup_weights: other files for the two landmark networks; quality: "high", or "fast"
+    without the close-up. Raises InputError when weights are missing, damaged, or trained for other
+    landmarks.
     """
-    network = load_network(weights, head.landmarks_version)
-    finder = FaceFinder(load_detector(), device)
-    return FaceTracker(network, finder, FaceLayout.of(head), device, options)
+    version = head.landmarks_version
+    face = Looker(load_network(weights, version), FaceLayout.of(head), device)
+    near = None
+    if quality == "high":
+        network = load_network(closeup_weights, version, "closeup")
+        near = Looker(network, FaceLayout.closeup(head), device)
+    return FaceTracker(face, FaceFinder(load_detector(), device), near, options)

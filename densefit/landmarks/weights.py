@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 LANDMARK_WEIGHTS = WEIGHTS_FOLDER / "landmarks_fast.safetensors"
+CLOSEUP_WEIGHTS = WEIGHTS_FOLDER / "landmarks_closeup.safetensors"
 DETECTOR_WEIGHTS = WEIGHTS_FOLDER / "detector.safetensors"
+SHIPPED = {
+    "landmarks": LANDMARK_WEIGHTS, "closeup": CLOSEUP_WEIGHTS, "detector": DETECTOR_WEIGHTS,
+}  # fmt: skip
 
 
 def save_weights(network: nn.Module, path: Path, metadata: dict[str, Any]) -> None:
@@ -36,11 +40,11 @@ def save_weights(network: nn.Module, path: Path, metadata: dict[str, Any]) -> No
     os.replace(temporary, path)
 
 
-def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_weights(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """State (float32 tensors) and metadata of a file of weights.
 
-    kind: "landmarks" or "detector". Raises InputError when the file is missing, damaged or made
-    for another kind of network.
+    kinds: those that will do, of "landmarks", "closeup" and "detector". Raises InputError when the
+    file is missing, damaged or made for another kind of network.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -54,8 +58,9 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]
             state = {k: file.get_tensor(k).float() for k in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable file of weights ({error})") from error
-    if metadata.get("kind") != kind:
-        raise InputError(f"{path}: holds weights of a {metadata.get('kind')}, not of a {kind}")
+    if metadata.get("kind") not in kinds:
+        wanted = " or ".join(kinds)
+        raise InputError(f"{path}: holds weights of kind {metadata.get('kind')}, not {wanted}")
     return state, metadata
 
 

@@ -101,12 +101,11 @@ class Hair:
     """Hair of a batch, the same in every picture of a person.
 
     All (B,) unless said: style index; masculine (bool); length, width, curl, shell metres; comb
-    (B, 5); lift;
-    gravity; sides; fringe (bool), fringe_length metres; gather; messy: disorder; volume: radii; part: x of the parting
-    over the skull's half width;
-    aside: -1 or 1; recede: metres by which the hairline stands back; thin: share of roots lost;
-    color (B, 3), tip_color (B, 3); grey: share of grey hairs; gloss; hat (bool); beard_length
-    metres; beard_kind index; strand_root (B, N) and strand_noise (B, N, 8) likewise for the beard.
+    (B, 5); lift; gravity; sides; fringe (bool), fringe_length metres; gather; messy: disorder;
+    volume: radii; part: x of the parting over the skull's half width; aside: -1 or 1; recede:
+    metres by which the hairline stands back; thin: share of roots lost; color (B, 3), tip_color
+    (B, 3); grey: share of grey hairs; gloss; hat (bool); beard_length metres; beard_kind index;
+    strand_root (B, N) and strand_noise (B, N, 8) likewise for the beard.
     """
 
     style: Tensor

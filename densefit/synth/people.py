@@ -93,7 +93,8 @@ ACTS: dict[str, dict[str, Range]] = {
 }  # fmt: skip
 ACT_WEIGHTS = {
     "smile": 4.0, "toothy smile": 6.0, "grin": 6.0, "laugh": 4.0, "vowel a": 4.0, "vowel e": 4.0,
-    "vowel o": 3.0, "vowel u": 2.0, "lips closed": 2.0, "surprise": 2.0, "shout": 1.5, "tongue": 1.5,
+    "vowel o": 3.0, "vowel u": 2.0, "lips closed": 2.0, "surprise": 2.0, "shout": 1.5,
+    "tongue": 1.5,
 }  # fmt: skip
 """Relative frequency of acts; 1 for those not named."""
 

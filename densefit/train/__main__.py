@@ -23,6 +23,7 @@ def parse(arguments: list[str] | None = None) -> RunOptions:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--restart", action="store_true", help="ignore an existing checkpoint")
     parsed = parser.parse_args(arguments)
     return RunOptions(
@@ -33,6 +34,7 @@ def parse(arguments: list[str] | None = None) -> RunOptions:
         device=parsed.device,
         threads=parsed.threads,
         resume=not parsed.restart,
+        start=parsed.start,
         train=TrainOptions(
             minutes=parsed.minutes,
             batch=parsed.batch,

@@ -36,16 +36,25 @@ class Faces:
 class ShardFolder:
     """All shards of a folder, kept in memory as uint8."""
 
-    def __init__(self, folder: Path, landmarks_version: str, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        landmarks_version: str,
+        limit: int | None = None,
+        least_size: int | None = None,
+    ) -> None:
         """Read what is there.
 
         landmarks_version: shards of another version are an error, because their labels would mean
         other points. limit: stop after about so many images (for tests and quick looks).
+        least_size: pictures at least twice as large are averaged down by a whole factor to no less
+        than so many pixels a side, which saves memory and keeps small crops free of aliasing.
         Raises ValueError when there is no shard or one of another version.
         """
         self.folder = Path(folder)
         self.landmarks_version = landmarks_version
         self.limit = limit
+        self.least_size = least_size
         self._known: set[str] = set()
         self._rgba: list[np.ndarray] = []
         self._landmarks: list[np.ndarray] = []
@@ -99,6 +108,9 @@ class ShardFolder:
         self._known.add(str(path))
         size = rgba.shape[-1]
         rgba = _premultiplied(rgba)
+        if self.least_size is not None and size >= 2 * self.least_size:
+            factors = range(size // self.least_size, 0, -1)
+            rgba = _averaged_down(rgba, next(f for f in factors if size % f == 0))
         index = len(self._rgba)
         self._rgba.append(rgba)
         self._landmarks.append((landmarks + 0.5) * (2.0 / size) - 1.0)
@@ -126,6 +138,13 @@ class ShardFolder:
             torch.from_numpy(np.stack([self._landmarks[s][i] for s, i in rows])),
             torch.from_numpy(np.stack([self._visible[s][i] for s, i in rows])),
         )
+
+
+def _averaged_down(rgba: np.ndarray, factor: int) -> np.ndarray:
+    """(N, S, S, 4) uint8 -> (N, S / factor, S / factor, 4)."""
+    size = rgba.shape[1] // factor
+    cells = rgba.reshape(len(rgba), size, factor, size, factor, 4)
+    return np.stack([(c.mean((1, 3)) + 0.5).astype(np.uint8) for c in cells])
 
 
 def _premultiplied(rgba: np.ndarray) -> np.ndarray:

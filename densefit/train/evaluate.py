@@ -56,16 +56,19 @@ def predict_held_out(
     return Predictions(*(torch.cat(p).cpu() for p in zip(*parts, strict=True)))
 
 
-def scores(predictions: Predictions, ibug68: np.ndarray, size: int) -> dict[str, float]:
-    """Figures for a log line or a model card; `size` is the side of the crops in pixels."""
+def scores(predictions: Predictions, points: np.ndarray, size: int) -> dict[str, float]:
+    """Figures for a log line or a model card.
+
+    points: indices of the iBUG points that count; size: side of the crops in pixels.
+    """
     p = predictions
     ratio = p.error / p.sigma
     named = {
         "error_px": float(p.error.mean()) * size / 2,
         "visible_px": float(p.error[p.visible].mean()) * size / 2,
-        # Mean over faces of the mean error of the 68, as a share of the eye distance. Profiles
-        # have next to none, so it is held to at least a quarter of a crop.
-        "nme68_percent": 100 * float((p.error[:, ibug68].mean(1) / p.eyes.clamp(min=0.25)).mean()),
+        # Mean over faces of the mean error of iBUG's points, as a share of the eye distance.
+        # Profiles have next to none, so it is held to at least a quarter of a crop.
+        "nme_percent": 100 * float((p.error[:, points].mean(1) / p.eyes.clamp(min=0.25)).mean()),
         "within_1_sigma": float((ratio < 1).float().mean()),
         "within_2_sigma": float((ratio < 2).float().mean()),
     }

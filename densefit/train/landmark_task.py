@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefit.landmarks.crop import FaceLayout
+from densefit.landmarks.crop import FaceLayout, in_closeup
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
-from densefit.train import evaluate
+from densefit.train import evaluate, geometry
 from densefit.train.augment import Augmenter, AugmentOptions, Batch
 from densefit.train.backgrounds import background_bank
 from densefit.train.dataset import Faces, ShardFolder
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from densefit.head import HeadModel
 
 _RIGHT_EYE_CORNER, _LEFT_EYE_CORNER = 36, 45  # outer corners in iBUG order
+_OUTSIDE_CLOSEUP = 0.06
+"""Weight of a landmark that the close-up is not cut around, over its weight in it."""
 # Shares of the loss: what the fit depends on most weighs most. Matched against region names.
 _REGION_WEIGHTS = (
     (("scalp", "neck"), 0.35),
@@ -45,6 +47,23 @@ class LandmarkTaskOptions:
     presence_weight: float = 0.3
     """weight of the face-or-not term beside the likelihood (per landmark)"""
     batch: int = 64
+    least_picture: int = 176
+    """renders are averaged down to no less than so many pixels a side"""
+    closeup: bool = False
+    """train on crops from the brows to the lower lip instead of the whole face"""
+
+    @staticmethod
+    def for_closeup(batch: int) -> LandmarkTaskOptions:
+        """Options for the close-up: its crops are always made from earlier landmarks."""
+        crops = geometry.CropOptions(
+            tight_fraction=1.0, tight_ratio=(1.15, 1.5), tight_shift=0.035, tight_roll=0.1
+        )
+        return LandmarkTaskOptions(
+            augment=AugmentOptions(crops=crops, faceless=0.04),
+            batch=batch,
+            least_picture=352,
+            closeup=True,
+        )
 
 
 def region_weights(region: np.ndarray, names: tuple[str, ...]) -> Tensor:
@@ -86,17 +105,22 @@ class LandmarkTask:
     ) -> None:
         """data: folder of shards; backgrounds: folder of pictures without faces."""
         self.head, self.options, self.draws, self.command = head, options, draws, command
-        self.store = ShardFolder(data, head.landmarks_version)
+        self.store = ShardFolder(data, head.landmarks_version, least_size=options.least_picture)
         size = options.augment.size
         rng = np.random.default_rng(draws.integer(0, 2**31))
         self.bank = background_bank(options.backgrounds, size, rng, backgrounds)
-        self.layout = FaceLayout.of(head)
+        self.layout = FaceLayout.closeup(head) if options.closeup else FaceLayout.of(head)
         self.augmenter = Augmenter(self.layout, self.bank, draws, options.augment)
+        weight = region_weights(head.landmark_region, head.region_names)
+        if options.closeup:
+            inside = torch.from_numpy(in_closeup(head.landmark_region, head.region_names))
+            weight = torch.where(inside, weight, _OUTSIDE_CLOSEUP * weight)
+            weight = weight / weight.mean()
+        self.weight = weight.to(draws.device)
         network = LandmarkNet(replace(options.network, input_size=size))
-        lost = network.set_basis(self._example_labels())
+        lost = network.set_basis(self._example_labels(), weight)
         self.basis_error_px = lost * size / 2
         self.network = network
-        self.weight = region_weights(head.landmark_region, head.region_names).to(draws.device)
 
     def _example_labels(self) -> Tensor:
         """Labels of random crops, as training will draw them."""
@@ -139,13 +163,35 @@ class LandmarkTask:
         return evaluate.predict_held_out(network, self.store, augmenter, count, corners)
 
     def score(self, network: nn.Module) -> dict[str, float]:
-        """Figures on held-out renders."""
+        """Figures on held-out renders; the close-up's points are iBUG's without the jaw."""
         found = self.predictions(network, seed=12345, faceless=0.07)
-        return evaluate.scores(found, self.head.ibug68, self.options.augment.size)
+        points = self.head.ibug68[17:] if self.options.closeup else self.head.ibug68
+        return evaluate.scores(found, points, self.options.augment.size)
 
     def look_for_data(self) -> None:
         """Read shards that were rendered meanwhile."""
         self.store.rescan()
+
+    def start_from(self, path: Path) -> str:
+        """Take over trained weights; says how much of them.
+
+        Everything from a network of the same kind, otherwise all but the last layers, whose
+        meaning depends on the crop. Raises InputError where the file does not fit.
+        """
+        from densefit.landmarks.weights import read_weights
+
+        state, metadata = read_weights(path, "landmarks", "closeup")
+        own = self.network.state_dict()
+        same = metadata["kind"] == ("closeup" if self.options.closeup else "landmarks")
+        chosen = {
+            k: v
+            for k, v in state.items()
+            if (same or k.startswith(("stem.", "body.", "head.")))
+            and k in own
+            and own[k].shape == v.shape
+        }
+        self.network.load_state_dict(chosen, strict=False)
+        return f"{len(chosen)} of {len(own)} tensors from {path.name}"
 
     def export(self, network: nn.Module, path: Path, seen: int) -> None:
         """Calibrate sigma on held-out renders (with other draws than the scores), write weights."""
@@ -156,7 +202,7 @@ class LandmarkTask:
         found = self.predictions(network, seed=54321, faceless=0.0)
         network.log_temperature.copy_(evaluate.sigma_temperature(found))
         metadata = {
-            "kind": "landmarks",
+            "kind": "closeup" if self.options.closeup else "landmarks",
             "landmarks_version": self.head.landmarks_version,
             "renders": len(self.store),
             "crops_seen": seen,

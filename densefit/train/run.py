@@ -13,7 +13,7 @@ from densefit.memory import keep_freed_memory
 from densefit.train.loop import Task, Trainer, TrainOptions
 from densefit.train.random import Draws
 
-TASKS = ("landmarks", "detector")
+TASKS = ("landmarks", "closeup", "detector")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class RunOptions:
     device: str = "auto"
     threads: int | None = None
     resume: bool = True
+    start: Path | None = None
+    """weights to begin with, where there is no checkpoint to go on from"""
     train: TrainOptions = field(default_factory=TrainOptions)
 
 
@@ -49,7 +51,9 @@ def train(options: RunOptions, report: Callable[[str], None]) -> dict[str, float
         device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(options.train.seed)
     draws = Draws(options.train.seed, device)
-    name = {"landmarks": "landmarks_fast", "detector": "detector"}[options.task]
+    name = {"landmarks": "landmarks_fast", "closeup": "landmarks_closeup"}.get(
+        options.task, options.task
+    )
     task = _make_task(options, draws, report)
     trainer = Trainer(task, draws, options.out, name, options.train, report)
     if not options.resume:
@@ -67,6 +71,8 @@ def command_line(options: RunOptions) -> str:
         parts += ["--backgrounds", options.backgrounds.resolve().name]
     settings = options.train
     parts += ["--minutes", f"{settings.minutes:g}", "--batch", str(settings.batch)]
+    if options.start is not None:
+        parts += ["--start", options.start.name]
     parts += ["--learning-rate", f"{settings.learning_rate:g}", "--seed", str(settings.seed)]
     return shlex.join(parts)
 
@@ -77,13 +83,17 @@ def _make_task(options: RunOptions, draws: Draws, report: Callable[[str], None])
     head = load_head()
     command = command_line(options)
     task: LandmarkTask | DetectorTask
-    if options.task == "landmarks":
+    if options.task in ("landmarks", "closeup"):
         from densefit.train.landmark_task import LandmarkTask, LandmarkTaskOptions
 
         landmark_options = LandmarkTaskOptions(batch=options.train.batch)
+        if options.task == "closeup":
+            landmark_options = LandmarkTaskOptions.for_closeup(options.train.batch)
         task = LandmarkTask(
             options.data, head, draws, landmark_options, options.backgrounds, command
         )
+        if options.start is not None:
+            report(task.start_from(options.start))
         report(f"labels outside the decoding basis: {task.basis_error_px:.3f} px of the crop")
     else:
         from densefit.train.detector_task import DetectorTask, DetectorTaskOptions

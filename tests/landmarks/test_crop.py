@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ def test_roll_and_box_of_a_turned_face(layout: FaceLayout, roll: float) -> None:
     assert float(face_roll(torch.from_numpy(points)[None].float(), layout)[0]) == pytest.approx(
         roll, abs=1e-3
     )
-    x, y, side, found = crop_around(points[None], layout, 1.5)[0]
+    x, y, side, found = crop_around(points[None], replace(layout, ratio=1.5))[0]
     assert found == pytest.approx(roll, abs=1e-3)
     box = layout.upright[:320].numpy()
     low, high = box.min(0), box.max(0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from densefit.landmarks.crop import FaceLayout
 from densefit.landmarks.detector import FaceBox
+from densefit.landmarks.look import Looker
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
 from densefit.landmarks.tracker import FaceTracker
 
@@ -49,9 +52,9 @@ class BlobNetwork(torch.nn.Module):
 @pytest.fixture
 def tracker() -> FaceTracker:
     boxes = [FaceBox(30, 30, 30, 0.9), FaceBox(150, 90, 60, 0.5), FaceBox(220, 20, 20, 0.8)]
-    tracker = FaceTracker(LandmarkNet(CONFIG), lambda picture: boxes, _layout())  # type: ignore[arg-type]
-    tracker.network = BlobNetwork()
-    return tracker
+    face = Looker(LandmarkNet(CONFIG), _layout())
+    face.network = BlobNetwork()
+    return FaceTracker(face, lambda picture: boxes)  # type: ignore[arg-type]
 
 
 def _picture(*discs: tuple[float, float, float]) -> np.ndarray:
@@ -97,7 +100,7 @@ def test_a_found_face_is_studied_mirrored_too(tracker: FaceTracker) -> None:
             landmarks[:, 1, 0] += 0.2
             return landmarks, presence
 
-    tracker.network = Biased()
+    tracker.face.network = Biased()
     biased = tracker.find([_picture((146, 92, 26))])[0]
     assert biased is not None
     assert biased.xy[0] == pytest.approx(plain.xy[0], abs=1.0)
@@ -112,3 +115,33 @@ def test_results_do_not_depend_on_the_batch(tracker: FaceTracker) -> None:
         alone = tracker.find([picture])[0]
         assert one is not None and alone is not None
         np.testing.assert_array_equal(one.xy, alone.xy)
+
+
+class SureNetwork(BlobNetwork):
+    """Like BlobNetwork, four times surer of the first landmarks, which it sees to the left."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        landmarks, presence = super().forward(image)
+        landmarks[:, :10, 0] -= 0.1
+        landmarks[:, :10, 2] -= float(np.log(4))
+        landmarks[:, 10:, 2] += float(np.log(4))
+        return landmarks, presence
+
+
+def test_the_closeup_moves_what_it_is_surer_of(tracker: FaceTracker) -> None:
+    picture = _picture((146, 92, 26))
+    plain = tracker.find([picture])[0]
+    layout = replace(_layout(), ratio=1.3)
+    tracker.closeup = Looker(LandmarkNet(CONFIG), layout)
+    tracker.closeup.network = SureNetwork()
+    sharp = tracker.find([picture])[0]
+    assert plain is not None and sharp is not None
+    np.testing.assert_array_equal(sharp.roi, plain.roi)
+    np.testing.assert_allclose(sharp.xy[10:], plain.xy[10:], atol=0.4)
+    # Mirrored looks lean to the other side: while studied the two cancel, while followed not.
+    followed = tracker.follow([picture], [sharp.xy])[0]
+    assert followed is not None
+    shift = followed.xy[:10, 0] - plain.xy[:10, 0]
+    side = 1.3 * np.ptp(plain.xy[:320], axis=0).max()
+    np.testing.assert_allclose(shift, -0.1 * side / 2 * 16 / 17, rtol=0.35)
+    assert tracker.follow([_picture()], [sharp.xy]) == [None]

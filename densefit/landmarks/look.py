@@ -1,0 +1,84 @@
+"""One look at faces: crops in, landmarks and their uncertainty in pixels of the picture out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from densefit.landmarks.crop import FaceLayout, cut_crop, to_picture
+from densefit.landmarks.network import LandmarkNet, fold_batch_norm
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A face in a picture.
+
+    xy: (703, 2) float32 px; sigma: (703,) float32 px; roi: (5,) float64 centre x, y, side px, roll
+    radians, confidence in 0..1: the crop that the landmarks were seen in.
+    """
+
+    xy: np.ndarray
+    sigma: np.ndarray
+    roi: np.ndarray
+
+
+class Looker:
+    """A landmark network with the kind of crop it was trained on, ready to run on one device."""
+
+    def __init__(
+        self, network: LandmarkNet, layout: FaceLayout, device: torch.device | str = "cpu"
+    ) -> None:
+        self.layout, self.device = layout, torch.device(device)
+        self.size = network.config.input_size
+        folded = fold_batch_norm(network).to(self.device)
+        self.network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def look(
+        self, pictures: list[np.ndarray], rois: np.ndarray, batch: int, mirrored: bool = False
+    ) -> list[Sighting]:
+        """Run the network on one crop of each picture (H, W, 3) uint8; rois (N, 4).
+
+        batch: crops per call of the network. mirrored: show it the mirror images instead; the
+        answer is about the pictures all the same.
+        """
+        looks: list[Sighting] = []
+        for start in range(0, len(pictures), batch):
+            part = slice(start, start + batch)
+            crops = np.stack(
+                [cut_crop(p, r, self.size) for p, r in zip(pictures[part], rois[part], strict=True)]
+            )
+            if mirrored:
+                crops = np.ascontiguousarray(crops[:, :, ::-1])
+            # (B, S, S, 3) seen as (B, 3, S, S) already has the channels-last layout.
+            image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
+            landmarks, presence = self.network(image)
+            if mirrored:
+                landmarks = landmarks[:, self.layout.mirror.to(self.device)]
+                landmarks = landmarks * landmarks.new_tensor([-1, 1, 1])
+            xy, sigma = to_picture(landmarks.double().cpu().numpy(), rois[part])
+            chance = presence.sigmoid().double().cpu().numpy()
+            for i in range(len(xy)):
+                roi = np.append(rois[start + i], chance[i])
+                looks.append(Sighting(xy[i].astype(np.float32), sigma[i].astype(np.float32), roi))
+        return looks
+
+
+def combined(looks: list[Sighting], roi: np.ndarray, confidence: float | None = None) -> Sighting:
+    """Several looks at one face as one.
+
+    Each landmark becomes the mean weighted by 1 / sigma^2. Looks share most of their errors, so
+    sigma does not shrink with their number; where they disagree, it grows.
+    roi: (4,) of the result; confidence: of the result, by default the mean.
+    """
+    xy = np.stack([look.xy for look in looks]).astype(np.float64)
+    variance = np.stack([look.sigma for look in looks]).astype(np.float64) ** 2
+    weight = (1 / variance) / (1 / variance).sum(0)
+    mean = (weight[..., None] * xy).sum(0)
+    spread = (weight * ((xy - mean) ** 2).sum(-1) / 2).sum(0)
+    sigma = np.sqrt((weight * variance).sum(0) + spread)
+    if confidence is None:
+        confidence = float(np.mean([look.roi[4] for look in looks]))
+    return Sighting(mean.astype(np.float32), sigma.astype(np.float32), np.append(roi, confidence))
