@@ -29,7 +29,9 @@ GOOD_SCORE = 0.35
 """Mean of 1 - w at SCORE_SCALE of a trustworthy pose: most landmarks lie within a few sigma, for a
 mean head."""
 PNP_POINTS = 160
-START_YAWS = (0.0, 0.9, -0.9)
+START_TURNS = ((0.0, 0.0), (0.9, 0.0), (-0.9, 0.0), (0.0, 3.1), (0.0, 1.57), (0.0, -1.57),
+               (1.4, 0.0), (-1.4, 0.0), (0.9, 3.1), (-0.9, 3.1))  # fmt: skip
+"""Yaw of the head and roll of the picture (rad) of the starts after PnP, likely ones first."""
 NEAREST_HEAD = 0.03
 """m: PnP solutions nearer than this are mirrored or void."""
 BATCH = 128
@@ -98,7 +100,8 @@ def pnp_starts(
     points: np.ndarray, xy: np.ndarray, precision: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poses in the camera (N, 3, 3), (N, 3): SQPNP on the most certain landmarks, then faces turned
-    to the camera and to its sides, at the distance where the head has its size in the picture.
+    to the camera and to its sides, in upright and in turned pictures, at the distance where the
+    head has its size in the picture.
 
     Args:
         points: (L, 3) metres, head frame. xy: (L, 2) pinhole at unit focal length. precision: (L,).
@@ -117,11 +120,12 @@ def pnp_starts(
         if found and np.isfinite(offset).all() and offset[2, 0] > NEAREST_HEAD:
             rotations.append(cv2.Rodrigues(vector)[0])
             shifts.append(offset[:, 0])
-    for yaw in START_YAWS:
-        turn = np.diag([1.0, -1.0, -1.0]) @ cv2.Rodrigues(np.array([0.0, yaw, 0.0]))[0]
+    for yaw, roll in START_TURNS:
+        turn = cv2.Rodrigues(np.array([0.0, 0.0, roll]))[0] @ np.diag([1.0, -1.0, -1.0])
+        turn = turn @ cv2.Rodrigues(np.array([0.0, yaw, 0.0]))[0]
         rotations.append(turn)
         shifts.append(np.array([*(centre * depth), depth]) - turn @ points[order].mean(axis=0))
-    while len(rotations) < len(START_YAWS) + 1:
+    while len(rotations) < len(START_TURNS) + 1:
         rotations.append(rotations[-1])
         shifts.append(shifts[-1])
     return np.stack(rotations), np.stack(shifts)
@@ -266,11 +270,7 @@ def _camera_starts(
 
 def fill_poses(rotation: Tensor, shift: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Frames without a good pose take that of the nearest frame with one."""
-    limit = (
-        max(GOOD_SCORE, 2 * float(score.nanmedian()))
-        if bool(torch.isfinite(score).any())
-        else GOOD_SCORE
-    )
+    limit = score_limit(score)
     good = torch.nonzero(score <= limit).flatten()
     if len(good):
         frames = torch.arange(len(score))
@@ -283,6 +283,12 @@ def fill_poses(rotation: Tensor, shift: Tensor, score: Tensor) -> tuple[Tensor, 
         rotation = torch.where(bad[:, None, None], rotation[good[nearest]], rotation)
         shift = torch.where(bad[:, None], shift[good[nearest]], shift)
     return rotation, shift, score
+
+
+def score_limit(score: Tensor) -> float:
+    """Worst score of a pose to trust, in a take of which some heads fit worse than others."""
+    finite = bool(torch.isfinite(score).any())
+    return max(GOOD_SCORE, 2 * float(score.nanmedian())) if finite else GOOD_SCORE
 
 
 def select_cameras(cameras: CameraState, index: list[int]) -> CameraState:

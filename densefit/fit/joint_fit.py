@@ -31,6 +31,7 @@ from densefit.fit.observations import Observations, landmark_region_weights, nor
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors, make_priors
 from densefit.fit.result import FitResult, motion_arrays, residuals_px
+from densefit.fit.shots import segments
 from densefit.fit.solver import Solution, minimize
 from densefit.fit.state import CameraState, FrameLayout, Motion, State, concatenate, rest
 from densefit.fit.weights import adjust_precision, landmark_normals, measured_sigma_scale, scaled
@@ -98,6 +99,7 @@ class JointFit:
     ) -> None:
         self.head, self.observations, self.options = head, observations, options
         self.frames, self.progress = frames, progress
+        self.shot = np.zeros(len(frames), int)
         self._kept: tuple[np.ndarray, Planes] | None = None
         estimate = options.estimate_focal
         every = options.refine_cameras == "all" if estimate is None else estimate
@@ -176,6 +178,7 @@ class JointFit:
                 initial.initial_poses(self.points, cameras, self._raw_planes(picked), self.placed)
             )
         rotation, shift, score = (torch.cat(p) for p in zip(*parts, strict=True))
+        self.shot = segments(rotation, shift, score, self.observations.time[self.frames])
         return cameras, *initial.fill_poses(rotation, shift, score)
 
     def _raw_planes(self, picked: np.ndarray) -> Planes:
@@ -209,7 +212,8 @@ class JointFit:
     def _priors(self, picked: np.ndarray) -> Priors:
         time = torch.tensor(self.observations.time[self.frames[picked]], dtype=torch.float64)
         seen = int(self.observations.seen[self.frames[picked]].sum())
-        return make_priors(self.model, self.options, time, seen, self.prior)
+        shot = torch.from_numpy(self.shot[picked])
+        return make_priors(self.model, self.options, time, seen, self.prior, shot)
 
     def _joint(
         self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor

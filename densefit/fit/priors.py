@@ -86,22 +86,36 @@ def eye_precision(options: FitOptions) -> Tensor:
     return precision
 
 
-def link_weights(time: Tensor, independent: bool, max_gap: float) -> Tensor:
-    """1/dt between neighbouring frames (T - 1,), zero across gaps and for frames without order."""
+def link_weights(
+    time: Tensor, independent: bool, max_gap: float, shot: Tensor | None = None
+) -> Tensor:
+    """1/dt between neighbouring frames (T - 1,), zero across gaps and for frames without order.
+
+    Args:
+        shot: (T,) number of the shot each frame belongs to; zero between shots too.
+    """
     dt = time[1:] - time[:-1]
     linked = (dt <= max_gap * (1 + 1e-6)) & (dt > 0)
+    if shot is not None:
+        linked &= shot[1:] == shot[:-1]
     return torch.where(linked, 1 / dt.clamp_min(1e-6), torch.zeros_like(dt)) * (
         0.0 if independent else 1.0
     )
 
 
 def make_priors(
-    model: LandmarkModel, options: FitOptions, time: Tensor, seen_frames: int, cameras: CameraPrior
+    model: LandmarkModel,
+    options: FitOptions,
+    time: Tensor,
+    seen_frames: int,
+    cameras: CameraPrior,
+    shot: Tensor | None = None,
 ) -> Priors:
     """Precisions of all terms.
 
     Args:
         time: (T,) s. seen_frames: frames with landmarks, for the growth of the identity prior.
+        shot: (T,) numbers of the shots between cuts.
         cameras: of one frame; like identity's it grows with the frames.
     """
     layout = FrameLayout(len(model.free))
@@ -134,7 +148,7 @@ def make_priors(
         frame=frame,
         rest=rest,
         link=options.temporal_weight * link,
-        link_weights=link_weights(time, options.independent_frames, options.max_gap),
+        link_weights=link_weights(time, options.independent_frames, options.max_gap, shot),
         identity_weight=options.identity_weight * growth,
         cameras=cameras.narrowed(growth),
         contact_sd=options.contact_sd,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from densefit.fit import FitOptions, fit
+from densefit.fit.joint_fit import JointFit
 from densefit.head.rotation import rotation_matrix
-from tests.fit.synthetic import camera_ring, look_at_camera, observe, sample_truth, tiny_head
+from tests.fit.synthetic import camera_ring, hide, look_at_camera, observe, sample_truth, tiny_head
 
 PLAIN = FitOptions(correlation=1.0, hidden_weight=1.0, model_sigma=0.0, sigma_scale=1.0)
 
@@ -24,6 +25,53 @@ def test_one_camera_with_a_third_of_the_landmarks_wrong(azimuth):
     turn = rotation_matrix(truth.rotation).swapaxes(1, 2) @ rotation_matrix(result.rotation)
     angle = np.arccos(np.clip((np.trace(turn, axis1=1, axis2=2) - 1) / 2, -1, 1))
     assert angle.max() < 0.12
+
+
+@pytest.mark.parametrize("roll", [180, 90])
+def test_turned_camera(roll):
+    """A camera hung upside down or on its side, a fifth of the landmarks wrong."""
+    head = tiny_head()
+    camera = look_at_camera(0.3, 0.1, 0.9, 1500.0, (1280, 960), "a")
+    turn = np.eye(4)
+    turn[:3, :3] = rotation_matrix(np.array([[0, 0, np.deg2rad(roll)]]))[0]
+    camera = replace(camera, T_camera_world=turn @ camera.T_camera_world)
+    truth = sample_truth(head, 4, fps=2.0)
+    observations = observe(head, [camera], truth, 0.7, outliers=0.2)
+    result = fit(head, [camera], observations, replace(PLAIN, independent_frames=True))
+    assert np.abs(result.rotation - truth.rotation).max() < 0.12
+
+
+def test_a_cut_is_not_smoothed_over():
+    """Two shots of one person: the second begins elsewhere, turned; a frame of nonsense is none."""
+    head = tiny_head()
+    cameras = camera_ring(1)
+    truth = sample_truth(head, 16)
+    rotation, translation = truth.rotation.copy(), truth.translation.copy()
+    rotation[9:] += [0, 0.9, 0]
+    translation[9:] += [0.1, 0.05, -0.15]
+    truth = replace(truth, rotation=rotation, translation=translation)
+    observations = observe(head, cameras, truth, 0.5)
+    job = JointFit(head, cameras, observations, PLAIN, np.arange(16))
+    job.first_state()
+    np.testing.assert_array_equal(job.shot, np.arange(16) >= 9)
+    result = fit(head, cameras, observations, PLAIN)
+    assert np.abs(result.rotation - rotation)[[8, 9]].max() < 0.05
+    wrong = observations.xy.copy()
+    wrong[4] = wrong[12]
+    job = JointFit(head, cameras, replace(observations, xy=wrong), PLAIN, np.arange(16))
+    job.first_state()
+    assert job.shot[8] == 0
+
+
+def test_people_who_enter_late_and_leave():
+    head = tiny_head()
+    cameras = camera_ring(2)
+    truth = sample_truth(head, 30)
+    seen = np.zeros((30, 2), bool)
+    seen[8:20, 0] = seen[11:24, 1] = True
+    result = fit(head, cameras, hide(observe(head, cameras, truth, 0.5), seen), PLAIN)
+    np.testing.assert_array_equal(result.valid, seen.any(1))
+    assert np.abs(result.translation - truth.translation)[8:24].max() < 4e-3
 
 
 def test_a_frame_without_sense_does_not_spoil_its_neighbours():
