@@ -61,10 +61,9 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float(shared / (np.prod(np.ptp(a, axis=0)) + np.prod(np.ptp(b, axis=0)) - shared))
 
 
-def evaluate(folder: Path, weights: Path | None) -> tuple[list[Score], list[np.ndarray]]:
+def evaluate(folder: Path, tracker: FaceTracker) -> tuple[list[Score], list[np.ndarray]]:
     """Scores of all annotated pictures, and the pictures with landmarks drawn."""
     head = load_head()
-    tracker = load_tracker(head, weights=weights)
     scores, drawn = [], []
     for file in pictures_in(folder):
         pts = file.with_suffix(".pts")
@@ -110,11 +109,17 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--quality", choices=("fast", "high"), default="high")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--closeup-weights", type=Path)
     parser.add_argument("--montage", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    scores, drawn = evaluate(options.folder, options.weights)
+    tracker = load_tracker(
+        load_head(), weights=options.weights, quality=options.quality,
+        closeup_weights=options.closeup_weights,
+    )  # fmt: skip
+    scores, drawn = evaluate(options.folder, tracker)
     if not scores:
         raise SystemExit(f"{options.folder}: no pictures with .pts files")
     for score in scores:

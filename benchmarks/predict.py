@@ -4,36 +4,21 @@
                                  [--mediapipe PYTHON | --make-mediapipe DIR]
 
 Both follow one face through the same decoded frames, held in memory; decoding is timed by itself.
-MediaPipe needs another numpy than we do: `--mediapipe` is the Python of an environment that has
-`mediapipe==0.10.21`, `--make-mediapipe` makes one in DIR with pip. Without either only our own
-figures are printed.
+Cutting crops is part of it. `fast` runs one network on each frame, `high` the close-up too.
+MediaPipe needs another numpy than we do: see mediapipe_peer.py. Without it only our own figures are
+printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-
-MEDIAPIPE = "mediapipe==0.10.21"
-
-# Runs in MediaPipe's environment: frames from an .npy file, seconds per frame on stdout.
-_PEER = """
-import sys, time, json, numpy as np, mediapipe as mp
-frames = np.load(sys.argv[1])
-mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1)
-for frame in frames[:10]:
-    mesh.process(frame)
-start = time.perf_counter()
-found = sum(mesh.process(frame).multi_face_landmarks is not None for frame in frames)
-print(json.dumps({"seconds": time.perf_counter() - start, "found": found}))
-"""
+from mediapipe_peer import MEDIAPIPE, add_options, peer_python, run_mediapipe
 
 
 def decode(video: Path, count: int) -> tuple[np.ndarray, float]:
@@ -46,13 +31,13 @@ def decode(video: Path, count: int) -> tuple[np.ndarray, float]:
     return np.stack(frames), time.perf_counter() - start
 
 
-def time_densefit(frames: np.ndarray, cameras: int) -> tuple[float, int]:
+def time_densefit(frames: np.ndarray, cameras: int, quality: str) -> tuple[float, int]:
     """Seconds and valid frames for `cameras` cameras that all see these frames, in lockstep."""
     from densefit.head import load_head
     from densefit.landmarks.predictor import BLOCK_FRAMES
     from densefit.landmarks.tracker import load_tracker
 
-    tracker = load_tracker(load_head())
+    tracker = load_tracker(load_head(), quality=quality)
     first = tracker.find([frames[0]])[0]
     if first is None:
         raise SystemExit("no face in the first frame")
@@ -68,29 +53,6 @@ def time_densefit(frames: np.ndarray, cameras: int) -> tuple[float, int]:
     return time.perf_counter() - start, found
 
 
-def peer_python(options: argparse.Namespace) -> str | None:
-    """The Python that has MediaPipe, made now if asked for."""
-    if options.make_mediapipe is None:
-        return options.mediapipe
-    python = options.make_mediapipe / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(options.make_mediapipe)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", MEDIAPIPE], check=True)
-    return str(python)
-
-
-def time_mediapipe(python: str, frames: np.ndarray) -> tuple[float, int]:
-    """Seconds and frames with a face; MediaPipe chooses its threads itself."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "frames.npy"
-        np.save(path, frames)
-        done = subprocess.run(
-            [python, "-c", _PEER, str(path)], capture_output=True, text=True, check=True
-        )
-    result = json.loads(done.stdout.strip().splitlines()[-1])
-    return result["seconds"], result["found"]
-
-
 def main() -> None:
     """Print a table; with --json write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -98,9 +60,8 @@ def main() -> None:
     parser.add_argument("video", type=Path, nargs="?", default=sample)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--mediapipe", help="Python of an environment with MediaPipe")
-    parser.add_argument("--make-mediapipe", type=Path, metavar="DIR")
     parser.add_argument("--json", type=Path)
+    add_options(parser)
     options = parser.parse_args()
 
     import torch
@@ -116,23 +77,24 @@ def main() -> None:
     python = peer_python(options)
     peer = None
     if python is not None:
-        taken, found = time_mediapipe(python, frames)
-        peer = count / taken
+        answers, taken = run_mediapipe(python, [frames], follow=True, warm_up=10)
+        found = int((~np.isnan(answers[0][:, 0, 0, 0])).sum())
+        peer = count / taken[0]
         print(f"MediaPipe Face Mesh, 478 points      {peer:7.1f} frames/s  ({found} with a face)")
     table = [
         {"name": "decode", "value": count / seconds, "unit": "frames/s", "peer": None,
          "peer_value": None}
     ]  # fmt: skip
-    for cameras in (1, 4):
-        taken, found = time_densefit(frames, cameras)
-        speed = cameras * count / taken
+    for quality, cameras in itertools.product(("fast", "high"), (1, 4)):
+        taken_here, found = time_densefit(frames, cameras, quality)
+        speed = cameras * count / taken_here
         print(
-            f"densefit, 703 points, {cameras} camera{'s' if cameras > 1 else ' '}     "
+            f"densefit {quality}, 703 points, {cameras} camera{'s' if cameras > 1 else ' '} "
             f"{speed:7.1f} camera-frames/s  ({found} with a face)"
         )
         table.append(
-            {"name": f"predict, {cameras} cameras", "value": speed, "unit": "camera-frames/s",
-             "peer": MEDIAPIPE, "peer_value": peer}
+            {"name": f"predict {quality}, {cameras} cameras", "value": speed,
+             "unit": "camera-frames/s", "peer": MEDIAPIPE, "peer_value": peer}
         )  # fmt: skip
     if options.json:
         options.json.write_text(json.dumps(table, indent=1))

@@ -1,0 +1,93 @@
+"""MediaPipe Face Mesh as a peer, run in a Python environment of its own (it needs another numpy).
+
+python benchmarks/... --mediapipe PYTHON      # of an environment with mediapipe==0.10.21
+python benchmarks/... --make-mediapipe DIR    # make that environment with pip
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+MEDIAPIPE = "mediapipe==0.10.21"
+
+# Runs in MediaPipe's environment. Each job is an .npy file of frames (N, H, W, 3); `follow` says
+# whether they are a video. Answers are lists of (478, 2) px in an .npz, empty where no face is.
+_PROGRAM = """
+import json, sys, time, numpy as np, mediapipe as mp
+jobs = json.load(open(sys.argv[1]))
+seconds = []
+for job in jobs:
+    frames = np.load(job["frames"])
+    mesh = mp.solutions.face_mesh.FaceMesh(
+        static_image_mode=not job["follow"], refine_landmarks=True, max_num_faces=job["faces"],
+        min_detection_confidence=job["confidence"])
+    for frame in frames[:job["warm_up"]]:
+        mesh.process(frame)
+    height, width = frames.shape[1:3]
+    start = time.perf_counter()
+    results = [mesh.process(frame).multi_face_landmarks for frame in frames]
+    seconds.append(time.perf_counter() - start)
+    out = np.full((len(frames), job["faces"], 478, 2), np.nan)
+    for i, faces in enumerate(results):
+        for k, face in enumerate(faces or []):
+            points = [(p.x * width - 0.5, p.y * height - 0.5) for p in face.landmark]
+            out[i, k] = points
+    np.save(job["out"], out)
+print(json.dumps(seconds))
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--mediapipe and --make-mediapipe."""
+    parser.add_argument("--mediapipe", help="Python of an environment with MediaPipe")
+    parser.add_argument("--make-mediapipe", type=Path, metavar="DIR")
+
+
+def peer_python(options: argparse.Namespace) -> str | None:
+    """The Python that has MediaPipe, made now if asked for."""
+    if options.make_mediapipe is None:
+        return options.mediapipe
+    python = options.make_mediapipe / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(options.make_mediapipe)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", MEDIAPIPE], check=True)
+    return str(python)
+
+
+def run_mediapipe(
+    python: str,
+    jobs: list[np.ndarray],
+    follow: bool,
+    faces: int = 1,
+    confidence: float = 0.5,
+    warm_up: int = 0,
+) -> tuple[list[np.ndarray], list[float]]:
+    """Face Mesh on stacks of frames (N, H, W, 3) uint8 RGB.
+
+    follow: the frames of a job are a video; faces: most faces a frame; confidence: of its detector;
+    warm_up: frames processed once before the clock starts.
+    Returns for each job (N, faces, 478, 2) px with pixel centres at integers, NaN where no face
+    was found, and the seconds it took. MediaPipe chooses its threads itself.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plan = []
+        for i, frames in enumerate(jobs):
+            np.save(Path(folder) / f"{i}.npy", frames)
+            plan.append(
+                {"frames": f"{folder}/{i}.npy", "out": f"{folder}/out{i}.npy", "follow": follow,
+                 "faces": faces, "confidence": confidence, "warm_up": warm_up}
+            )  # fmt: skip
+        (Path(folder) / "jobs.json").write_text(json.dumps(plan))
+        done = subprocess.run(
+            [python, "-c", _PROGRAM, f"{folder}/jobs.json"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        answers = [np.load(job["out"]) for job in plan]
+    return answers, json.loads(done.stdout.strip().splitlines()[-1])
