@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from landmarks_pts import nearest_face, read_pts
+from landmarks_pts import add_network_options, closeup_file, nearest_face, read_pts
 from mediapipe_peer import add_options, peer_python, run_mediapipe
 
 from densefit.capture import VideoWriter, open_frames, open_source
@@ -318,18 +318,13 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--quality", choices=("fast", "high"), default="high")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--closeup-weights", type=Path)
+    add_network_options(parser)
     parser.add_argument("--photos-only", action="store_true")
     parser.add_argument("--json", type=Path)
     add_options(parser)
     options = parser.parse_args()
     head = load_head()
-    tracker = load_tracker(
-        head, weights=options.weights, quality=options.quality,
-        closeup_weights=options.closeup_weights,
-    )  # fmt: skip
+    tracker = load_tracker(head, weights=options.weights, closeup_weights=closeup_file(options))
     python = peer_python(options)
     photos = read_photos(options.data, head)
     dense = densefit_dense(photos, tracker, head)

@@ -22,6 +22,7 @@ from densefit.capture.photos import pictures_in, read_photo
 from densefit.head import load_head
 from densefit.landmarks.overlay import draw_landmarks
 from densefit.landmarks.tracker import FaceTracker, Sighting, load_tracker
+from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
 
 INNER = np.arange(17, 68)
 
@@ -105,20 +106,29 @@ def write_montage(pictures: list[np.ndarray], path: Path, columns: int = 6) -> N
     cv2.imwrite(str(path), np.vstack(rows)[..., ::-1])
 
 
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """--quality, --weights and --closeup-weights."""
+    parser.add_argument("--quality", choices=("fast", "high"), default="high")
+    parser.add_argument("--weights", type=Path, default=LANDMARK_WEIGHTS)
+    parser.add_argument("--closeup-weights", type=Path, default=CLOSEUP_WEIGHTS)
+
+
+def closeup_file(options: argparse.Namespace) -> Path | None:
+    """The close-up's weights unless it is done without."""
+    return options.closeup_weights if options.quality == "high" else None
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--quality", choices=("fast", "high"), default="high")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--closeup-weights", type=Path)
+    add_network_options(parser)
     parser.add_argument("--montage", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     tracker = load_tracker(
-        load_head(), weights=options.weights, quality=options.quality,
-        closeup_weights=options.closeup_weights,
-    )  # fmt: skip
+        load_head(), weights=options.weights, closeup_weights=closeup_file(options)
+    )
     scores, drawn = evaluate(options.folder, tracker)
     if not scores:
         raise SystemExit(f"{options.folder}: no pictures with .pts files")

@@ -36,8 +36,10 @@ def time_densefit(frames: np.ndarray, cameras: int, quality: str) -> tuple[float
     from densefit.head import load_head
     from densefit.landmarks.predictor import BLOCK_FRAMES
     from densefit.landmarks.tracker import load_tracker
+    from densefit.landmarks.weights import CLOSEUP_WEIGHTS
 
-    tracker = load_tracker(load_head(), quality=quality)
+    near = CLOSEUP_WEIGHTS if quality == "high" else None
+    tracker = load_tracker(load_head(), closeup_weights=near)
     first = tracker.find([frames[0]])[0]
     if first is None:
         raise SystemExit("no face in the first frame")

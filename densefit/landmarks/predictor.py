@@ -48,8 +48,11 @@ class PredictOptions:
     """frame to stop before"""
     every: int = 1
     """use every n-th frame"""
+    quality: str = "fast"
+    """fast: one look at each frame; high: a close-up from the brows to the lower lip too"""
     weights: Path | None = None
-    """other weights of the landmark network than the shipped ones"""
+    """other weights than the shipped ones: a folder as `densefit train` leaves it, or one file for
+    whole faces, which is then used without a close-up"""
     model: Path | None = None
     """other head model than the shipped one (the weights must be trained for its landmarks)"""
     overlay: bool = False
@@ -112,17 +115,30 @@ def _make_tracker(head: Any, options: PredictOptions) -> FaceTracker:
     keep_freed_memory()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    return load_tracker(head, resolve_device(options.device), options.weights)
+    face, closeup = _weights(options)
+    return load_tracker(head, resolve_device(options.device), face, closeup)
+
+
+def _weights(options: PredictOptions) -> tuple[Path, Path | None]:
+    """Files of the network for whole faces and of the close-up, None where there is none."""
+    from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
+
+    chosen = options.weights
+    if chosen is not None and not chosen.is_dir():
+        return chosen, None
+    folder = chosen or LANDMARK_WEIGHTS.parent
+    high = options.quality == "high"
+    return folder / LANDMARK_WEIGHTS.name, folder / CLOSEUP_WEIGHTS.name if high else None
 
 
 def _job(source: Source, options: PredictOptions) -> dict[str, Any]:
     """What must be equal for earlier work on a camera to be still good."""
-    from densefit.landmarks.weights import DETECTOR_WEIGHTS, LANDMARK_WEIGHTS
+    from densefit.landmarks.weights import DETECTOR_WEIGHTS
 
     files = source.files or (source.path,)
     stamps = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     digest = hashlib.sha256(repr(stamps).encode()).hexdigest()
-    weights = [options.weights or LANDMARK_WEIGHTS, DETECTOR_WEIGHTS]
+    weights = [w for w in (*_weights(options), DETECTOR_WEIGHTS) if w is not None]
     return {
         "source": digest,
         "kind": source.kind,

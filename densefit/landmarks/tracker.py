@@ -16,6 +16,7 @@ from densefit.landmarks.crop import FaceLayout, crop_around
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
 from densefit.landmarks.look import Looker, Sighting, combined
 from densefit.landmarks.network import load_network
+from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
 
 if TYPE_CHECKING:
     from densefit.head import HeadModel
@@ -224,21 +225,19 @@ def _box_roi(box: FaceBox, ratio: float) -> np.ndarray:
 def load_tracker(
     head: HeadModel,
     device: torch.device | str = "cpu",
-    weights: Path | None = None,
+    weights: Path = LANDMARK_WEIGHTS,
+    closeup_weights: Path | None = CLOSEUP_WEIGHTS,
     options: TrackOptions = TrackOptions(),
-    quality: str = "fast",
-    closeup_weights: Path | None = None,
 ) -> FaceTracker:
-    """The shipped networks for a head model.
+    """The networks for a head model, by default those that ship.
 
-    weights, closeup_weights: other files for the two landmark networks; quality: "high", or "fast"
-    without the close-up. Raises InputError when weights are missing, damaged, or trained for other
-    landmarks.
+    weights: of the network for whole faces; closeup_weights: of the close-up, None to do without.
+    Raises InputError when weights are missing, damaged, or trained for other landmarks.
     """
     version = head.landmarks_version
     face = Looker(load_network(weights, version), FaceLayout.of(head), device)
     near = None
-    if quality == "high":
+    if closeup_weights is not None:
         network = load_network(closeup_weights, version, "closeup")
         near = Looker(network, FaceLayout.closeup(head), device)
     return FaceTracker(face, FaceFinder(load_detector(), device), near, options)
