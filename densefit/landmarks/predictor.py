@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from densefit.errors import InputError
+from densefit.errors import InputError, UsageError
 from densefit.files import ensure_out_dir
 from densefit.landmarks.files import PART_FRAMES, PartWriter
 from densefit.progress import Bar, info, progress, warn
@@ -50,6 +50,8 @@ class PredictOptions:
     """use every n-th frame"""
     quality: str = "fast"
     """fast: one look at each frame; high: a close-up from the brows to the lower lip too"""
+    face: str = "largest"
+    """which of several faces: largest, left, right (of the picture), or "track N", N-th by size"""
     weights: Path | None = None
     """other weights than the shipped ones: a folder as `densefit train` leaves it, or one file for
     whole faces, which is then used without a close-up"""
@@ -109,14 +111,18 @@ def resolve_device(device: str) -> str:
 def _make_tracker(head: Any, options: PredictOptions) -> FaceTracker:
     import torch
 
-    from densefit.landmarks.tracker import load_tracker
+    from densefit.landmarks.tracker import FaceChoice, TrackOptions, load_tracker
     from densefit.memory import keep_freed_memory
 
     keep_freed_memory()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     face, closeup = _weights(options)
-    return load_tracker(head, resolve_device(options.device), face, closeup)
+    try:
+        choice = TrackOptions(face=FaceChoice.parse(options.face))
+    except ValueError as error:
+        raise UsageError(f"--face {error}") from error
+    return load_tracker(head, resolve_device(options.device), face, closeup, choice)
 
 
 def _weights(options: PredictOptions) -> tuple[Path, Path | None]:
@@ -143,6 +149,7 @@ def _job(source: Source, options: PredictOptions) -> dict[str, Any]:
         "source": digest,
         "kind": source.kind,
         "range": [options.start, options.end, options.every],
+        "face": options.face,
         "weights": [hashlib.sha256(w.read_bytes()).hexdigest() for w in weights if w.exists()],
     }
 

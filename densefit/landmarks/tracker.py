@@ -23,9 +23,45 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TrackOptions:
-    """When a face counts as found, lost, or badly cropped."""
+class FaceChoice:
+    """Which of several faces in a picture: `largest`, `left`, `right`, or `track` the number-th.
 
+    Left and right are the viewer's. For `track`, faces are numbered by size from 1, the largest.
+    """
+
+    rule: str = "largest"
+    number: int = 1
+
+    @staticmethod
+    def parse(text: str) -> FaceChoice:
+        """From the command line: "largest", "left", "right", "track N". Raises ValueError."""
+        words = text.split()
+        if words in (["largest"], ["left"], ["right"]):
+            return FaceChoice(words[0])
+        if len(words) == 2 and words[0] == "track" and words[1].isdigit() and int(words[1]) > 0:
+            return FaceChoice("track", int(words[1]))
+        raise ValueError(f"{text!r}: say largest, left, right or 'track N' with N from 1")
+
+    def of(self, faces: list[Sighting], near: np.ndarray | None = None) -> Sighting | None:
+        """The chosen face; near: (>= 3,) where the wanted face was (x, y, side), if known."""
+        if near is not None:
+            there = [f for f in faces if np.hypot(*(f.roi[:2] - near[:2])) < 0.5 * near[2]]
+            if there:
+                return min(there, key=lambda f: float(np.hypot(*(f.roi[:2] - near[:2]))))
+        if self.rule == "left":
+            return min(faces, key=lambda face: face.roi[0], default=None)
+        if self.rule == "right":
+            return max(faces, key=lambda face: face.roi[0], default=None)
+        by_size = sorted(faces, key=lambda face: -face.roi[2])
+        return by_size[self.number - 1] if len(by_size) >= self.number else None
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """Which face is followed, and when it counts as found, lost, or badly cropped."""
+
+    face: FaceChoice = FaceChoice()
+    """which of several faces"""
     first_ratios: tuple[float, ...] = (1.25, 1.75)
     """sides of the first crops over the detector's box; the surer result is kept"""
     closer_looks: int = 2
@@ -73,10 +109,10 @@ class FaceTracker:
         self.box = face.layout.box.numpy()
 
     def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
-        """The largest face of each picture (H, W, 3) uint8 RGB, None where there is none."""
+        """The chosen face of each picture (H, W, 3) uint8 RGB, None where there is none."""
         faces = self._find_in(pictures)
-        largest = [max(found, key=lambda face: face.roi[2], default=None) for found in faces]
-        return self._sharpened(pictures, largest, studied=True)
+        chosen = [self.options.face.of(found) for found in faces]
+        return self._sharpened(pictures, chosen, studied=True)
 
     def find_all(self, picture: np.ndarray) -> list[Sighting]:
         """All faces of a picture (H, W, 3) uint8 RGB, in no particular order."""
@@ -182,7 +218,10 @@ class FaceTracker:
     def follow(
         self, pictures: list[np.ndarray], last_xy: list[np.ndarray]
     ) -> list[Sighting | None]:
-        """Each picture's face near where it was (landmarks (703, 2) px); found anew where lost."""
+        """Each picture's face near where it was (landmarks (703, 2) px); found anew where lost.
+
+        Of several faces found anew, the one where the lost one was; if none is there, as chosen.
+        """
         rois = crop_around(np.stack(last_xy), self.layout)
         looks = self._look(pictures, rois)
         again = [i for i, look in enumerate(looks) if self._badly_cropped(look)]
@@ -192,7 +231,12 @@ class FaceTracker:
         lost = [i for i, k in enumerate(looks) if not self._is_face(k, self.options.lost_sigma)]
         kept = [None if i in lost else look for i, look in enumerate(looks)]
         out = self._sharpened(pictures, kept)
-        for i, found in zip(lost, self.find([pictures[i] for i in lost]), strict=True):
+        again_in = [pictures[i] for i in lost]
+        anew = [
+            self.options.face.of(found, rois[i])
+            for i, found in zip(lost, self._find_in(again_in), strict=True)
+        ]
+        for i, found in zip(lost, self._sharpened(again_in, anew, studied=True), strict=True):
             out[i] = found
         return out
 

@@ -10,9 +10,9 @@ import torch
 
 from densefit.landmarks.crop import FaceLayout
 from densefit.landmarks.detector import FaceBox
-from densefit.landmarks.look import Looker
+from densefit.landmarks.look import Looker, Sighting
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
-from densefit.landmarks.tracker import FaceTracker
+from densefit.landmarks.tracker import FaceChoice, FaceTracker, TrackOptions
 
 SIZE = 64
 CONFIG = NetworkConfig(
@@ -55,6 +55,15 @@ def tracker() -> FaceTracker:
     face = Looker(LandmarkNet(CONFIG), _layout())
     face.network = BlobNetwork()
     return FaceTracker(face, lambda picture: boxes)  # type: ignore[arg-type]
+
+
+class CentralBlobNetwork(BlobNetwork):
+    """Sees only what is near the middle of its crop, as with several discs in a picture."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        line = (torch.arange(SIZE) + 0.5) * 2 / SIZE - 1
+        central = line[:, None] ** 2 + line**2 < 0.8
+        return super().forward(image * central)
 
 
 def _picture(*discs: tuple[float, float, float]) -> np.ndarray:
@@ -145,3 +154,35 @@ def test_the_closeup_moves_what_it_is_surer_of(tracker: FaceTracker) -> None:
     side = 1.3 * np.ptp(plain.xy[:320], axis=0).max()
     np.testing.assert_allclose(shift, -0.1 * side / 2 * 16 / 17, rtol=0.35)
     assert tracker.follow([_picture()], [sharp.xy]) == [None]
+
+
+def _middle(face: Sighting | None) -> list[float]:
+    assert face is not None
+    return list(face.xy[:320].mean(0))
+
+
+@pytest.mark.parametrize(
+    ("choice", "x"), [("largest", 146), ("left", 33), ("right", 222), ("track 2", 33)]
+)
+def test_which_of_several_faces(tracker: FaceTracker, choice: str, x: float) -> None:
+    tracker.options = TrackOptions(face=FaceChoice.parse(choice))
+    tracker.face.network = CentralBlobNetwork()
+    three = _picture((33, 31, 12), (146, 92, 26), (222, 21, 9))
+    assert _middle(tracker.find([three])[0])[0] == pytest.approx(x, abs=2)
+
+
+def test_a_face_found_anew_is_the_one_that_was_there(tracker: FaceTracker) -> None:
+    """Lost for a moment beside a larger face: the smaller one is not exchanged for it."""
+    tracker.face.network = CentralBlobNetwork()
+    tracker.options = TrackOptions(face=FaceChoice("left"))
+    small = tracker.find([_picture((33, 31, 12), (146, 92, 26))])[0]
+    assert small is not None
+    tracker.options = TrackOptions(lost_sigma=0.0)  # every look counts as lost
+    again = tracker.follow([_picture((36, 30, 12), (146, 92, 26))], [small.xy])[0]
+    assert _middle(again) == pytest.approx([36, 30], abs=2)
+
+
+def test_face_choices_are_checked() -> None:
+    for text in ("biggest", "track", "track 0", "track -1", "left right", ""):
+        with pytest.raises(ValueError, match="largest, left, right"):
+            FaceChoice.parse(text)
