@@ -181,16 +181,21 @@ class FaceTracker:
     def _sharpened(
         self, pictures: list[np.ndarray], faces: list[Sighting | None], studied: bool = False
     ) -> list[Sighting | None]:
-        """Faces with what the close-up adds; studied: mirrored too, for faces newly found."""
+        """Faces with what the close-up adds.
+
+        studied: larger, smaller and mirrored too, for faces newly found.
+        """
         seen = [i for i, face in enumerate(faces) if face is not None]
         if self.closeup is None or not seen:
             return faces
         shown = [pictures[i] for i in seen]
         xy = np.stack([faces[i].xy for i in seen])  # type: ignore[union-attr]
         rois = crop_around(xy, self.closeup.layout)
-        views = [self.closeup.look(shown, rois, self.options.batch)]
-        if studied:
-            views.append(self.closeup.look(shown, rois, self.options.batch, mirrored=True))
+        views = [
+            self.closeup.look(shown, rois * [1, 1, scale, 1], self.options.batch, mirrored)
+            for scale in (self.options.study_scales if studied else (1.0,))
+            for mirrored in ((False, True) if studied else (False,))
+        ]
         out = list(faces)
         for k, i in enumerate(seen):
             face = faces[i]
