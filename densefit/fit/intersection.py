@@ -246,7 +246,7 @@ def _join(a: Contacts, b: Contacts) -> Contacts:
 
 def contact_rows(model: ContactModel, contacts: Contacts, basis: Tensor) -> Tensor:
     """Derivative (A, m) of the depths by the coefficients of a basis (m, 3 N)."""
-    rows = basis.reshape(len(basis), 3, -1)
+    rows = basis.unflatten(1, (3, -1))
     moved = rows[:, :, contacts.point]
     moved = moved - rows[:, :, contacts.against.clamp_min(0)] * (contacts.against >= 0)
     return -(contacts.normal.T * moved).sum(1).T
