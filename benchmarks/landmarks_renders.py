@@ -1,9 +1,11 @@
-"""Scores of the landmark network on held-out renders: error by region, sigma, calibration.
+"""Scores of the landmark networks on held-out renders: error by region, sigma, calibration.
 
-    python benchmarks/landmarks_renders.py SHARDS [--weights FILE] [--count 600] [--json FILE]
+    python benchmarks/landmarks_renders.py SHARDS [--count 600] [--weights FOLDER]
+        [--backgrounds FOLDER] [--plot FILE.png] [--json FILE]
 
-SHARDS is the folder that the network was trained on; the last images of every shard were never
+SHARDS is the folder that the networks were trained on; the last images of every shard were never
 trained on. Each is augmented as in training (the same every time). Pixels are those of the crop.
+The plot (needs matplotlib) shows how often errors are within a multiple of sigma.
 """
 
 from __future__ import annotations
@@ -15,50 +17,95 @@ from pathlib import Path
 import numpy as np
 
 from densefit.head import load_head
-from densefit.landmarks.crop import FaceLayout
+from densefit.head.model import HeadModel
+from densefit.landmarks.crop import FaceLayout, in_closeup
 from densefit.landmarks.network import load_network
+from densefit.landmarks.weights import SHIPPED, WEIGHTS_FOLDER
 from densefit.memory import keep_freed_memory
 from densefit.train import evaluate
-from densefit.train.augment import Augmenter, AugmentOptions
+from densefit.train.augment import Augmenter
 from densefit.train.backgrounds import background_bank
 from densefit.train.dataset import ShardFolder
+from densefit.train.landmark_task import LandmarkTaskOptions
 from densefit.train.random import Draws
+
+KINDS = ("landmarks", "closeup")
+
+
+def predict(
+    kind: str, head: HeadModel, chosen: argparse.Namespace
+) -> tuple[evaluate.Predictions, int, int]:
+    """Predictions of one network on held-out renders; how many there are, and the crop's side."""
+    weights = chosen.weights / SHIPPED[kind].name
+    network = load_network(weights, head.landmarks_version, kind)
+    options = LandmarkTaskOptions()
+    layout = FaceLayout.of(head)
+    if kind == "closeup":
+        options, layout = LandmarkTaskOptions.for_closeup(64), FaceLayout.closeup(head)
+    store = ShardFolder(chosen.shards, head.landmarks_version, least_size=options.least_picture)
+    size = network.config.input_size
+    bank = background_bank(300, size, np.random.default_rng(99), chosen.backgrounds)
+    augmenter = Augmenter(layout, bank, Draws(2024), options.augment)
+    corners = (int(head.ibug68[36]), int(head.ibug68[45]))
+    found = evaluate.predict_held_out(network, store, augmenter, chosen.count, corners)
+    return found, store.held_out, size
+
+
+def plot(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
+    """Share of errors within k sigma, against what a circular Gaussian has (Rayleigh)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5, 5), dpi=110)
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="ideal")
+    for name, (expected, observed) in curves.items():
+        axes.plot(expected, observed, label=name)
+    axes.set_xlabel("share of errors expected within k sigma")
+    axes.set_ylabel("share found")
+    axes.set_aspect("equal")
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path)
 
 
 def main() -> None:
     """Print tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("shards", type=Path)
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER, help="folder")
     parser.add_argument("--backgrounds", type=Path)
     parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
     keep_freed_memory()
     head = load_head()
-    network = load_network(options.weights, head.landmarks_version)
-    size = network.config.input_size
-    store = ShardFolder(options.shards, head.landmarks_version)
-    bank = background_bank(300, size, np.random.default_rng(99), options.backgrounds)
-    augmenter = Augmenter(FaceLayout.of(head), bank, Draws(2024), AugmentOptions(size=size))
-    corners = (int(head.ibug68[36]), int(head.ibug68[45]))
-    found = evaluate.predict_held_out(network, store, augmenter, options.count, corners)
-    figures = evaluate.scores(found, head.ibug68, size)
-    print(
-        f"{store.held_out} renders held out of {len(store) + store.held_out}, {options.count} crops"
-    )
-    for name, value in figures.items():
-        print(f"{name:24s} {value:8.3f}")
-    print(f"\n{'region (visible)':24s} {'error px':>8s} {'sigma px':>8s}")
-    regions = evaluate.error_by_region(found, head.landmark_region, head.region_names, size)
-    for name, (error, sigma) in regions.items():
-        print(f"{name:24s} {error:8.2f} {sigma:8.2f}")
+    table: list[dict[str, object]] = []
+    curves = {}
+    for kind in KINDS:
+        found, held_out, size = predict(kind, head, options)
+        points = head.ibug68[17:] if kind == "closeup" else head.ibug68
+        figures = evaluate.scores(found, points, size)
+        print(f"\n{kind}: {options.count} crops of {held_out} held-out renders")
+        for name, value in figures.items():
+            print(f"{name:24s} {value:8.3f}")
+            table.append({"name": f"{kind} {name}", "value": value, "unit": "", "peer": None})
+        print(f"{'region (visible)':24s} {'error px':>8s} {'sigma px':>8s}")
+        inside = in_closeup(head.landmark_region, head.region_names)
+        regions = evaluate.error_by_region(found, head.landmark_region, head.region_names, size)
+        for name, (error, sigma) in regions.items():
+            print(f"{name:24s} {error:8.2f} {sigma:8.2f}")
+        columns = inside if kind == "closeup" else np.ones_like(inside)
+        ratio = np.sort((found.error / found.sigma).numpy()[:, columns], axis=None)
+        k = np.linspace(0, 4, 81)
+        observed = np.searchsorted(ratio, k) / len(ratio)
+        curves[kind] = (1 - np.exp(-(k**2) / 2), observed)
+    if options.plot:
+        plot(curves, options.plot)
     if options.json:
-        table = [
-            {"name": f"renders {n}", "value": v, "unit": "", "peer": None, "peer_value": None}
-            for n, v in figures.items()
-        ]
         options.json.write_text(json.dumps(table, indent=1))
 
 
