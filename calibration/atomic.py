@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +19,43 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_host()}-{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         _fsync(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        # A full disk is told of the file that was wanted, not of its temporary name.
+        if error.errno is not None and error.filename in (None, str(temporary), temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of `atomic_path` whose process on this machine is no more."""
+    for file in folder.glob(".*.part*"):
+        match = _LEFTOVER.fullmatch(file.name)
+        if match and match[1] == _host() and not _is_running(int(match[2])):
+            file.unlink(missing_ok=True)
+
+
+_LEFTOVER = re.compile(r"\..+\.([\w-]+)-(\d+)\.part(?:\.\w+)?")
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "_", socket.gethostname())
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _fsync(path: Path) -> None:

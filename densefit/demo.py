@@ -46,8 +46,8 @@ def run_demo(out: Path, device: str = "auto", threads: int | None = None) -> dic
     shutil.copytree(source, copy, dirs_exist_ok=True)
     take = load_take([copy / "take.yaml"])
     info(f"demo: {len(take.sources)} cameras of {copy}")
-    predict = PredictOptions(device=device, threads=threads)
-    # The sample may have changed since an earlier demo; landmarks that are still good are kept.
+    # The sample may have changed since an earlier demo.
+    predict = PredictOptions(device=device, threads=threads, overwrite=True)
     options = FitRigOptions(predict=predict, fit=FitOptions(threads=threads), overwrite=True)
     report = run_fit_rig(take, result, options)
     for line in camera_table(report):

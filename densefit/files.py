@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calibration.atomic import atomic_path
+from calibration.atomic import atomic_path, remove_leftovers
 from densefit.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,10 +73,14 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def ensure_out_dir(path: str | Path) -> Path:
-    """Create the output folder if need be and prove that it is writable; InputError otherwise."""
+    """Create the output folder if need be and prove that it is writable; InputError otherwise.
+
+    Temporary files that a killed run left there are removed.
+    """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         # os.access answers yes to root even on read-only file systems, so a file is really made;
         # under a name of its own, since the cameras' overlays are opened side by side.
         with tempfile.TemporaryFile(dir=path):

@@ -111,12 +111,9 @@ def _camera_pixels(
 
 def recordings_hash(take: Take, chosen: PredictOptions) -> str:
     """Hash of what the landmarks come from, known before any work: files, their range, weights."""
-    parts: list[Any] = [chosen.start, chosen.end, chosen.every, chosen.weights]
-    for name, source in take.sources.items():
-        files = source.files or (source.path,)
-        stamps = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-        parts.append((name, stamps))
-    return _hash(*parts)
+    from densefit.landmarks.predictor import job
+
+    return _hash(*((name, job(source, chosen)) for name, source in take.sources.items()))
 
 
 def input_hashes(inputs: FitInputs, head: HeadModel, options: Mapping[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibration import read_rig
+from densefit.errors import QualityError
 from densefit.export.mesh_sequence import ply_writer
 from densefit.export.scene import iterate_vertices, neutral_vertices
 from densefit.files import ensure_out_dir
@@ -189,6 +190,22 @@ def camera_table(report: FitRigReport) -> Iterator[str]:
         fitted = "no head" if residual is None else f"residual {residual:.2f} px"
         focal = f", focal {report.focal_px[name]:.0f} px" if name in report.focal_px else ""
         yield f"  {name}: {share}, {fitted}{focal}"
+
+
+def check_residuals(report: FitRigReport, limit: float | None) -> None:
+    """The quality gate: QualityError if a camera's median residual is above `limit` px."""
+    if limit is None:
+        return
+    bad = [
+        f"{name} {residual:.2f}"
+        for name, residual in report.residual_px.items()
+        if residual is not None and residual > limit
+    ]
+    if bad:
+        raise QualityError(
+            f"{report.fit}: median residual above --max-residual-px {limit:g}: {', '.join(bad)} px;"
+            " check calibration and synchronization, and look at the overlays"
+        )
 
 
 class Clock:

@@ -35,6 +35,7 @@ from densefit.fit_outputs import (
     write_overlays,
 )
 from densefit.progress import info, progress
+from densefit.rig_units import check_units
 
 if TYPE_CHECKING:
     from densefit.capture import Take
@@ -90,6 +91,7 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
     clock.lap("predict")
     timeline = master_timeline(take, {name: track.time for name, track in tracks.items()})
     inputs = gather(tracks, timeline, cameras, _photo_sizes(take, options))
+    check_units(inputs, head)
     report = _fit_or_keep(take, out, head, inputs, options, recordings)
     clock.lap("fit")
     fit = read_fit(out, head)

@@ -1,139 +1,165 @@
-"""Progress and messages on stderr: a live bar on a terminal, else a line every few seconds."""
+"""Progress and messages for people and programs: on stderr, and in a log file if one is wanted.
+
+A process has one stderr, so what shows there is one setting of the process: `configure` sets it,
+`close` returns to the default. All functions may be called from any thread.
+"""
 
 from __future__ import annotations
 
-import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any
 
-SECONDS_BETWEEN_LINES = 5.0
+from densefit.progress_sinks import (
+    DETAIL,
+    ERROR,
+    INFO,
+    WARNING,
+    PlainSink,
+    ReportOptions,
+    Sink,
+    make_sinks,
+)
+
+__all__ = [
+    "DETAIL",
+    "ERROR",
+    "INFO",
+    "WARNING",
+    "Bar",
+    "ReportOptions",
+    "close",
+    "configure",
+    "detail",
+    "error",
+    "event",
+    "info",
+    "progress",
+    "warn",
+]
 
 
-class Bar(Protocol):
+class Bar:
     """What the worker holds while it works."""
+
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = 0
+        self.remark = ""
+        self.started = time.monotonic()
 
     def advance(self, n: int = 1) -> None:
         """Count `n` more units as done."""
+        with _lock:
+            self.done += n
+            for sink in _state.sinks:
+                sink.advanced(self)
 
     def note(self, text: str) -> None:
         """Show a short remark (a loss, a residual) behind the bar."""
+        self.remark = text
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def rate(self) -> float:
+        """Units a second so far."""
+        return self.done / self.seconds
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate so far; None if that cannot be said."""
+        if not self.total or not self.done:
+            return None
+        return max(self.total - self.done, 0) / self.rate
+
+
+class _State:
+    """Where everything goes: plain lines, until `configure` says otherwise."""
+
+    def __init__(self) -> None:
+        self.sinks: list[Sink] = [PlainSink(INFO)]
+
+
+_lock = threading.RLock()
+_state = _State()
+
+
+def configure(options: ReportOptions) -> None:
+    """Choose what is shown from now on.
+
+    Raises:
+        InputError: the log file cannot be written.
+    """
+    sinks = make_sinks(options)
+    with _lock:
+        _close_sinks()
+        _state.sinks = sinks
+
+
+def close() -> None:
+    """End what `configure` began: the log is complete, messages are plain again."""
+    with _lock:
+        _close_sinks()
+        _state.sinks = [PlainSink(INFO)]
+
+
+def _close_sinks() -> None:
+    for sink in _state.sinks:
+        sink.close()
+
+
+def detail(message: str) -> None:
+    """Tell the user something that only --verbose shows."""
+    _say(DETAIL, message)
 
 
 def info(message: str) -> None:
-    """Tell the user something on stderr."""
-    _say(message)
+    """Tell the user something."""
+    _say(INFO, message)
 
 
 def warn(message: str) -> None:
-    """Warn the user on stderr: the work goes on, but something is not as it should be."""
-    _say(f"warning: {message}")
+    """Warn the user: the work goes on, but something is not as it should be."""
+    _say(WARNING, message)
 
 
-def _say(line: str) -> None:
-    # While a bar is live, its console moves the bar out of the way of the line.
-    if _LiveBar.console is not None:
-        _LiveBar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-    else:
-        print(line, file=sys.stderr, flush=True)
+def error(message: str) -> None:
+    """Say why the work ends."""
+    _say(ERROR, message)
+
+
+def event(name: str, **values: Any) -> None:
+    """Tell programs something that people are told otherwise; `values` are JSON values."""
+    with _lock:
+        for sink in _state.sinks:
+            sink.event(name, values)
+
+
+def _say(level: int, text: str) -> None:
+    with _lock:
+        for sink in _state.sinks:
+            sink.message(level, text)
 
 
 @contextmanager
 def progress(total: int | None, title: str, unit: str = "frames") -> Iterator[Bar]:
     """Count work in a with-block: `with progress(240, "predict left") as bar: bar.advance(8)`.
 
-    `total` may be None when it is not known. Bars do not nest on a terminal: the inner one prints
-    lines.
+    `total` may be None when it is not known. Several may be open at the same time.
     """
-    if sys.stderr.isatty() and _LiveBar.console is None:
-        with _LiveBar(total, title, unit) as live:
-            yield live
-    else:
-        lines = _PlainBar(total, title, unit)
-        yield lines
-        lines.finish()
-
-
-class _PlainBar:
-    """One line every few seconds and one at the end; readable in log files."""
-
-    def __init__(self, total: int | None, title: str, unit: str) -> None:
-        self.total, self.title, self.unit = total, title, unit
-        self.done = 0
-        self.remark = ""
-        self.started = self.last_line = time.monotonic()
-
-    def advance(self, n: int = 1) -> None:
-        self.done += n
-        now = time.monotonic()
-        if now - self.last_line >= SECONDS_BETWEEN_LINES:
-            self.last_line = now
-            self._line(now)
-
-    def note(self, text: str) -> None:
-        self.remark = text
-
-    def finish(self) -> None:
-        self._line(time.monotonic(), finished=True)
-
-    def _line(self, now: float, finished: bool = False) -> None:
-        elapsed = max(now - self.started, 1e-9)
-        rate = self.done / elapsed
-        text = f"{self.title}: {self.done}"
-        if self.total:
-            text += f"/{self.total}"
-        text += f" {self.unit}, {rate:.1f}/s"
-        if finished:
-            text += f", {elapsed:.1f} s"
-        elif self.total and rate > 0:
-            text += f", {max(self.total - self.done, 0) / rate:.0f} s left"
-        if self.remark:
-            text += f" ({self.remark})"
-        print(text, file=sys.stderr, flush=True)
-
-
-class _LiveBar:
-    """A rich progress bar; rich is imported here so that other commands do not load it."""
-
-    # The console of the bar that is on screen, if one is; info() and warn() print through it.
-    console = None
-
-    def __init__(self, total: int | None, title: str, unit: str) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit, markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[remark]}", markup=False),
-            console=self._console,
-        )
-        self._task = self._bar.add_task(title, total=total, remark="")
-
-    def __enter__(self) -> _LiveBar:
-        self._bar.start()
-        _LiveBar.console = self._console  # type: ignore[assignment]
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        _LiveBar.console = None
-        self._bar.stop()
-
-    def advance(self, n: int = 1) -> None:
-        self._bar.advance(self._task, n)
-
-    def note(self, text: str) -> None:
-        self._bar.update(self._task, remark=text)
+    bar = Bar(title, total, unit)
+    with _lock:
+        for sink in _state.sinks:
+            sink.began(bar)
+    try:
+        yield bar
+    finally:
+        with _lock:
+            for sink in _state.sinks:
+                sink.ended(bar)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,9 @@ import numpy as np
 from densefit.capture import photos
 from densefit.capture.source import Source, report_damage
 from densefit.errors import InputError, UsageError
+
+Wanted = Callable[[int, float], bool | None]
+"""(frame number, time) -> deliver it? None: stop reading."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,26 +80,33 @@ def open_frames(
         UsageError: a range that is malformed or holds nothing.
         InputError: a damaged picture, or a damaged video of a strict source.
     """
+    wanted = frame_choice(source, start, end, every, skip)
+    if source.kind == "video":
+        from densefit.capture.video import decode_video
+
+        return decode_video(source, wanted=wanted, threads=threads)
+    return _decode_pictures(source, wanted)
+
+
+def frame_choice(
+    source: Source,
+    start: str | int | Moment | None = None,
+    end: str | int | Moment | None = None,
+    every: int = 1,
+    skip: int = 0,
+) -> Wanted:
+    """The function that chooses frames; to be called once for each frame, in order.
+
+    Arguments and errors are those of `open_frames`.
+    """
     first, last = parse_moment(start, "--start"), parse_moment(end, "--end")
     if every < 1:
         raise UsageError(f"--every {every}: give 1 or more")
     if first and last and first.unit == last.unit and first.value >= last.value:
         raise UsageError(f"--start {start} is not before --end {end}")
-    return _in_range(source, first, last, every, threads, skip)
-
-
-def _in_range(
-    source: Source,
-    first: Moment | None,
-    last: Moment | None,
-    every: int,
-    threads: int,
-    skip: int,
-) -> Iterator[Frame]:
     origin: int | None = None
 
     def wanted(index: int, time: float) -> bool | None:
-        """Whether to deliver a frame; None ends the reading. Called once for each in order."""
         nonlocal origin
         if _reached(last, index, time, source):
             return None
@@ -106,11 +116,7 @@ def _in_range(
             return False
         return (index - origin) // every >= skip
 
-    if source.kind == "video":
-        from densefit.capture.video import decode_video
-
-        return decode_video(source, wanted=wanted, threads=threads)
-    return _decode_pictures(source, wanted)
+    return wanted
 
 
 def _reached(moment: Moment | None, index: int, time: float, source: Source) -> bool:
@@ -122,8 +128,7 @@ def _reached(moment: Moment | None, index: int, time: float, source: Source) -> 
     return time - source.start_time >= moment.value - 5e-4
 
 
-def _decode_pictures(source: Source, wanted: object) -> Iterator[Frame]:
-    assert callable(wanted)
+def _decode_pictures(source: Source, wanted: Wanted) -> Iterator[Frame]:
     for index, path in enumerate(source.files):
         time = index / source.fps
         take = wanted(index, time)

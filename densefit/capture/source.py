@@ -166,6 +166,19 @@ def _video_source(name: str, path: Path, strict: bool) -> Source:
     return replace(source, width=width, height=height, start_time=first.time)
 
 
+def open_video(path: Path) -> Any:
+    """A container that could be opened before. InputError when it cannot any more."""
+    import av
+
+    try:
+        return av.open(str(path))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: could be opened before, but not any more ({plain(error)}); bring it back and "
+            "run the same command again"
+        ) from error
+
+
 def video_stream(container: Any, path: Path) -> Any:
     """The stream to decode: the first that is no cover picture. InputError when there is none."""
     import av
@@ -235,9 +248,7 @@ def _refuse_if_cut(source: Source) -> None:
 
     Without --strict the decoder finds out by itself, and knows the last good time exactly.
     """
-    import av
-
-    with av.open(str(source.path)) as container:
+    with open_video(source.path) as container:
         stream = video_stream(container, source.path)
         entries = stream.index_entries
         size = source.path.stat().st_size

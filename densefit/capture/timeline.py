@@ -131,9 +131,12 @@ def _master_times(
     take: Take, times: dict[str, np.ndarray], numbers: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Every camera's times on the master clock: rate * t_camera + offset."""
-    mode = take.sync
-    if mode == "auto":
-        mode = _choose(take)
+    mode = chosen_sync(take)
+    if mode == "frames" and take.sync == "auto" and _are_videos(take):
+        warn(
+            "the recordings' presentation times do not overlap; their first frames are taken as "
+            "simultaneous (set sync or offsets in take.yaml if they are not)"
+        )
     if mode == "timecode":
         common = {name: _from_timecode(take, name, t) for name, t in times.items()}
     elif mode == "frames":
@@ -149,22 +152,23 @@ def _master_times(
     }
 
 
-def _choose(take: Take) -> str:
-    """What `auto` means: timecode where all have it, else presentation times if they overlap."""
-    sources = list(take.sources.values())
-    if any(source.kind != "video" for source in sources):
+def chosen_sync(take: Take) -> str:
+    """The take's sync. `auto` is timecode where all have it, else presentation times if they
+    overlap, else frame numbers."""
+    if take.sync != "auto":
+        return take.sync
+    if not _are_videos(take):
         return "frames"
+    sources = list(take.sources.values())
     if len(sources) > 1 and all(source.timecode is not None for source in sources):
         return "timecode"
     latest_start = max(source.start_time for source in sources)
     earliest_end = min(source.start_time + source.duration for source in sources)
-    if latest_start < earliest_end:
-        return "pts"
-    warn(
-        "the recordings' presentation times do not overlap; their first frames are taken as "
-        "simultaneous (set sync or offsets in take.yaml if they are not)"
-    )
-    return "frames"
+    return "pts" if latest_start < earliest_end else "frames"
+
+
+def _are_videos(take: Take) -> bool:
+    return all(source.kind == "video" for source in take.sources.values())
 
 
 def _from_timecode(take: Take, name: str, times: np.ndarray) -> np.ndarray:

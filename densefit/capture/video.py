@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from densefit.capture.colour import upright_rgb
-from densefit.capture.frames import Frame
-from densefit.capture.source import Source, plain, report_damage, video_stream
+from densefit.capture.frames import Frame, Wanted
+from densefit.capture.source import Source, open_video, plain, report_damage, video_stream
 from densefit.errors import InputError
 from densefit.progress import warn
-
-Wanted = Callable[[int, float], bool | None]
-"""(frame number, time) -> deliver it? None: stop reading."""
 
 # Times that stand still or run backwards are moved on by this much, below any real frame distance.
 _TIME_STEP = 1e-6
@@ -37,9 +34,7 @@ def decode_video(
     Raises:
         InputError: the picture size changes midway; or damage, when the source is strict.
     """
-    import av
-
-    with av.open(str(source.path)) as container:
+    with open_video(source.path) as container:
         stream = video_stream(container, source.path)
         stream.thread_type = "NONE" if probe else "AUTO"
         if threads:
@@ -213,6 +208,11 @@ def _check_size(source: Source, image: np.ndarray, index: int) -> None:
 
 def _report(source: Source, damage: _Damage, clock: _Clock, n_frames: int) -> None:
     """Say where the good part of a damaged video ends."""
+    if damage.problem and not source.path.exists():
+        raise InputError(
+            f"{source.path}: vanished while it was read; bring it back and run the same command "
+            "again"
+        )
     if n_frames == 0 or clock.last is None:
         raise InputError(f"{source.path}: no picture in it can be decoded")
     if damage.problem:
@@ -228,9 +228,7 @@ def _report(source: Source, damage: _Damage, clock: _Clock, n_frames: int) -> No
 
 def frame_times(path: Path) -> np.ndarray:
     """(N,) float64: presentation times of all frames in order, read from the packets undecoded."""
-    import av
-
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = video_stream(container, path)
         times = [
             float(packet.pts * packet.time_base)

@@ -22,17 +22,40 @@ EXIT_INPUT = 3
 EXIT_INTERRUPTED = 130
 
 # What the machine, not densefit, says no to: reported in one line as bad input.
-_ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ENVIRONMENT_ERRNOS = _FULL | {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ENAMETOOLONG,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Every error of every command ends here."""
+    from densefit import progress
+
+    started = time.monotonic()
+    code = _run(arguments)
+    progress.event(
+        "end", exit_code=code, seconds=round(time.monotonic() - started, 3), peak_mb=_peak_mb()
+    )
+    progress.close()
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         from densefit.cli.app import run
 
         return run(arguments)
     except KeyboardInterrupt:
-        print("interrupted; what is finished is kept, the same command continues", file=sys.stderr)
+        from densefit import progress
+
+        progress.warn("interrupted; what is finished is kept, the same command continues")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`densefit ... | head`); without this the interpreter
@@ -41,6 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_OK
     except Exception as error:
         return _report(error)
+
+
+def _peak_mb() -> int | None:
+    """The most memory that the process has held, MB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1024 if sys.platform != "darwin" else 1024**2)
 
 
 def _report(error: Exception) -> int:
@@ -68,7 +101,9 @@ def _report(error: Exception) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    from densefit import progress
+
+    progress.error(message)
     return code
 
 

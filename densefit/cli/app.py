@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from densefit import __version__
+from densefit.cli.flags import as_command
 
 # command -> (module, function)
 COMMANDS = {
+    "inspect": ("densefit.cli.inspect", "inspect"),
     "predict": ("densefit.cli.predict", "predict"),
     "fit-rig": ("densefit.cli.fit_rig", "fit_rig"),
     "export": ("densefit.cli.export", "export"),
@@ -19,6 +21,9 @@ COMMANDS = {
     "synth": ("densefit.cli.synth", "synth"),
     "train": ("densefit.cli.train", "train"),
 }
+
+# group -> module with HELP and COMMANDS: name -> function
+GROUPS = {"rig": "densefit.cli.rig"}
 
 
 def _show_version(wanted: bool) -> None:
@@ -48,10 +53,12 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for name, (module, function) in COMMANDS.items():
-        app.command(name)(getattr(importlib.import_module(module), function))
-    from densefit.cli.rig import rig_app
-
-    app.add_typer(rig_app, name="rig")
+        app.command(name)(as_command(getattr(importlib.import_module(module), function), name))
+    for group, module in GROUPS.items():
+        commands = typer.Typer(no_args_is_help=True, help=importlib.import_module(module).HELP)
+        for name, function in importlib.import_module(module).COMMANDS.items():
+            commands.command(name)(as_command(function, f"{group} {name}"))
+        app.add_typer(commands, name=group)
     return app
 
 

@@ -6,33 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from densefit.cli.options import (
-    Device,
-    End,
-    Every,
-    Identity,
-    Inputs,
-    Model,
-    Out,
-    Overwrite,
-    Seed,
-    Sequence,
-    Start,
-    Strict,
-    Threads,
-    Weights,
-)
+from densefit.cli.flags import PredictFlags, TakeFlags
+from densefit.cli.options import AsJson, DryRun, Identity, Out
 
 
 def fit_rig(
-    inputs: Inputs,
+    recordings: TakeFlags,
     out: Out,
-    meshes: Annotated[
-        bool, typer.Option("--meshes", help="Also write a mesh for each frame.")
-    ] = False,
-    overlay: Annotated[
-        bool, typer.Option("--overlay/--no-overlay", help="Draw the head over the footage.")
-    ] = True,
+    prediction: PredictFlags,
     identity: Identity = None,
     refine_cameras: Annotated[
         Literal["off", "extrinsics", "all"],
@@ -41,49 +22,45 @@ def fit_rig(
             help="Let given cameras move a little: extrinsics, or focal lengths too (all).",
         ),
     ] = "off",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as JSON on stdout.")
+    meshes: Annotated[
+        bool, typer.Option("--meshes", help="Also write a mesh for each frame.")
     ] = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    seed: Seed = 0,
-    start: Start = None,
-    end: End = None,
-    every: Every = 1,
-    weights: Weights = None,
-    model: Model = None,
-    sequence: Sequence = False,
-    strict: Strict = False,
-    overwrite: Overwrite = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", help="Draw the head over the footage.")
+    ] = True,
+    max_residual_px: Annotated[
+        float | None,
+        typer.Option(
+            "--max-residual-px",
+            min=0.0,
+            help="Quality gate: exit code 4 if a camera's median residual is larger.",
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find landmarks where they are missing, then fit one head to all cameras and frames."""
-    import json
     from dataclasses import asdict
 
-    from densefit.capture import load_take
+    from densefit.cli.results import print_json
     from densefit.fit import FitOptions
-    from densefit.fit_outputs import camera_table, scale_sentence
+    from densefit.fit_outputs import camera_table, check_residuals, scale_sentence
     from densefit.fit_rig import FitRigOptions, run_fit_rig
-    from densefit.landmarks.predictor import PredictOptions
     from densefit.progress import info
 
-    take = load_take(inputs, sequence=sequence, strict=strict)
-    predict = PredictOptions(
-        device=device,
-        threads=threads,
-        seed=seed,
-        start=start,
-        end=end,
-        every=every,
-        weights=weights,
-        model=model,
-        overwrite=overwrite,
-    )
+    take = recordings.load()
+    predict = prediction.options()
+    if dry_run:
+        from densefit.cli.inspect import show
+        from densefit.inspection import inspect_take
+
+        show(inspect_take(take, predict, out), as_json)
+        return
     options = FitRigOptions(
         predict=predict,
-        fit=FitOptions(threads=threads, refine_cameras=refine_cameras),
+        fit=FitOptions(threads=prediction.threads, refine_cameras=refine_cameras),
         identity=identity,
-        overwrite=overwrite,
+        overwrite=prediction.overwrite,
         meshes=meshes,
         overlay=overlay,
     )
@@ -92,7 +69,8 @@ def fit_rig(
     for line in camera_table(report):
         info(line)
     if as_json:
-        typer.echo(json.dumps(asdict(report), default=str, indent=2))
+        print_json(asdict(report))
     else:
         for path in (report.fit, report.rig, report.neutral, *report.overlays):
             typer.echo(path)
+    check_residuals(report, max_residual_px)

@@ -57,7 +57,9 @@ End = Annotated[
 Every = Annotated[int, typer.Option("--every", min=1, help="Use every n-th frame only.")]
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", help="Network weights (.safetensors); default: the shipped ones."),
+    typer.Option(
+        "--weights", help="Network weights: .safetensors, or a folder; default: the shipped ones."
+    ),
 ]
 Model = Annotated[
     Path | None, typer.Option("--model", help="Head model (.npz); default: the shipped one.")
@@ -76,3 +78,10 @@ Sequence = Annotated[
     bool,
     typer.Option("--sequence", help="A folder of pictures is a film, not separate photos."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Check everything, say what would be done and how long, and stop."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]

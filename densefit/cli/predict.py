@@ -6,55 +6,35 @@ from typing import Annotated
 
 import typer
 
-from densefit.cli.options import (
-    Device,
-    End,
-    Every,
-    Inputs,
-    Model,
-    Out,
-    Overwrite,
-    Sequence,
-    Start,
-    Strict,
-    Threads,
-    Weights,
-)
+from densefit.cli.flags import PredictFlags, TakeFlags
+from densefit.cli.options import AsJson, DryRun, Out
 
 
 def predict(
-    inputs: Inputs,
+    recordings: TakeFlags,
     out: Out,
+    prediction: PredictFlags,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also draw the landmarks over each recording.")
     ] = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    start: Start = None,
-    end: End = None,
-    every: Every = 1,
-    weights: Weights = None,
-    model: Model = None,
-    sequence: Sequence = False,
-    strict: Strict = False,
-    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find and follow the head; write its 703 landmarks to OUT/landmarks/<camera>.npz."""
-    from densefit.capture import load_take
-    from densefit.landmarks.predictor import PredictOptions
+    from densefit.cli.results import print_json
+    from densefit.inspection import inspect_take
     from densefit.landmarks.predictor import predict as run_predict
 
-    take = load_take(inputs, sequence=sequence, strict=strict)
-    options = PredictOptions(
-        device=device,
-        threads=threads,
-        start=start,
-        end=end,
-        every=every,
-        weights=weights,
-        model=model,
-        overlay=overlay,
-        overwrite=overwrite,
-    )
-    for path in run_predict(take, out, options).values():
-        typer.echo(path)
+    take = recordings.load()
+    options = prediction.options(overlay)
+    if dry_run:
+        from densefit.cli.inspect import show
+
+        show(inspect_take(take, options, out, fit=False), as_json)
+        return
+    paths = run_predict(take, out, options)
+    if as_json:
+        print_json({"landmarks": paths})
+    else:
+        for path in paths.values():
+            typer.echo(path)

@@ -7,15 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-rig_app = typer.Typer(no_args_is_help=True, help="Convert and check rig files.")
+HELP = "Convert and check rig files."
 
 
-@rig_app.callback()
-def _group() -> None:
-    """Convert and check rig files."""
-
-
-@rig_app.command("convert")
 def convert(
     source: Annotated[
         Path,
@@ -71,3 +65,6 @@ def convert(
     loaded = load_take([take_path])
     sync = timestamps or "presentation times"
     typer.echo(f"{take_path}: {len(loaded.sources)} recordings, synchronized by {sync}")
+
+
+COMMANDS = {"convert": convert}

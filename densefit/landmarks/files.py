@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from densefit.errors import InputError
-from densefit.files import atomic_path, read_npz, write_json, write_npz
+from densefit.files import atomic_path, ensure_out_dir, read_npz, write_json, write_npz
 
 PART_FRAMES = 512
 _ARRAYS = ("xy", "sigma", "time", "valid", "roi")
@@ -68,48 +68,92 @@ class PartWriter:
     The parts survive an interruption: `frames_done` says how many frames need not be done again.
     """
 
-    def __init__(self, folder: Path, camera: str, landmarks_version: str, job: Any) -> None:
-        """folder: `landmarks/`; job: JSON value that tells this work from work with other options.
+    def __init__(
+        self,
+        folder: Path,
+        camera: str,
+        landmarks_version: str,
+        job: Mapping[str, Any],
+        overwrite: bool = False,
+    ) -> None:
+        """Nothing is written or removed before `open`.
 
-        Parts and a finished file of another job are removed.
+        Args:
+            folder: `landmarks/`.
+            camera: its name.
+            landmarks_version: of the head model.
+            job: JSON values that tell this work from work on other things, by what they are.
+            overwrite: earlier work does not count.
         """
         self.path = folder / f"{camera}.npz"
         self.parts = folder / ".parts" / camera
         self.landmarks_version = landmarks_version
+        self.overwrite = overwrite
+        self._job = dict(job)
         self._job_file = folder / ".parts" / f"{camera}.json"
         self._rows: list[tuple[np.ndarray, ...]] = []
-        if _read_json(self._job_file) != job:
-            self.discard()
+        self._count = 0 if overwrite else self._whole_parts()
+
+    def check(self) -> None:
+        """Raise InputError if there is earlier work of another job, which would be lost."""
+        if self.overwrite or not (self.path.exists() or self._part(0).exists()):
+            return
+        earlier = _read_json(self._job_file)
+        stated = earlier if isinstance(earlier, dict) else {}
+        changed = [name for name, value in self._job.items() if stated.get(name) != value]
+        if changed:
+            raise InputError(
+                f"{self.path}: made from other {', '.join(changed)}; choose another folder with "
+                "-o, or replace it with --overwrite"
+            )
+
+    def open(self) -> None:
+        """Make ready to add frames; removes what is left of work that does not count."""
+        if self.overwrite or not self._part(0).exists():
+            self._remove_parts()
             self.path.unlink(missing_ok=True)
             self._job_file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self._job_file, job)
-        self.parts.mkdir(parents=True, exist_ok=True)
+            write_json(self._job_file, self._job)
+        ensure_out_dir(self.parts)
 
     @property
     def finished(self) -> bool:
-        """The camera's file is there, made by the same job."""
-        return self.path.exists()
+        """The camera's file is there, and need not be made again."""
+        return self.path.exists() and not self.overwrite
 
     @property
     def frames_done(self) -> int:
         """Frames in complete parts."""
+        return self._count * PART_FRAMES
+
+    def _whole_parts(self) -> int:
         count = 0
         while self._part(count).exists():
             count += 1
-        return count * PART_FRAMES
+        return count
 
     @property
     def empty(self) -> bool:
         """Not a single frame was added, now or earlier."""
-        return not self._rows and not self._part(0).exists()
+        return not self._rows and not self._count
 
-    def last_xy(self) -> np.ndarray | None:
-        """Landmarks (703, 2) of the last frame in the parts, None if it has none."""
-        done = self.frames_done
-        if not done:
+    def __len__(self) -> int:
+        """Frames that need not be done again, in parts or in the finished file."""
+        if not self.finished:
+            return self.frames_done
+        with np.load(self.path, allow_pickle=False) as track:
+            return len(track["time"])
+
+    def xy_before(self, frame: int) -> np.ndarray | None:
+        """Landmarks (703, 2) of the frame before one of those done, None if it has none."""
+        if frame == 0:
             return None
-        part = read_npz(self._part(done // PART_FRAMES - 1))
-        return part["xy"][-1] if part["valid"][-1] else None
+        row = frame - 1
+        if not self.finished:
+            part, row = read_npz(self._part(row // PART_FRAMES)), row % PART_FRAMES
+            return part["xy"][row] if part["valid"][row] else None
+        track = read_landmarks(self.path)
+        return track.xy[row] if track.valid[row] else None
 
     def add(self, xy: np.ndarray, sigma: np.ndarray, time: float, roi: np.ndarray | None) -> None:
         """Append a frame; roi None marks it invalid (xy and sigma are then ignored)."""
@@ -126,30 +170,32 @@ class PartWriter:
         )
         self._rows.append(row)
         if len(self._rows) == PART_FRAMES:
-            self._flush(self.frames_done // PART_FRAMES)
+            self._flush()
 
     def finish(self) -> Path:
         """Join the parts (one in memory at a time) into the camera's file and remove them."""
-        whole = self.frames_done // PART_FRAMES
         if self._rows:
-            self._flush(whole)
-        # A part that is not full is always the last one.
-        files = [self._part(i) for i in range(whole + 1) if self._part(i).exists()]
+            self._flush()
         with atomic_path(self.path) as temporary:
-            _join(files, temporary, self.landmarks_version)
-        shutil.rmtree(self.parts, ignore_errors=True)
+            _join([self._part(i) for i in range(self._count)], temporary, self.landmarks_version)
+        self._remove_parts()
         return self.path
 
-    def discard(self) -> None:
-        """Remove the parts."""
-        shutil.rmtree(self.parts, ignore_errors=True)
+    def _remove_parts(self) -> None:
+        """All at once: half of them would look like the work of an interrupted run."""
+        if self.parts.exists():
+            doomed = self.parts.with_name(f".{self.parts.name}.removed")
+            shutil.rmtree(doomed, ignore_errors=True)
+            self.parts.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
 
     def _part(self, index: int) -> Path:
         return self.parts / f"{index:06d}.npz"
 
-    def _flush(self, index: int) -> None:
+    def _flush(self) -> None:
         columns = [np.stack(column) for column in zip(*self._rows, strict=True)]
-        write_npz(self._part(index), **dict(zip(_ARRAYS, columns, strict=True)))
+        write_npz(self._part(self._count), **dict(zip(_ARRAYS, columns, strict=True)))
+        self._count += 1
         self._rows.clear()
 
 

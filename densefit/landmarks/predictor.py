@@ -7,8 +7,7 @@ threads nor on where an earlier run was interrupted.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ import numpy as np
 
 from densefit.errors import InputError, UsageError
 from densefit.files import ensure_out_dir
+from densefit.fingerprint import fingerprint
 from densefit.landmarks.files import PART_FRAMES, PartWriter
-from densefit.progress import Bar, info, progress, warn
+from densefit.progress import Bar, detail, info, progress, warn
 
 if TYPE_CHECKING:
     from densefit.capture import Frame, Source, Take
@@ -69,25 +69,20 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
     Returns the camera's file by name, in the take's order. Cameras finished by an earlier run with
     the same options are kept; an interrupted one goes on after its last complete part.
     Raises InputError when no camera shows a face in any frame, when weights do not suit the head
-    model, or when `out` cannot be written.
+    model, when `out` cannot be written, or when it holds landmarks of other recordings, frames or
+    weights and `overwrite` is not set.
     """
     from densefit.head import load_head
 
-    folder = ensure_out_dir(ensure_out_dir(out) / "landmarks")
+    ensure_out_dir(ensure_out_dir(out) / "landmarks")
     head = load_head(options.model)
-    writers = {
-        name: PartWriter(folder, name, head.landmarks_version, _job(source, options))
-        for name, source in take.sources.items()
-    }
-    if options.overwrite:
-        for writer in writers.values():
-            writer.discard()
-            writer.path.unlink(missing_ok=True)
-            writer.parts.mkdir(parents=True, exist_ok=True)
-    todo = {name: take.sources[name] for name, writer in writers.items() if not writer.finished}
-    if todo:
-        tracker = _make_tracker(head, options)
-        _run(todo, writers, tracker, options)
+    writers = make_writers(take, out, options, head.landmarks_version)
+    for writer in writers.values():
+        writer.check()
+    for name in [n for n, writer in writers.items() if writer.finished]:
+        detail(f"{writers[name].path}: kept, nothing has changed")
+    if not all(writer.finished for writer in writers.values()):
+        _run(take.sources, writers, make_tracker(head, options), options)
     paths = {name: writer.path for name, writer in writers.items()}
     _report(paths, take)
     if options.overlay:
@@ -95,6 +90,18 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
 
         write_overlays(take, paths, out / "overlay", options)
     return paths
+
+
+def make_writers(
+    take: Take, out: Path, options: PredictOptions, landmarks_version: str
+) -> dict[str, PartWriter]:
+    """What keeps each camera's landmarks; nothing is written yet."""
+    return {
+        name: PartWriter(
+            out / "landmarks", name, landmarks_version, job(source, options), options.overwrite
+        )
+        for name, source in take.sources.items()
+    }
 
 
 def resolve_device(device: str) -> str:
@@ -108,7 +115,8 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def _make_tracker(head: Any, options: PredictOptions) -> FaceTracker:
+def make_tracker(head: Any, options: PredictOptions) -> FaceTracker:
+    """The networks as the options want them; InputError if weights are missing or unsuitable."""
     import torch
 
     from densefit.landmarks.tracker import FaceChoice, TrackOptions, load_tracker
@@ -137,39 +145,42 @@ def _weights(options: PredictOptions) -> tuple[Path, Path | None]:
     return folder / LANDMARK_WEIGHTS.name, folder / CLOSEUP_WEIGHTS.name if high else None
 
 
-def _job(source: Source, options: PredictOptions) -> dict[str, Any]:
-    """What must be equal for earlier work on a camera to be still good."""
+def job(source: Source, options: PredictOptions) -> dict[str, Any]:
+    """What must be equal for earlier work on a camera to be still good, by what people call it."""
     from densefit.landmarks.weights import DETECTOR_WEIGHTS
 
-    files = source.files or (source.path,)
-    stamps = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
-    digest = hashlib.sha256(repr(stamps).encode()).hexdigest()
     weights = [w for w in (*_weights(options), DETECTOR_WEIGHTS) if w is not None]
     return {
-        "source": digest,
-        "kind": source.kind,
-        "range": [options.start, options.end, options.every],
+        "recordings": [source.kind, fingerprint(source.files or (source.path,))],
+        "frames": [options.start, options.end, options.every],
         "face": options.face,
-        "weights": [hashlib.sha256(w.read_bytes()).hexdigest() for w in weights if w.exists()],
+        "weights": fingerprint([w for w in weights if w.exists()]),
     }
 
 
 class _Camera:
     """One camera on its way through the recording."""
 
-    def __init__(self, source: Source, writer: PartWriter, options: PredictOptions) -> None:
+    def __init__(
+        self, source: Source, writer: PartWriter, options: PredictOptions, start: int
+    ) -> None:
+        """start: how many of the chosen frames to pass over; earlier runs have done them."""
         from densefit.capture import open_frames
 
-        self.source, self.writer = source, writer
+        self.source, self.writer, self.start = source, writer, start
+        # Frames that are done already are only shown to the network beside those of others.
+        self._repeated = len(writer) - start
+        if not writer.finished:
+            writer.open()
         self.separate = source.kind in ("photo", "photos")
-        self.last_xy = None if self.separate else writer.last_xy()
+        self.last_xy = None if self.separate else writer.xy_before(start)
         self._frames: Iterator[Frame] = open_frames(
             source,
             options.start,
             options.end,
             options.every,
             threads=options.threads or 0,
-            skip=writer.frames_done,
+            skip=start,
         )
 
     def next_block(self) -> list[Frame]:
@@ -179,7 +190,9 @@ class _Camera:
     def write(self, frames: list[Frame], sightings: list[Sighting | None], count: int) -> None:
         """Store a block, and remember where the face was."""
         for frame, sighting in zip(frames, sightings, strict=True):
-            if sighting is None:
+            if self._repeated > 0:
+                self._repeated -= 1
+            elif sighting is None:
                 nothing = np.zeros((count, 2), np.float32)
                 self.writer.add(nothing, nothing[:, 0], frame.time, None)
             else:
@@ -188,20 +201,38 @@ class _Camera:
         self.last_xy = None if last is None or self.separate else last.xy
 
 
+def _where_they_stopped(
+    sources: Mapping[str, Source], writers: Mapping[str, PartWriter], options: PredictOptions
+) -> dict[str, _Camera]:
+    """The cameras that have something to do, all at the same frame.
+
+    An interrupted run may have stopped between the parts of two cameras. What a network says of a
+    picture depends a little, by rounding, on how many others it sees with it; so all cameras go
+    back to where the last of them stands, and the pictures meet as if nothing had happened. That
+    may concern cameras that have finished since.
+    """
+    start = min(len(writer) for writer in writers.values() if not writer.finished)
+    cameras = {}
+    for name, source in sources.items():
+        done = len(writers[name])
+        if not writers[name].finished or start < done < start + PART_FRAMES + BLOCK_FRAMES:
+            cameras[name] = _Camera(source, writers[name], options, start)
+    return cameras
+
+
 def _run(
-    sources: dict[str, Source],
-    writers: dict[str, PartWriter],
+    sources: Mapping[str, Source],
+    writers: Mapping[str, PartWriter],
     tracker: FaceTracker,
     options: PredictOptions,
 ) -> None:
     """Take all cameras through their recordings, block by block; decode one block ahead."""
-    cameras = {name: _Camera(source, writers[name], options) for name, source in sources.items()}
-    estimate = sum(s.n_frames_estimate for s in sources.values())
-    whole = options.start is None and options.end is None and options.every == 1
+    cameras = _where_they_stopped(sources, writers, options)
     with ExitStack() as stack:
-        bar = stack.enter_context(
-            progress(estimate if whole and estimate else None, "predict", "frames")
-        )
+        bars = {
+            name: stack.enter_context(progress(_estimate(camera, options), f"predict {name}"))
+            for name, camera in cameras.items()
+        }
         pool = stack.enter_context(ThreadPoolExecutor(max(1, min(4, len(cameras)))))
         coming = {name: pool.submit(camera.next_block) for name, camera in cameras.items()}
         while coming:
@@ -210,11 +241,20 @@ def _run(
                 _finish(cameras.pop(name))
                 del blocks[name]
             coming = {name: pool.submit(cameras[name].next_block) for name in blocks}
-            _do_block(cameras, blocks, tracker, bar)
+            _do_block(cameras, blocks, tracker, bars)
+
+
+def _estimate(camera: _Camera, options: PredictOptions) -> int | None:
+    """Frames that are still to be done, where the recording says how many it has."""
+    whole = options.start is None and options.end is None
+    frames = -(-camera.source.n_frames_estimate // options.every) - camera.start
+    return frames if whole and frames > 0 else None
 
 
 def _finish(camera: _Camera) -> None:
     """Join a camera's parts."""
+    if camera.writer.finished:
+        return
     if camera.writer.empty:
         raise InputError(
             f"{camera.source.path}: no frame in the chosen range; check --start and --end"
@@ -226,7 +266,7 @@ def _do_block(
     cameras: dict[str, _Camera],
     blocks: dict[str, list[Frame]],
     tracker: FaceTracker,
-    bar: Bar,
+    bars: dict[str, Bar],
 ) -> None:
     """One block of every camera: those that know where the face is follow it, the others look."""
     following = [n for n in blocks if cameras[n].last_xy is not None]
@@ -243,7 +283,7 @@ def _do_block(
         sightings[name] = list(islice(found, len(blocks[name])))
     for name, frames in blocks.items():
         cameras[name].write(frames, sightings[name], len(tracker.layout.mirror))
-        bar.advance(len(frames))
+        bars[name].advance(len(frames))
 
 
 def _report(paths: dict[str, Path], take: Take) -> None:

@@ -42,7 +42,7 @@ def test_track_round_trip(tmp_path: Path) -> None:
 
 def test_parts_are_joined_in_order_and_nothing_is_lost(tmp_path: Path) -> None:
     count = 2 * PART_FRAMES + 9
-    writer = PartWriter(tmp_path, "cam", "v1", {"job": 1})
+    writer = opened(tmp_path, {"job": 1})
     for i in range(count):
         writer.add(*_frame(i))
     path = writer.finish()
@@ -61,21 +61,51 @@ def test_parts_are_joined_in_order_and_nothing_is_lost(tmp_path: Path) -> None:
     assert not (tmp_path / ".parts" / "cam").exists()
 
 
-def test_interrupted_work_goes_on_and_another_job_starts_anew(tmp_path: Path) -> None:
-    first = PartWriter(tmp_path, "cam", "v1", {"every": 1})
+def test_interrupted_work_goes_on_and_another_job_is_refused(tmp_path: Path) -> None:
+    first = opened(tmp_path, {"frames": 1})
     for i in range(PART_FRAMES + 40):
         first.add(*_frame(i))
-    again = PartWriter(tmp_path, "cam", "v1", {"every": 1})
+    again = opened(tmp_path, {"frames": 1})
     assert again.frames_done == PART_FRAMES and not again.finished
-    np.testing.assert_allclose(again.last_xy(), _frame(PART_FRAMES - 1)[0], rtol=1e-6)
+    last = again.xy_before(PART_FRAMES)
+    assert last is not None
+    np.testing.assert_allclose(last, _frame(PART_FRAMES - 1)[0], rtol=1e-6)
+    with pytest.raises(InputError, match="made from other frames.*--overwrite"):
+        opened(tmp_path, {"frames": 2})
     for i in range(PART_FRAMES, PART_FRAMES + 5):
         again.add(*_frame(i))
     again.finish()
     track = read_landmarks(tmp_path / "cam.npz")
     np.testing.assert_allclose(track.time, np.arange(PART_FRAMES + 5) / 30)
-    assert PartWriter(tmp_path, "cam", "v1", {"every": 1}).finished
-    other = PartWriter(tmp_path, "cam", "v1", {"every": 2})
-    assert not other.finished and other.frames_done == 0
+    assert opened(tmp_path, {"frames": 1}, start=False).finished
+    with pytest.raises(InputError, match=r"cam\.npz.*--overwrite"):
+        opened(tmp_path, {"frames": 2})
+    other = opened(tmp_path, {"frames": 2}, overwrite=True)
+    assert not other.finished and other.frames_done == 0 and not (tmp_path / "cam.npz").exists()
+
+
+def test_parts_behind_a_gap_do_not_count(tmp_path: Path) -> None:
+    """Left by a run that was killed while it removed them."""
+    first = opened(tmp_path, {"frames": 1})
+    for _ in range(3 * PART_FRAMES):
+        first.add(*_frame(0))
+    (tmp_path / ".parts" / "cam" / "000001.npz").unlink()
+    again = opened(tmp_path, {"frames": 1})
+    assert again.frames_done == PART_FRAMES
+    for _ in range(PART_FRAMES, 2 * PART_FRAMES + 1):
+        again.add(*_frame(0))
+    again.finish()
+    assert len(read_landmarks(tmp_path / "cam.npz")) == 2 * PART_FRAMES + 1
+
+
+def opened(
+    folder: Path, job: dict[str, int], overwrite: bool = False, start: bool = True
+) -> PartWriter:
+    writer = PartWriter(folder, "cam", "v1", job, overwrite)
+    writer.check()
+    if start:
+        writer.open()
+    return writer
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:

@@ -4,69 +4,27 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
+from square import SquareTracker, square_video
 
-from densefit.capture import VideoWriter, load_take
+from densefit.capture import load_take
 from densefit.errors import InputError
 from densefit.landmarks import predictor
 from densefit.landmarks.files import read_landmarks
 from densefit.landmarks.predictor import PredictOptions, predict
-from densefit.landmarks.tracker import Sighting
-
-
-class SquareTracker:
-    """'Finds' a white square: landmarks are its centre; counts how often it looked and followed."""
-
-    def __init__(self) -> None:
-        self.layout = SimpleNamespace(mirror=torch.arange(703))
-        self.found = 0
-        self.followed = 0
-        self.stop_after: int | None = None
-
-    def _see(self, picture: np.ndarray) -> Sighting | None:
-        y, x = np.nonzero(picture[..., 1] > 180)
-        if len(x) < 20:
-            return None
-        xy = np.tile(np.array([x.mean(), y.mean()], np.float32), (703, 1))
-        return Sighting(xy, np.ones(703, np.float32), np.array([*xy[0], 20.0, 0.0, 0.9]))
-
-    def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
-        self.found += len(pictures)
-        return [self._see(picture) for picture in pictures]
-
-    def follow(
-        self, pictures: list[np.ndarray], last_xy: list[np.ndarray]
-    ) -> list[Sighting | None]:
-        self.followed += len(pictures)
-        if self.stop_after is not None and self.followed > self.stop_after:
-            raise KeyboardInterrupt
-        assert all(np.isfinite(xy).all() for xy in last_xy)
-        return [self._see(picture) for picture in pictures]
 
 
 @pytest.fixture
 def tracker(monkeypatch: pytest.MonkeyPatch) -> SquareTracker:
     stand_in = SquareTracker()
-    monkeypatch.setattr(predictor, "_make_tracker", lambda head, options: stand_in)
+    monkeypatch.setattr(predictor, "make_tracker", lambda head, options: stand_in)
     return stand_in
 
 
-def _video(path: Path, frames: int, hidden: range = range(0)) -> Path:
-    with VideoWriter(path, 30, 96, 64) as video:
-        for i in range(frames):
-            picture = np.full((64, 96, 3), 30, np.uint8)
-            if i not in hidden:
-                picture[20:36, 10 + i % 50 : 26 + i % 50] = 255
-            video.write(picture)
-    return path
-
-
 def test_a_video_is_followed_and_the_gap_is_invalid(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
-    video = _video(tmp_path / "left.mp4", 30, hidden=range(9, 17))
+    video = square_video(tmp_path / "left.mp4", 30, hidden=range(9, 17))
     paths = predict(load_take([video]), tmp_path / "out")
     track = read_landmarks(paths["left"])
     assert len(track) == 30
@@ -79,13 +37,22 @@ def test_a_video_is_followed_and_the_gap_is_invalid(tmp_path: Path, tracker) -> 
 
 
 def test_finished_cameras_are_kept_unless_overwritten(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
-    video = _video(tmp_path / "left.mp4", 8)
+    video = square_video(tmp_path / "left.mp4", 8)
     out = tmp_path / "out"
     predict(load_take([video]), out)
     looks = tracker.found + tracker.followed
     predict(load_take([video]), out)
     assert tracker.found + tracker.followed == looks
-    predict(load_take([video]), out, PredictOptions(every=2))
+    with pytest.raises(InputError, match="left.npz: made from other frames.*--overwrite"):
+        predict(load_take([video]), out, PredictOptions(every=2))
+    moved = shutil.copy(video, tmp_path / "moved.mp4")
+    square_video(tmp_path / "left.mp4", 9)
+    with pytest.raises(InputError, match="left.npz: made from other recordings"):
+        predict(load_take([video]), out)
+    shutil.copy(moved, video)
+    predict(load_take([video]), out)
+    assert tracker.found + tracker.followed == looks, "the same contents are the same recording"
+    predict(load_take([video]), out, PredictOptions(every=2, overwrite=True))
     assert len(read_landmarks(out / "landmarks" / "left.npz")) == 4
     looks = tracker.found + tracker.followed
     predict(load_take([video]), out, PredictOptions(every=2, overwrite=True))
@@ -100,7 +67,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     from densefit.landmarks import files
 
     monkeypatch.setattr(files, "PART_FRAMES", 8)
-    video = _video(tmp_path / "left.mp4", 40)
+    video = square_video(tmp_path / "left.mp4", 40)
     whole = predict(load_take([video]), tmp_path / "whole")["left"]
     tracker.followed, tracker.stop_after = 0, 20
     with pytest.raises(KeyboardInterrupt):
@@ -115,7 +82,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
 
 
 def test_no_face_anywhere_is_bad_input(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
-    video = _video(tmp_path / "left.mp4", 6, hidden=range(6))
+    video = square_video(tmp_path / "left.mp4", 6, hidden=range(6))
     with pytest.raises(InputError, match="no face found in any frame"):
         predict(load_take([video]), tmp_path / "out")
 
@@ -125,8 +92,8 @@ def test_one_camera_without_a_face_is_a_warning(
     tracker,  # type: ignore[no-untyped-def]
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _video(tmp_path / "left.mp4", 8)
-    _video(tmp_path / "right.mp4", 8, hidden=range(8))
+    square_video(tmp_path / "left.mp4", 8)
+    square_video(tmp_path / "right.mp4", 8, hidden=range(8))
     cameras = "".join(
         f"  {name}: {{width: 96, height: 64, model: opencv, dist: [0, 0, 0, 0, 0]}}\n"
         for name in ("left", "right")
@@ -158,7 +125,7 @@ def test_photos_are_looked_at_one_by_one(tmp_path: Path, tracker) -> None:  # ty
 
 
 def test_unwritable_output_folder(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
-    video = _video(tmp_path / "left.mp4", 2)
+    video = square_video(tmp_path / "left.mp4", 2)
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with pytest.raises(InputError, match="file"):

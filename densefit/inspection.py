@@ -1,0 +1,304 @@
+"""The whole picture of a take before any long work: cameras, clocks, and what it will cost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from densefit.capture.describe import RecordingFacts, describe
+from densefit.errors import InputError
+
+if TYPE_CHECKING:
+    from densefit.capture import MasterTimeline, Take
+    from densefit.landmarks.predictor import PredictOptions
+
+# Seconds that the trial of each camera's decoder may take.
+_TRIAL_SECONDS = 0.6
+_TRIAL_FRAMES = 48
+_TRIAL_CROPS = 16
+
+# Measured on two AVX2 cores: frames that the fit solves a second, and pictures that are drawn a
+# second on overlays of 512 x 512, while the network there did 180 crops a second. Other machines
+# are taken to be faster or slower by the same factor in all three.
+_FIT_RATE, _OVERLAY_RATE, _NETWORK_RATE = 30.0, 60.0, 180.0
+
+# Resident memory, MB: interpreter, libraries and networks; per frame and camera of the fit.
+_BASE_MB = 650.0
+_FIT_BYTES_PER_VIEW = 703 * 3 * 4 * 8
+
+
+@dataclass(frozen=True)
+class CameraReport:
+    """One camera; times in seconds on its own clock."""
+
+    path: Path
+    kind: str
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    remarks: tuple[str, ...]
+    frames: int
+    chosen_frames: int
+    """within --start, --end and --every"""
+    fps: float
+    variable_rate: bool
+    dropped: int
+    longest_gap: float
+    start_time: float
+    duration: float
+    timecode: str | None
+    offset: float
+    clock_rate: float
+    calibration: str
+    """K and pose | K only | none, and whether K was scaled to another size"""
+    work: str
+    """to do | finished | N frames done"""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the work will cost, roughly."""
+
+    predict_seconds: float
+    fit_seconds: float
+    overlay_seconds: float
+    memory_mb: float
+    disk_mb: float
+
+
+@dataclass(frozen=True)
+class TakeReport:
+    """A take before the work."""
+
+    name: str
+    cameras: dict[str, CameraReport]
+    sync: str
+    """what tells which frames belong together, `auto` resolved"""
+    master_frames: int
+    complete_frames: int
+    """master frames that all cameras have"""
+    master_fps: float
+    estimate: Estimate | None = None
+    remarks: tuple[str, ...] = field(default=())
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def inspect_take(
+    take: Take,
+    options: PredictOptions | None = None,
+    out: Path | None = None,
+    fit: bool = True,
+    measure: bool = True,
+) -> TakeReport:
+    """Read what all recordings tell, match their clocks, and try how fast they can be worked on.
+
+    Args:
+        take: opened recordings.
+        options: which frames, which weights.
+        out: output folder, to say what is done already; nothing is written there.
+        fit: estimate the fit too, not only the landmarks.
+        measure: estimate the cost; decodes some pictures and runs the network.
+    Raises:
+        InputError: clocks that cannot be related; `out` holds work on other inputs.
+    """
+    from densefit.capture.timeline import chosen_sync, master_timeline
+    from densefit.landmarks.predictor import PredictOptions
+
+    options = options or PredictOptions()
+    facts = {name: describe(source) for name, source in take.sources.items()}
+    chosen = {name: _chosen(fact, options) for name, fact in facts.items()}
+    line = master_timeline(take, chosen)
+    done = _work_done(take, options, out)
+    cameras = {
+        name: _camera(take, fact, len(chosen[name]), done[name]) for name, fact in facts.items()
+    }
+    steps = np.diff(line.time)
+    return TakeReport(
+        name=take.name,
+        cameras=cameras,
+        sync=chosen_sync(take),
+        master_frames=len(line.time),
+        complete_frames=int((line.index >= 0).all(axis=1).sum()),
+        master_fps=float(1 / np.median(steps)) if len(steps) else 0.0,
+        estimate=_estimate(take, options, chosen, line, done, fit) if measure else None,
+        remarks=_remarks(take, cameras, line),
+    )
+
+
+def _chosen(facts: RecordingFacts, options: PredictOptions) -> np.ndarray:
+    """Times (N,) of the frames within the range. InputError when there are none."""
+    from densefit.capture.frames import frame_choice
+
+    wanted = frame_choice(facts.source, options.start, options.end, options.every)
+    times = []
+    for index, moment in enumerate(facts.times):
+        take = wanted(index, float(moment))
+        if take is None:
+            break
+        if take:
+            times.append(moment)
+    if not times:
+        raise InputError(
+            f"{facts.source.path}: no frame in the chosen range; check --start and --end"
+        )
+    return np.array(times)
+
+
+def _work_done(take: Take, options: PredictOptions, out: Path | None) -> dict[str, int | None]:
+    """Frames of each camera whose landmarks are there; None for all of them."""
+    if out is None or not out.is_dir():
+        return dict.fromkeys(take.sources, 0)
+    from densefit.landmarks.predictor import make_writers
+
+    # Only parts and jobs are looked at, so the version does not matter.
+    writers = make_writers(take, out, options, landmarks_version="")
+    for writer in writers.values():
+        writer.check()
+    return {name: None if w.finished else w.frames_done for name, w in writers.items()}
+
+
+def _camera(take: Take, facts: RecordingFacts, chosen: int, done: int | None) -> CameraReport:
+    source, rhythm = facts.source, facts.rhythm
+    still = source.kind in ("photo", "photos")
+    return CameraReport(
+        path=source.path,
+        kind=source.kind,
+        codec=facts.codec,
+        pixel_format=facts.pixel_format,
+        width=source.width,
+        height=source.height,
+        remarks=facts.remarks,
+        frames=len(facts.times),
+        chosen_frames=chosen,
+        fps=0.0 if still else rhythm.fps,
+        variable_rate=rhythm.variable,
+        dropped=rhythm.dropped,
+        longest_gap=rhythm.longest,
+        start_time=source.start_time,
+        duration=source.duration,
+        timecode=None if source.timecode is None else clock_text(source.timecode),
+        offset=take.offsets.get(source.name, 0.0),
+        clock_rate=take.clock_rates.get(source.name, 1.0),
+        calibration=_calibration(take, source.name),
+        work="finished" if done is None else f"{done} frames done" if done else "to do",
+    )
+
+
+def _calibration(take: Take, name: str) -> str:
+    camera = take.camera(name)
+    if camera.K is None:
+        return "none" if camera.T_camera_world is None else "pose only"
+    text = "K only" if camera.T_camera_world is None else "K and pose"
+    stated = take.rig.cameras[name] if take.rig else camera
+    if (stated.width, stated.height) != (camera.width, camera.height):
+        text += f", scaled from {stated.width}x{stated.height}"
+    return text
+
+
+def clock_text(seconds: float) -> str:
+    """Seconds of the day as HH:MM:SS.mmm."""
+    total = round(seconds * 1000)
+    return (
+        f"{total // 3600000:02d}:{total // 60000 % 60:02d}:{total // 1000 % 60:02d}"
+        f".{total % 1000:03d}"
+    )
+
+
+def _remarks(
+    take: Take, cameras: Mapping[str, CameraReport], line: MasterTimeline
+) -> tuple[str, ...]:
+    """What a person should look at before the work."""
+    found = []
+    for name, camera in cameras.items():
+        if camera.dropped:
+            found.append(
+                f"{name}: {camera.dropped} frames dropped, longest gap {camera.longest_gap:.2f} s"
+            )
+        if camera.variable_rate:
+            found.append(f"{name}: variable frame rate, {camera.fps:.2f} frames/s mostly")
+    for column, name in enumerate(line.cameras):
+        used = int((line.index[:, column] >= 0).sum())
+        if used < cameras[name].chosen_frames:
+            found.append(
+                f"{name}: {cameras[name].chosen_frames - used} frames have no place of their own "
+                "on the master timeline"
+            )
+        if len(line.cameras) > 1 and used < 0.5 * len(line.time):
+            found.append(
+                f"{name}: has a frame at {used} of {len(line.time)} master frames only; check "
+                "sync and offsets"
+            )
+    return tuple(found)
+
+
+def _estimate(
+    take: Take,
+    options: PredictOptions,
+    chosen: Mapping[str, np.ndarray],
+    line: MasterTimeline,
+    done: Mapping[str, int | None],
+    fit: bool,
+) -> Estimate:
+    """Try decoder and network, and reckon."""
+    todo = {name: len(chosen[name]) - (n or 0) for name, n in done.items() if n is not None}
+    decode = {name: _decode_rate(take, name) for name in chosen}
+    network = _network_rate(options)
+    # A picture that --every leaves out is decoded all the same.
+    decoding = max((options.every * n / decode[name] for name, n in todo.items()), default=0.0)
+    scale = network / _NETWORK_RATE
+    views, frames = sum(map(len, chosen.values())), len(line.time)
+    pixels = [s.width * s.height for s in take.sources.values()]
+    # Each camera holds two blocks of pictures, and its decoder's threads hold more.
+    pictures = sum(p * 3 * (8 + (os.cpu_count() or 1)) for p in pixels)
+    fit_bytes = _FIT_BYTES_PER_VIEW * frames * len(chosen) if fit else 0
+    overlay = sum(
+        len(chosen[name]) * (s.width * s.height / 512**2 + 1) / 2
+        for name, s in take.sources.items()
+    )
+    return Estimate(
+        predict_seconds=max(decoding, sum(todo.values()) / network),
+        fit_seconds=frames / (_FIT_RATE * scale) if fit else 0.0,
+        overlay_seconds=overlay / (_OVERLAY_RATE * scale) if fit or options.overlay else 0.0,
+        memory_mb=_BASE_MB + (pictures + fit_bytes) / 1e6,
+        disk_mb=views * 703 * 3 * 4 / 1e6,
+    )
+
+
+def _decode_rate(take: Take, name: str) -> float:
+    """Frames a second that this camera's recording can be decoded with."""
+    from densefit.capture import open_frames
+
+    begin = time.monotonic()
+    count = 0
+    for _ in open_frames(take.sources[name], end=_TRIAL_FRAMES):
+        count += 1
+        if time.monotonic() - begin > _TRIAL_SECONDS:
+            break
+    return count / max(time.monotonic() - begin, 1e-6)
+
+
+def _network_rate(options: PredictOptions) -> float:
+    """Crops a second through the landmark network."""
+    from densefit.head import load_head
+    from densefit.landmarks.predictor import make_tracker
+
+    tracker = make_tracker(load_head(options.model), options)
+    pictures = [np.full((256, 256, 3), 128, np.uint8)] * _TRIAL_CROPS
+    places = np.tile([128.0, 128.0, 200.0, 0.0], (_TRIAL_CROPS, 1))
+    looks = [looker for looker in (tracker.face, tracker.closeup) if looker is not None]
+    seconds = 0.0
+    for looker in looks:
+        looker.look(pictures, places, _TRIAL_CROPS)  # the first call sets things up
+        begin = time.monotonic()
+        looker.look(pictures, places, _TRIAL_CROPS)
+        seconds += time.monotonic() - begin
+    return _TRIAL_CROPS / max(seconds, 1e-6)

@@ -1,0 +1,112 @@
+"""Stages in processes of their own, killed with SIGKILL at random moments, then run again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Loaded once by the server that the children are forked from: a child starts in milliseconds.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["killing_preload"])
+
+Stage = Callable[..., None]
+
+
+def run(stage: Stage, *arguments: Any) -> float:
+    """Run to the end; return seconds. AssertionError when it fails."""
+    begin = time.monotonic()
+    process = _CONTEXT.Process(target=stage, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0, f"{stage.__name__} ended with {process.exitcode}"
+    return time.monotonic() - begin
+
+
+def kill_after(seconds: float, stage: Stage, *arguments: Any) -> bool:
+    """Kill it at that time; return whether it was still running."""
+    process = _CONTEXT.Process(target=stage, args=arguments)
+    process.start()
+    process.join(seconds)
+    process.kill()
+    process.join()
+    assert process.exitcode in (0, -9), f"{stage.__name__} failed before it was killed"
+    return process.exitcode == -9
+
+
+def predict_stage(take: Path, out: Path) -> None:
+    """`predict` with small parts and a tracker whose answers depend on the company, as networks'
+    do: by how many pictures they are asked for at once."""
+    from square import SquareTracker
+
+    from densefit.capture import load_take
+    from densefit.landmarks import files, predictor
+
+    class Sociable(SquareTracker):
+        def follow(self, pictures: Any, last_xy: Any) -> Any:
+            time.sleep(0.002)
+            seen = super().follow(pictures, last_xy)
+            for sighting in seen:
+                if sighting is not None:
+                    sighting.sigma[:] += 1e-3 * len(pictures)
+            return seen
+
+    files.PART_FRAMES = predictor.PART_FRAMES = 8
+    predictor.make_tracker = lambda head, options: Sociable()  # type: ignore[assignment, return-value]
+    predictor.predict(load_take([take]), out)
+
+
+def fit_stage(take: Path, landmarks: Path, out: Path) -> None:
+    """`fit-rig` from known landmarks, with meshes and overlays."""
+    import torch
+
+    from densefit.capture import load_take
+    from densefit.fit import FitOptions
+    from densefit.fit_rig import FitRigOptions, run_fit_rig
+    from densefit.landmarks import predictor
+
+    torch.set_num_threads(1)
+    predictor.predict = lambda take, out, options: {  # type: ignore[assignment]
+        name: landmarks / f"{name}.npz" for name in take.sources
+    }
+    options = FitRigOptions(predictor.PredictOptions(), FitOptions(threads=1), meshes=True)
+    run_fit_rig(load_take([take]), out, options)
+
+
+def check_no_broken_file(folder: Path) -> None:
+    """Every file that does not hide can be read."""
+    import av
+    import yaml
+
+    from densefit.files import read_json, read_npz
+
+    for path in folder.rglob("*"):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix == ".npz":
+            read_npz(path)
+        elif path.suffix == ".json":
+            read_json(path)
+        elif path.suffix == ".yaml":
+            assert isinstance(yaml.safe_load(path.read_text()), dict)
+        elif path.suffix == ".mp4":
+            with av.open(str(path)) as video:
+                assert sum(1 for _ in video.decode(video=0)) > 0
+        elif path.suffix == ".ply":
+            assert path.read_bytes().startswith(b"ply")
+        else:
+            raise AssertionError(f"{path}: unexpected")
+
+
+def same_arrays(one: Path, two: Path) -> None:
+    """Two .npz hold bit for bit the same."""
+    from densefit.files import read_npz
+
+    a, b = read_npz(one), read_npz(two)
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
