@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,17 +21,21 @@ from densefit.progress import warn
 
 if TYPE_CHECKING:
     from densefit.capture import MasterTimeline, Take
-    from densefit.fit.observations import Observations
+    from densefit.fit.observations import LandmarkSource, Observations
     from densefit.head.model import HeadModel
     from densefit.landmarks.files import LandmarkTrack
     from densefit.landmarks.predictor import PredictOptions
+
+
+HASHED_FRAMES = 512
+"""Frames in memory at once while the landmarks' hash is made."""
 
 
 @dataclass(frozen=True)
 class FitInputs:
     """Everything the solver sees, for the cameras in which a head was found."""
 
-    observations: Observations
+    observations: LandmarkSource
     cameras: list[Camera]
     """Of `observations`, in its order; pictures' own size."""
     unseen: list[Camera]
@@ -64,8 +69,6 @@ def gather(
     Raises:
         InputError: no camera has a head in any frame.
     """
-    from densefit.fit import Observations
-
     columns = []
     seen: list[Camera] = []
     unseen: list[Camera] = []
@@ -74,8 +77,7 @@ def gather(
         valid = (index >= 0) & track.valid[np.maximum(index, 0)]
         (seen if valid.any() else unseen).append(cameras[name])
         if valid.any():
-            xy, sigma = _camera_pixels(track, cameras[name], sizes.get(name, ()))
-            columns.append((xy, sigma, index, valid))
+            columns.append(Column(track, cameras[name], index, valid, tuple(sizes.get(name, ()))))
         else:
             warn(f"camera {name}: no head found in any frame; it takes no part in the fit")
     if not columns:
@@ -84,28 +86,89 @@ def gather(
             f"and large enough "
             "(at least 40 pixels)"
         )
-    frames, count = len(timeline.time), columns[0][0].shape[1]
-    xy = np.full((frames, len(columns), count, 2), np.nan, np.float32)
-    sigma = np.full((frames, len(columns), count), np.nan, np.float32)
-    for column, (track_xy, track_sigma, index, valid) in enumerate(columns):
-        xy[valid, column] = track_xy[index[valid]]
-        sigma[valid, column] = track_sigma[index[valid]]
-    valid = np.stack([valid for *_, valid in columns], axis=1)
-    return FitInputs(Observations(xy, sigma, valid, timeline.time), seen, unseen)
+    return FitInputs(TrackedLandmarks(tuple(columns), timeline.time), seen, unseen)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One camera on the master timeline."""
+
+    track: LandmarkTrack
+    """xy and sigma may be arrays on disk."""
+    camera: Camera
+    index: np.ndarray
+    """(T,) row of the track at each master frame, -1 if none."""
+    valid: np.ndarray
+    """(T,) bool."""
+    sizes: tuple[tuple[int, int], ...]
+    """(width, height) of each photo where they may differ, else empty."""
+
+    def rows(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """xy (n, L, 2), sigma (n, L) and valid (n,) at some master frames; NaN where not valid."""
+        valid = self.valid[frames]
+        rows = self.index[frames][valid]
+        xy, sigma = _camera_pixels(
+            self.track.xy[rows], self.track.sigma[rows], rows, self.camera, self.sizes
+        )
+        full = np.full((len(frames), *xy.shape[1:]), np.nan, np.float32)
+        spread = np.full((len(frames), *sigma.shape[1:]), np.nan, np.float32)
+        full[valid], spread[valid] = xy, sigma
+        return full, spread, valid
+
+
+@dataclass(frozen=True)
+class TrackedLandmarks:
+    """Landmarks of all cameras on the master timeline, read as they are needed.
+
+    A `densefit.fit.observations.LandmarkSource`.
+    """
+
+    columns: tuple[Column, ...]
+    time: np.ndarray
+    """(T,) float64 s."""
+
+    @cached_property
+    def valid(self) -> np.ndarray:
+        """(T, C) bool."""
+        return np.stack([column.valid for column in self.columns], axis=1)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(T,) bool."""
+        return np.asarray(np.any(self.valid, axis=1))
+
+    @property
+    def landmarks(self) -> int:
+        """L."""
+        return int(self.columns[0].track.xy.shape[1])
+
+    def take(self, frames: np.ndarray) -> Observations:
+        """Some of the frames, in memory."""
+        from densefit.fit import Observations
+
+        xy, sigma, valid = zip(*(c.rows(np.asarray(frames)) for c in self.columns), strict=True)
+        return Observations(
+            np.stack(xy, 1), np.stack(sigma, 1), np.stack(valid, 1), self.time[frames]
+        )
 
 
 def _camera_pixels(
-    track: LandmarkTrack, camera: Camera, sizes: Sequence[tuple[int, int]]
+    xy: np.ndarray,
+    sigma: np.ndarray,
+    rows: np.ndarray,
+    camera: Camera,
+    sizes: Sequence[tuple[int, int]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks (T_c, L, 2) and sigma (T_c, L) in pixels of `camera`."""
+    """Landmarks (n, L, 2) and sigma (n, L) of a track's rows (n,) in pixels of `camera`."""
     if all(size == (camera.width, camera.height) for size in sizes):
-        return track.xy, track.sigma
-    xy, sigma = track.xy.copy(), track.sigma.copy()
-    for i, (width, height) in enumerate(sizes):
+        return xy, sigma
+    xy, sigma = xy.copy(), sigma.copy()
+    for i, row in enumerate(rows):
+        width, height = sizes[row]
         if camera.dist.any() or camera.T_camera_world is not None:
             camera.scaled_to(width, height)  # refuses what a calibration cannot be true for
-        xy[i] = to_camera_pixels(track.xy[i], width, height, camera)
-        sigma[i] = track.sigma[i] * picture_scale(camera, width, height)
+        xy[i] = to_camera_pixels(xy[i], width, height, camera)
+        sigma[i] = sigma[i] * picture_scale(camera, width, height)
     return xy, sigma
 
 
@@ -119,13 +182,19 @@ def recordings_hash(take: Take, chosen: PredictOptions) -> str:
 def input_hashes(inputs: FitInputs, head: HeadModel, options: Mapping[str, Any]) -> dict[str, str]:
     """sha256 of each thing that a fit depends on, by what a person would call it."""
     observations = inputs.observations
-    arrays = (observations.time, observations.valid, observations.xy, observations.sigma)
     return {
-        "landmarks": _hash(*arrays),
+        "landmarks": _hash(observations.time, observations.valid, *_all_arrays(observations)),
         "cameras": _hash(*(part for camera in inputs.cameras for part in _camera_parts(camera))),
         "head model": head.sha256,
         "options": _hash(json.dumps(options, sort_keys=True, default=str)),
     }
+
+
+def _all_arrays(observations: LandmarkSource) -> Iterator[np.ndarray]:
+    frames = len(observations.time)
+    for start in range(0, frames, HASHED_FRAMES):
+        part = observations.take(np.arange(start, min(frames, start + HASHED_FRAMES)))
+        yield from (part.xy, part.sigma)
 
 
 def changed_inputs(earlier: Any, now: Mapping[str, str]) -> list[str]:

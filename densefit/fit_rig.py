@@ -74,8 +74,8 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
         InputError: no usable frame, folder not writable, or `out` holds a fit of something else.
     """
     from densefit.capture import master_timeline
-    from densefit.landmarks.files import read_landmarks
     from densefit.landmarks.predictor import predict
+    from densefit.landmarks.slices import open_landmarks
 
     out = ensure_out_dir(out)
     clock = Clock()
@@ -86,7 +86,7 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
         _refuse_changed(out, {"recordings": recordings})
     cameras = {name: take.camera(name) for name in take.sources}
     paths = predict(take, out, options.predict)
-    tracks = {name: read_landmarks(paths[name]) for name in take.sources}
+    tracks = {name: open_landmarks(paths[name]) for name in take.sources}
     check_landmarks(tracks, head)
     clock.lap("predict")
     timeline = master_timeline(take, {name: track.time for name, track in tracks.items()})

@@ -73,10 +73,10 @@ def eye_distance(inputs: FitInputs, head: HeadModel) -> float | None:
     if len(frames) == 0:
         return None
     frames = frames[np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).astype(int)]
-    xy = np.asarray(inputs.observations.xy)
+    xy = inputs.observations.take(frames).xy[:, columns]
     eyes = []
     for lids in _EYES:
-        centres = xy[frames][:, columns][:, :, head.ibug68[lids]].mean(2)
+        centres = xy[:, :, head.ibug68[lids]].mean(2)
         cameras = [inputs.cameras[c] for c in columns]
         eyes.append(_triangulated(cameras, centres, valid[frames]))
     distance = np.linalg.norm(eyes[0] - eyes[1], axis=1)

@@ -35,7 +35,7 @@ def timeline(*columns: list[int]) -> SimpleNamespace:
 def test_frames_meet_by_index():
     tracks = {"a": track(4, [0, 1, 3], 100), "b": track(3, [0, 1, 2], 200)}
     inputs = gather(tracks, timeline([0, 1, 2, 3], [-1, 0, 1, 2]), CAMERAS, {})
-    seen = inputs.observations
+    seen = inputs.observations.take(np.arange(4))
     assert seen.valid.tolist() == [[True, False], [True, True], [False, True], [True, True]]
     assert seen.xy[3, 0, 0, 0] == 103 and seen.xy[3, 1, 0, 0] == 202
     assert np.isnan(seen.xy[0, 1]).all() and np.isnan(seen.sigma[2, 0]).all()
@@ -45,7 +45,7 @@ def test_camera_without_a_head_is_left_out_with_a_warning(capsys):
     tracks = {"a": track(2, [], 0), "b": track(2, [1], 200)}
     inputs = gather(tracks, timeline([0, 1], [0, 1]), CAMERAS, {})
     assert [c.name for c in inputs.cameras] == ["b"] and [c.name for c in inputs.unseen] == ["a"]
-    assert inputs.observations.xy.shape == (2, 1, 703, 2)
+    assert inputs.observations.take(np.arange(2)).xy.shape == (2, 1, 703, 2)
     assert "camera a: no head" in capsys.readouterr().err
     full = with_unseen_cameras(np.array([[np.nan], [2.0]]), inputs, ["a", "b"])
     np.testing.assert_array_equal(full, [[np.nan, np.nan], [np.nan, 2.0]])
@@ -59,8 +59,10 @@ def test_no_head_anywhere():
 def test_photos_of_another_size_are_scaled():
     sizes = {"a": [(640, 480), (320, 240)]}
     inputs = gather({"a": track(2, [0, 1], 0)}, timeline([0, 1]), CAMERAS, sizes)
-    assert inputs.observations.xy[1, 0, 0, 0] == pytest.approx((1 + 0.5) * 2 - 0.5)
-    assert inputs.observations.sigma[:, 0, 0].tolist() == [1.5, 3.0]
+    assert inputs.observations.take(np.arange(2)).xy[1, 0, 0, 0] == pytest.approx(
+        (1 + 0.5) * 2 - 0.5
+    )
+    assert inputs.observations.take(np.arange(2)).sigma[:, 0, 0].tolist() == [1.5, 3.0]
 
 
 def test_hashes_tell_what_changed():
@@ -68,7 +70,7 @@ def test_hashes_tell_what_changed():
     inputs = gather({"a": track(2, [0, 1], 0)}, timeline([0, 1]), CAMERAS, {})
     before = input_hashes(inputs, head, {"weight": 1.0})
     assert changed_inputs(before, input_hashes(inputs, head, {"weight": 1.0})) == []
-    inputs.observations.xy[0, 0, 5, 0] += 1
+    inputs.observations.columns[0].track.xy[0, 5, 0] += 1
     after = input_hashes(inputs, head, {"weight": 2.0})
     assert changed_inputs(before, after) == ["landmarks", "options"]
     assert changed_inputs(None, after) == list(after)

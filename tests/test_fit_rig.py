@@ -21,7 +21,7 @@ from densefit.fit import FitOptions
 from densefit.fit_file import read_fit
 from densefit.fit_rig import FitRigOptions, run_fit_rig
 from densefit.head.model import load_head
-from densefit.landmarks import files, predictor
+from densefit.landmarks import predictor, slices
 from densefit.landmarks.files import LandmarkTrack
 
 
@@ -39,7 +39,7 @@ def tracks(scene: Scene, monkeypatch) -> dict[str, LandmarkTrack]:
 def replace_prediction(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> dict[str, LandmarkTrack]:
     found = dict(scene.tracks)
     monkeypatch.setattr(predictor, "predict", lambda take, out, options: {n: n for n in NAMES})
-    monkeypatch.setattr(files, "read_landmarks", lambda path: found[path])
+    monkeypatch.setattr(slices, "open_landmarks", lambda path: found[path])
     return found
 
 

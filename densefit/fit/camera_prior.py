@@ -48,7 +48,7 @@ class CameraPrior:
 
     def narrowed(self, growth: float) -> CameraPrior:
         """The same as if seen `growth` times."""
-        factor = growth**-0.5
+        factor = growth**-0.5 if growth > 0 else math.inf
         return replace(
             self,
             rotation_sd=self.rotation_sd * factor,

@@ -2,8 +2,10 @@
 
 Both are contacts between a point of the skin and a part that expression and identity move linearly:
 
-    eyes    depth = r - |X - c|              c the eyeball's centre, r its radius
-    teeth   depth = n . (T - X) + margin     T the nearest point of the teeth's front, n its normal
+    eyes    depth = r + m - |X - c|          c the eyeball's centre, r its radius
+    teeth   depth = n . (T - X) + m          T the nearest point of the teeth's front, n its normal
+
+with a small margin m,
 
     E = sum over contacts with depth > 0 of 1/2 (depth / sd)^2
 
@@ -34,8 +36,9 @@ TEETH_SMOOTH = 0.004
 """m over which the normals of single crowns are averaged to those of the row."""
 BESIDE = 0.0015
 """m along the teeth: a lip point farther than this from every point of them is past their edge."""
-LIP_MARGIN = 0.2e-3
-"""m before the teeth where a lip begins to be held off: crowns bulge between the points."""
+MARGIN = 0.1e-3
+"""m before the surface where skin begins to be held off, so that a step knows of what it is about
+to touch; at rest the lids are just outside it."""
 PROFILE_STEP = 0.001
 PROFILE_SLACK = 0.003
 """m: teeth of other people stand this much farther out or forward."""
@@ -204,12 +207,12 @@ def find_contacts(model: ContactModel, points: Tensor) -> Contacts:
     """All contacts of points (t, 3, N)."""
     lids = points[:, :, : model.lids]
     distance = lids.norm(dim=1)
-    frame, point = torch.nonzero(distance < model.radius).unbind(1)
+    frame, point = torch.nonzero(distance < model.radius + MARGIN).unbind(1)
     away = lids[frame, :, point]
     length = distance[frame, point]
     eyes = Contacts(
         frame, point, torch.full_like(frame, -1),
-        away / length.clamp_min(1e-9)[:, None], model.radius - length,
+        away / length.clamp_min(1e-9)[:, None], model.radius + MARGIN - length,
     )  # fmt: skip
     if not model.lips:
         return eyes
@@ -231,7 +234,7 @@ def _lip_contacts(model: ContactModel, points: Tensor) -> Contacts:
     normal = model.normals[nearest]
     behind = (normal * (teeth[frame, :, nearest] - position)).sum(1)
     beside = (square - behind.square()).clamp_min(0).sqrt()
-    depth = behind + LIP_MARGIN
+    depth = behind + MARGIN
     inside = (depth > 0) & (depth < DEEPEST) & (beside < BESIDE)
     return Contacts(
         frame[inside], lip[inside] + first, nearest[inside] + last, normal[inside], depth[inside]

@@ -12,36 +12,33 @@ import torch
 
 from densefit.errors import InputError
 from densefit.fit import initial
-from densefit.fit.camera_prior import camera_prior
 from densefit.fit.cameras import (
     camera_state,
     estimated_cameras,
-    guessed_intrinsics,
     place_cameras,
     scale_deviation,
     scale_source,
 )
+from densefit.fit.data import FitData, Progress, pieces
 from densefit.fit.focal import start_focal
-from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
 from densefit.fit.keyframes import choose_keyframes
-from densefit.fit.landmark_model import LandmarkModel, landmark_model
 from densefit.fit.linearization import Planes
 from densefit.fit.newton_step import Deviations, deviations
-from densefit.fit.observations import Observations, landmark_region_weights, normalize_observations
+from densefit.fit.observations import LandmarkSource
 from densefit.fit.options import FitOptions
-from densefit.fit.priors import Priors, make_priors
+from densefit.fit.priors import Priors
 from densefit.fit.result import FitResult, motion_arrays, residuals_px
 from densefit.fit.shots import segments
 from densefit.fit.solver import Solution, minimize
-from densefit.fit.state import CameraState, FrameLayout, Motion, State, concatenate, rest
-from densefit.fit.weights import adjust_precision, landmark_normals, measured_sigma_scale, scaled
+from densefit.fit.state import CameraState, FrameLayout, Motion, State, rest
+from densefit.fit.weights import measured_sigma_scale, scaled
+from densefit.fit.windows import Windows
 
 if TYPE_CHECKING:
     from calibration import Camera
     from densefit.head.model import HeadModel
 
 Tensor = torch.Tensor
-Progress = Callable[[float], None]
 START_FRAMES = 240
 """Frames from which unknown cameras get their start."""
 
@@ -49,7 +46,7 @@ START_FRAMES = 240
 def fit(
     head: HeadModel,
     cameras: list[Camera],
-    observations: Observations,
+    observations: LandmarkSource,
     options: FitOptions | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
@@ -85,45 +82,8 @@ def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> 
     return np.flatnonzero(bridged)
 
 
-class JointFit:
-    """One fit, step by step. Arrays over `frames` have one row for each frame that gets a pose."""
-
-    def __init__(
-        self,
-        head: HeadModel,
-        cameras: list[Camera],
-        observations: Observations,
-        options: FitOptions,
-        frames: np.ndarray,
-        progress: Progress = lambda _: None,
-    ) -> None:
-        self.head, self.observations, self.options = head, observations, options
-        self.frames, self.progress = frames, progress
-        self.shot = np.zeros(len(frames), int)
-        self._kept: tuple[np.ndarray, Planes] | None = None
-        estimate = options.estimate_focal
-        every = options.refine_cameras == "all" if estimate is None else estimate
-        self.free_focal = [c.K is None or every for c in cameras]
-        self.unknown_focal = [c.K is None or bool(estimate) for c in cameras]
-        self.refine = options.refine_cameras != "off"
-        self.prior = camera_prior(cameras, options)
-        self.cameras = [
-            c if c.K is not None else replace(c, K=guessed_intrinsics(c, options.focal_factor))
-            for c in cameras
-        ]
-        # Focal length against depth and shape is a matter of the last digits of a float32.
-        unknown = any(self.free_focal) or any(c.T_camera_world is None for c in cameras[1:])
-        unknown = unknown or (self.refine and len(cameras) > 1)
-        self.landmark_weights = landmark_region_weights(head, options)
-        self.with_identity = options.identity is None
-        start = np.zeros(head.identity_count) if options.identity is None else options.identity
-        self.first_identity = torch.tensor(np.asarray(start), dtype=torch.float64)
-        self._set_model(_precision(options, unknown))
-
-    def _set_model(self, dtype: torch.dtype) -> None:
-        self.model: LandmarkModel = landmark_model(self.head, dtype)
-        self.points = neutral_planes(self.model, self.first_identity)
-        self.normals = torch.tensor(landmark_normals(self.head).T, dtype=dtype)
+class JointFit(FitData):
+    """One fit, step by step."""
 
     def run(self) -> FitResult:
         """First poses, joint solve over all frames or keyframes, then windows where the take is
@@ -137,13 +97,15 @@ class JointFit:
             time = self.observations.time[self.frames]
             picked = choose_keyframes(rotation.numpy(), time, score.numpy(), self.options.keyframes)
         solution, sigma_scale = self._joint(picked, cameras, rotation, shift)
-        spread = deviations(solution.system, self._priors(picked))
+        spread = deviations(solution.system, self.priors(picked))
         if whole:
             motion, frame_std = solution.state.motion, spread.frames
         else:
             self.progress(0.4)
-            self._set_model(_precision(self.options, False))
-            motion, frame_std = self._windows(solution.state, rotation, shift, sigma_scale)
+            windows = Windows(self, sigma_scale, lambda done: self.progress(0.4 + 0.6 * done))
+            long = windows.solve(solution.state, rotation, shift)
+            solution, motion = replace(solution, state=long.state), long.state.motion
+            frame_std, spread = long.spread.frames, long.spread
         result = self._result(solution, motion, frame_std.numpy(), spread, sigma_scale)
         self.progress(1.0)
         return result
@@ -152,11 +114,11 @@ class JointFit:
         """Start, landmarks and priors of a joint solve over all frames."""
         cameras, rotation, shift, _ = self._first_poses()
         every = np.arange(len(self.frames))
-        planes = self._adjusted(self._raw_planes(every), cameras, rotation, shift)
+        planes = self.adjusted(self.raw_planes(every), cameras, rotation, shift)
         return (
             State(self.first_identity, rest(rotation, shift), cameras),
             planes,
-            self._priors(every),
+            self.priors(every),
         )
 
     def _first_poses(self) -> tuple[CameraState, Tensor, Tensor, Tensor]:
@@ -165,7 +127,7 @@ class JointFit:
         if cameras.unknowns:
             count = len(self.frames)
             sample = np.linspace(0, count - 1, min(count, START_FRAMES)).round()
-            planes = self._raw_planes(np.unique(sample.astype(int)))
+            planes = self.raw_planes(np.unique(sample.astype(int)))
             start = (self.points, self.first_identity, self.options)
             for c in np.flatnonzero(self.unknown_focal):
                 cameras = start_focal(
@@ -173,47 +135,13 @@ class JointFit:
                 )
             cameras, self.placed = place_cameras(self.points, cameras, self.placed, planes)
         parts = []
-        for picked in _pieces(len(self.frames), self.options.window):
+        for picked in pieces(len(self.frames), self.options.window):
             parts.append(
-                initial.initial_poses(self.points, cameras, self._raw_planes(picked), self.placed)
+                initial.initial_poses(self.points, cameras, self.raw_planes(picked), self.placed)
             )
         rotation, shift, score = (torch.cat(p) for p in zip(*parts, strict=True))
         self.shot = segments(rotation, shift, score, self.observations.time[self.frames])
         return cameras, *initial.fill_poses(rotation, shift, score)
-
-    def _raw_planes(self, picked: np.ndarray) -> Planes:
-        """Planes of some frames, with precision from sigma and region alone.
-
-        The last ones are kept: a short take asks for the same frames twice.
-        """
-        kept = self._kept
-        if kept and kept[1].xy.dtype == self.model.dtype and np.array_equal(kept[0], picked):
-            return kept[1]
-        part = self.observations.take(self.frames[picked])
-        flat = normalize_observations(
-            part, self.cameras, self.landmark_weights, self.options.sigma_floor_px
-        )
-        dtype = self.model.dtype
-        xy = torch.tensor(np.moveaxis(flat.xy, 3, 1), dtype=dtype).contiguous()
-        planes = Planes(xy, torch.tensor(flat.precision, dtype=dtype))
-        self._kept = (picked, planes)
-        return planes
-
-    def _adjusted(
-        self, raw: Planes, cameras: CameraState, rotation: Tensor, shift: Tensor
-    ) -> Planes:
-        """Planes with the precision that the head's poses suggest."""
-        head = (self.points, self.normals)
-        planes = adjust_precision(raw, *head, cameras, rotation, shift, self.options)
-        unplaced = [c for c in range(len(self.cameras)) if c not in self.placed]
-        planes.precision[:, unplaced] = 0
-        return planes
-
-    def _priors(self, picked: np.ndarray) -> Priors:
-        time = torch.tensor(self.observations.time[self.frames[picked]], dtype=torch.float64)
-        seen = int(self.observations.seen[self.frames[picked]].sum())
-        shot = torch.from_numpy(self.shot[picked])
-        return make_priors(self.model, self.options, time, seen, self.prior, shot)
 
     def _joint(
         self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor
@@ -221,21 +149,21 @@ class JointFit:
         """Identity, cameras and the picked frames together; and the sigma scale of each camera."""
         index = torch.from_numpy(picked)
         state = State(self.first_identity, rest(rotation[index], shift[index]), cameras)
-        raw = self._raw_planes(picked)
+        raw = self.raw_planes(picked)
         given = self.options.sigma_scale
         scale = torch.full((len(self.cameras),), given or 1.0, dtype=torch.float64)
 
         def rescale(reached: State, _: Planes) -> Planes:
             motion = reached.motion
-            planes = self._adjusted(raw, reached.cameras, motion.rotation, motion.translation)
+            planes = self.adjusted(raw, reached.cameras, motion.rotation, motion.translation)
             if given is None:
-                world = self._world(reached.identity, motion)
+                world = self.world(reached.identity, motion)
                 scale[:] = measured_sigma_scale(planes, world, reached.cameras)
             return scaled(planes, scale)
 
-        planes = self._adjusted(raw, cameras, rotation[index], shift[index])
+        planes = self.adjusted(raw, cameras, rotation[index], shift[index])
         solution = minimize(
-            self.model, scaled(planes, scale), self._priors(picked), state, self.options,
+            self.model, scaled(planes, scale), self.priors(picked), state, self.options,
             self.with_identity, on_stage=rescale, on_iteration=self._count_iterations(),
         )  # fmt: skip
         return solution, scale
@@ -251,41 +179,6 @@ class JointFit:
             self.progress(high - (high - low) * left)
 
         return advance
-
-    def _windows(
-        self, known: State, rotation: Tensor, shift: Tensor, sigma_scale: Tensor
-    ) -> tuple[Motion, Tensor]:
-        """Motion of all frames at fixed identity and cameras, piece by piece with overlap."""
-        cameras, options, count = known.cameras.fixed(), self.options, len(self.frames)
-        motions, spreads = [], []
-        for core in _pieces(count, options.window):
-            low = max(0, int(core[0]) - options.overlap)
-            high = min(count, int(core[-1]) + 1 + options.overlap)
-            picked = np.arange(low, high)
-            raw, priors = self._raw_planes(picked), self._priors(picked)
-            first = rest(rotation[low:high], shift[low:high])
-
-            def adjusted(reached: State, _: Planes | None, raw: Planes = raw) -> Planes:
-                pose = (reached.motion.rotation, reached.motion.translation)
-                return scaled(self._adjusted(raw, cameras, *pose), sigma_scale)
-
-            state = State(known.identity, first, cameras)
-            solution = minimize(
-                self.model, adjusted(state, None), priors, state, options, False, on_stage=adjusted
-            )
-            keep = slice(int(core[0]) - low, int(core[-1]) + 1 - low)
-            motions.append(solution.state.motion.take(keep))
-            spreads.append(deviations(solution.system, priors).frames[keep])
-            self.progress(0.4 + 0.6 * (core[-1] + 1) / count)
-        return concatenate(motions), torch.cat(spreads)
-
-    def _world(self, identity: Tensor, motion: Motion) -> Tensor:
-        """Landmarks (t, 3, L) in the world."""
-        neutral, centres = (
-            neutral_planes(self.model, identity),
-            joint_positions(self.model, identity),
-        )
-        return pose_landmarks(self.model, neutral, centres, motion, rotations(motion)).world
 
     def _result(
         self,
@@ -303,8 +196,8 @@ class JointFit:
         scale = scale_source(self.cameras, np.asarray(np.any(self.observations.valid, axis=0)))
         total = len(self.observations.time)
         residual = np.full(self.observations.valid.shape, np.nan)
-        for picked in _pieces(len(self.frames), self.options.window):
-            world = self._world(identity, motion.take(torch.from_numpy(picked)))
+        for picked in pieces(len(self.frames), self.options.window):
+            world = self.world(identity, motion.take(torch.from_numpy(picked)))
             rows = self.frames[picked]
             points = world.double().mT.numpy()
             residual[rows] = residuals_px(points, cameras, self.observations.take(rows))
@@ -335,25 +228,16 @@ class JointFit:
         return scale_deviation(solution.state.cameras, covariance, motion, positions)
 
 
-def _precision(options: FitOptions, unknown_cameras: bool) -> torch.dtype:
-    return torch.float64 if options.double or unknown_cameras else torch.float32
-
-
-def _pieces(count: int, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, count, size):
-        yield np.arange(start, min(count, start + size))
-
-
 def _check(
-    head: HeadModel, cameras: list[Camera], observations: Observations, options: FitOptions
+    head: HeadModel, cameras: list[Camera], observations: LandmarkSource, options: FitOptions
 ) -> None:
     if len(cameras) != observations.valid.shape[1]:
         raise InputError(
             f"landmarks of {observations.valid.shape[1]} cameras, but {len(cameras)} cameras given"
         )
-    if observations.xy.shape[2] != len(head.landmark_vertices):
+    if observations.landmarks != len(head.landmark_vertices):
         raise InputError(
-            f"{observations.xy.shape[2]} landmarks per picture, but head model {head.name} has "
+            f"{observations.landmarks} landmarks per picture, but head model {head.name} has "
             f"{len(head.landmark_vertices)}; predict again with weights made for this head"
         )
     if options.identity is not None and np.shape(options.identity) != (head.identity_count,):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -44,11 +44,39 @@ class Observations:
         """(T,) bool: at least one camera found the head."""
         return np.asarray(np.any(self.valid, axis=1))
 
+    @property
+    def landmarks(self) -> int:
+        """L."""
+        return int(self.xy.shape[2])
+
     def take(self, frames: np.ndarray) -> Observations:
         """The observations of some frames."""
         return Observations(
             self.xy[frames], self.sigma[frames], self.valid[frames], self.time[frames]
         )
+
+
+class LandmarkSource(Protocol):
+    """Landmarks of T master frames in C cameras, of which a few frames at a time are in memory."""
+
+    @property
+    def time(self) -> np.ndarray:
+        """(T,) float64 s."""
+
+    @property
+    def valid(self) -> np.ndarray:
+        """(T, C) bool."""
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(T,) bool."""
+
+    @property
+    def landmarks(self) -> int:
+        """L."""
+
+    def take(self, frames: np.ndarray) -> Observations:
+        """Some of the frames."""
 
 
 @dataclass(frozen=True)

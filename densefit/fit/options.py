@@ -115,7 +115,7 @@ class FitOptions:
     max_gap: float = 0.25
     """No temporal term across longer gaps, s; shorter ones are filled by the smoother."""
 
-    contact_sd: float = 0.05e-3
+    contact_sd: float = 0.1e-3
     """Depth of skin in an eyeball, or of lips in the teeth, that costs one half, m: E =
     1/2 sum (depth / contact_sd)^2 over the vertices inside; inf: none."""
 

@@ -1,0 +1,132 @@
+"""What a fit looks at: the head's landmarks, cameras, and the planes and priors of any frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from densefit.fit.camera_prior import camera_prior
+from densefit.fit.cameras import guessed_intrinsics
+from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
+from densefit.fit.landmark_model import LandmarkModel, landmark_model
+from densefit.fit.linearization import Planes
+from densefit.fit.observations import (
+    LandmarkSource,
+    landmark_region_weights,
+    normalize_observations,
+)
+from densefit.fit.options import FitOptions
+from densefit.fit.priors import Priors, make_priors
+from densefit.fit.state import CameraState, Motion
+from densefit.fit.weights import adjust_precision, landmark_normals
+
+if TYPE_CHECKING:
+    from calibration import Camera
+    from densefit.head.model import HeadModel
+
+Tensor = torch.Tensor
+Progress = Callable[[float], None]
+
+
+class FitData:
+    """What a fit looks at. Arrays over `frames` have one row for each frame that gets a pose."""
+
+    def __init__(
+        self,
+        head: HeadModel,
+        cameras: list[Camera],
+        observations: LandmarkSource,
+        options: FitOptions,
+        frames: np.ndarray,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        self.head, self.observations, self.options = head, observations, options
+        self.frames, self.progress = frames, progress
+        self.shot = np.zeros(len(frames), int)
+        """Number of the shot each frame belongs to, once first poses are known."""
+        self.placed = list(range(len(cameras)))
+        """Cameras with extrinsics, given or found."""
+        self._kept: tuple[np.ndarray, Planes] | None = None
+        estimate = options.estimate_focal
+        every = options.refine_cameras == "all" if estimate is None else estimate
+        self.free_focal = [c.K is None or every for c in cameras]
+        self.unknown_focal = [c.K is None or bool(estimate) for c in cameras]
+        self.refine = options.refine_cameras != "off"
+        self.prior = camera_prior(cameras, options)
+        self.cameras = [
+            c if c.K is not None else replace(c, K=guessed_intrinsics(c, options.focal_factor))
+            for c in cameras
+        ]
+        # Focal length against depth and shape is a matter of the last digits of a float32.
+        unknown = any(self.free_focal) or any(c.T_camera_world is None for c in cameras[1:])
+        unknown = unknown or (self.refine and len(cameras) > 1)
+        self.landmark_weights = landmark_region_weights(head, options)
+        self.with_identity = options.identity is None
+        start = np.zeros(head.identity_count) if options.identity is None else options.identity
+        self.first_identity = torch.tensor(np.asarray(start), dtype=torch.float64)
+        self.set_model(precision(options, unknown))
+
+    def set_model(self, dtype: torch.dtype) -> None:
+        """Use planes of another precision."""
+        self.model: LandmarkModel = landmark_model(self.head, dtype)
+        self.points = neutral_planes(self.model, self.first_identity)
+        self.normals = torch.tensor(landmark_normals(self.head).T, dtype=dtype)
+
+    def raw_planes(self, picked: np.ndarray) -> Planes:
+        """Planes of some frames, with precision from sigma and region alone.
+
+        The last ones are kept: a short take asks for the same frames twice.
+        """
+        kept = self._kept
+        if kept and kept[1].xy.dtype == self.model.dtype and np.array_equal(kept[0], picked):
+            return kept[1]
+        part = self.observations.take(self.frames[picked])
+        flat = normalize_observations(
+            part, self.cameras, self.landmark_weights, self.options.sigma_floor_px
+        )
+        dtype = self.model.dtype
+        xy = torch.tensor(np.moveaxis(flat.xy, 3, 1), dtype=dtype).contiguous()
+        planes = Planes(xy, torch.tensor(flat.precision, dtype=dtype))
+        self._kept = (picked, planes)
+        return planes
+
+    def adjusted(
+        self, raw: Planes, cameras: CameraState, rotation: Tensor, shift: Tensor
+    ) -> Planes:
+        """Planes with the precision that the head's poses suggest."""
+        head = (self.points, self.normals)
+        planes = adjust_precision(raw, *head, cameras, rotation, shift, self.options)
+        unplaced = [c for c in range(len(self.cameras)) if c not in self.placed]
+        planes.precision[:, unplaced] = 0
+        return planes
+
+    def priors(self, picked: np.ndarray, seen: int | None = None) -> Priors:
+        """Priors of some frames, as part of `seen` frames with landmarks (default: themselves)."""
+        time = torch.tensor(self.observations.time[self.frames[picked]], dtype=torch.float64)
+        if seen is None:
+            seen = int(self.observations.seen[self.frames[picked]].sum())
+        shot = torch.from_numpy(self.shot[picked])
+        return make_priors(self.model, self.options, time, seen, self.prior, shot)
+
+    def world(self, identity: Tensor, motion: Motion) -> Tensor:
+        """Landmarks (t, 3, L) in the world."""
+        neutral, centres = (
+            neutral_planes(self.model, identity),
+            joint_positions(self.model, identity),
+        )
+        return pose_landmarks(self.model, neutral, centres, motion, rotations(motion)).world
+
+
+def precision(options: FitOptions, unknown_cameras: bool) -> torch.dtype:
+    """Of the landmark planes."""
+    return torch.float64 if options.double or unknown_cameras else torch.float32
+
+
+def pieces(count: int, size: int) -> Iterator[np.ndarray]:
+    """Indices 0 ... count - 1, `size` at a time."""
+    for start in range(0, count, size):
+        yield np.arange(start, min(count, start + size))

@@ -1,0 +1,243 @@
+"""Long takes: motion in overlapping windows, identity (and cameras) polished over all of them.
+
+At fixed identity the frames of a window depend on the rest of the take only through their
+neighbours, so that a margin on either side makes windows agree with one solve over everything.
+Identity first comes from keyframes. With every frame at its minimum, the energy's derivative by
+identity is the plain sum over frames, and its second derivative the sum of the windows' Schur
+complements: one Newton step over the whole take without ever holding it, after which the windows
+are solved again from where they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from densefit.fit import tridiagonal
+from densefit.fit.camera_prior import camera_prior_term
+from densefit.fit.data import FitData, pieces
+from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
+from densefit.fit.newton_step import Deviations, deviations
+from densefit.fit.priors import Priors, frame_changes
+from densefit.fit.solver import minimize, step_box
+from densefit.fit.state import CameraState, Motion, State, concatenate, move_cameras, rest
+from densefit.fit.weights import scaled
+
+Tensor = torch.Tensor
+
+SETTLED = 3e-5
+"""m: mean movement of the landmarks by a step of identity after which no other is needed."""
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Window:
+    """A piece of a take and the frames about it that are solved with it."""
+
+    low: int
+    high: int
+    keep: slice
+    """Of the solved frames."""
+
+    @property
+    def picked(self) -> np.ndarray:
+        """Indices of the solved frames."""
+        return np.arange(self.low, self.high)
+
+
+@dataclass(frozen=True)
+class LongSolution:
+    """A take solved in windows."""
+
+    state: State
+    spread: Deviations
+
+
+class Windows:
+    """One long take."""
+
+    def __init__(
+        self, data: FitData, sigma_scale: Tensor, progress: Callable[[float], None]
+    ) -> None:
+        self.data, self.sigma_scale, self.progress = data, sigma_scale, progress
+        self.options, self.count = data.options, len(data.frames)
+        self.border_dtype = data.model.dtype
+        self.seen = int(data.observations.seen[data.frames].sum())
+
+    def solve(self, known: State, rotation: Tensor, shift: Tensor) -> LongSolution:
+        """All frames from first poses (T, 3, 3), (T, 3); identity and cameras start from
+        `known`."""
+        data = self.data
+        modes = data.model.modes if data.with_identity else 0
+        total = modes + known.cameras.unknowns
+        self._use(torch.float64 if self.options.double else torch.float32)
+        state = State(known.identity, rest(rotation, shift), known.cameras)
+        state = self._motion(state, None, 0.0, 0.6 if total else 0.85)
+        covariance = torch.zeros(total, total, dtype=torch.float64)
+        for turn in range(ROUNDS if total else 0):
+            matrix, slope = self._reduced(state, modes, total)
+            covariance = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+            step = -covariance @ slope
+            moved = self._movement(step[:modes])
+            identity = state.identity + step[:modes] if modes else state.identity
+            state = State(identity, state.motion, move_cameras(state.cameras, step[modes:]))
+            done = 0.6 + 0.25 * turn / ROUNDS
+            state = self._motion(state, (self.options.robust_scale,), done, done + 0.1)
+            if moved < SETTLED:
+                break
+        frames = self._deviations(state, modes, covariance)
+        border = covariance.diagonal().clamp_min(0).sqrt()
+        return LongSolution(state, Deviations(frames, border, covariance))
+
+    def _use(self, dtype: torch.dtype) -> None:
+        if self.data.model.dtype != dtype:
+            self.data.set_model(dtype)
+
+    def _movement(self, step: Tensor) -> float:
+        """Mean movement (m) of the landmarks by a step of identity."""
+        if not len(step):
+            return 0.0
+        model = self.data.model
+        return float((step.to(model.dtype) @ model.identity).reshape(3, -1).norm(dim=0).mean())
+
+    def _windows(self) -> Iterator[Window]:
+        for core in pieces(self.count, self.options.window):
+            low = max(0, int(core[0]) - self.options.overlap)
+            high = min(self.count, int(core[-1]) + 1 + self.options.overlap)
+            yield Window(low, high, slice(int(core[0]) - low, int(core[-1]) + 1 - low))
+
+    def _planes(self, raw: Planes, motion: Motion, cameras: CameraState) -> Planes:
+        planes = self.data.adjusted(raw, cameras, motion.rotation, motion.translation)
+        return scaled(planes, self.sigma_scale)
+
+    def _motion(
+        self, state: State, scales: tuple[float, ...] | None, start: float, end: float
+    ) -> State:
+        """Solve every window at the state's identity, from the state's motion."""
+        data, cameras = self.data, state.cameras.fixed()
+        motions: list[Motion] = []
+        for window in self._windows():
+            raw, priors = data.raw_planes(window.picked), data.priors(window.picked)
+            first = State(
+                state.identity, state.motion.take(slice(window.low, window.high)), cameras
+            )
+
+            def adjusted(reached: State, _: Planes | None, raw: Planes = raw) -> Planes:
+                return self._planes(raw, reached.motion, cameras)
+
+            solution = minimize(
+                data.model, adjusted(first, None), priors, first, self.options, False, scales,
+                on_stage=adjusted,
+            )  # fmt: skip
+            motions.append(solution.state.motion.take(window.keep))
+            self.progress(start + (end - start) * (window.high / self.count))
+        return replace(state, motion=concatenate(motions))
+
+    def _linearized(self, state: State, low: int, high: int) -> tuple[Linearization, Priors]:
+        """The quadratic model of some frames with its border, priors of the border left out."""
+        data, picked = self.data, np.arange(low, high)
+        priors = data.priors(picked)
+        bare = replace(priors, identity_weight=0.0, cameras=priors.cameras.narrowed(0.0))
+        part = State(state.identity, state.motion.take(slice(low, high)), state.cameras)
+        loss = LossSettings(
+            self.options.robust_scale, self.options.correlation, True, self.options.chunk
+        )
+        planes = self._planes(data.raw_planes(picked), part.motion, state.cameras)
+        return linearize(data.model, planes, bare, part, loss, data.with_identity), priors
+
+    def _reduced(self, state: State, modes: int, total: int) -> tuple[Tensor, Tensor]:
+        """Matrix and gradient of the energy by the border, the frames eliminated.
+
+        The matrix leaves out the links between pieces, which makes it slightly too small; the
+        gradient has them.
+        """
+        matrix = torch.zeros(total, total, dtype=torch.float64)
+        slope = torch.zeros(total, dtype=torch.float64)
+        self._use(self.border_dtype)
+        for core in pieces(self.count, self.options.window):
+            low, high = int(core[0]), int(core[-1]) + 1
+            system, priors = self._linearized(state, low, high)
+            system = self._with_neighbours(system, state, low, high)
+            free = self._free(system, state, low, high)
+            factor = _factor(system, priors, free)
+            rows = system.cross * free[..., None].to(system.cross.dtype)
+            rows = tridiagonal.forward(factor.to(rows.dtype), rows).reshape(-1, total)
+            half = tridiagonal.forward(factor, (system.gradient * free)[..., None])
+            matrix += system.border - (rows.T @ rows).double()
+            slope += system.border_gradient - (rows.T @ half.reshape(-1).to(rows.dtype)).double()
+        growth = self.data.priors(np.zeros(1, int), self.seen)
+        if modes:
+            matrix.diagonal()[:modes] += growth.identity_weight
+            slope[:modes] += growth.identity_weight * state.identity
+        known = camera_prior_term(growth.cameras, state.cameras)
+        matrix[modes:, modes:] += known.block
+        slope[modes:] += known.gradient
+        self._use(torch.float64 if self.options.double else torch.float32)
+        return matrix, slope
+
+    def _with_neighbours(
+        self, system: Linearization, state: State, low: int, high: int
+    ) -> Linearization:
+        """Add the pull of the frames before and after the piece on its first and last frame."""
+        first, last = max(0, low - 1), min(self.count, high + 1)
+        wide = self.data.priors(np.arange(first, last))
+        gradient = system.gradient.clone()
+        change = frame_changes(self.data.model, state.motion.take(slice(first, last)))
+        for edge, frame, sign in ((low - 1, 0, 1.0), (high - 1, -1, -1.0)):
+            if not first <= edge < last - 1:
+                continue
+            weight = wide.link_weights[edge - first]
+            gradient[frame] += sign * weight * (change[edge - first] @ wide.link)
+        return replace(system, gradient=gradient)
+
+    def _free(self, system: Linearization, state: State, low: int, high: int) -> Tensor:
+        """(t, P): 1 for unknowns that are not held by a bound."""
+        part = State(state.identity, state.motion.take(slice(low, high)), state.cameras)
+        box, gradient = step_box(self.data.model, part), system.gradient
+        held = (box.low >= 0) & (gradient > 0) | (box.high <= 0) & (gradient < 0)
+        return (~held).double()
+
+    def _deviations(self, state: State, modes: int, covariance: Tensor) -> Tensor:
+        """(T, P): of the frames, with what they inherit from identity and cameras."""
+        out = []
+        half = _square_root(covariance)
+        for window in self._windows():
+            system, priors = self._linearized(state, window.low, window.high)
+            none = replace(system, cross=system.cross[..., :0], border=system.border[:0, :0])
+            variance = deviations(none, priors).frames.square()
+            if len(covariance):
+                cross = system.cross
+                every = torch.ones_like(system.gradient)
+                factor = _factor(system, priors, every).to(cross.dtype)
+                bent = tridiagonal.backward(factor, tridiagonal.forward(factor, cross))
+                variance = variance + (bent.double() @ half).square().sum(2)
+            out.append(variance[window.keep].sqrt())
+            self.progress(0.9 + 0.1 * window.high / self.count)
+        return torch.cat(out)
+
+
+def _factor(system: Linearization, priors: Priors, free: Tensor) -> tridiagonal.Factor:
+    """Factor of the frames' matrix with the held unknowns taken out, lightly damped."""
+    for damping in (1e-9, 1e-6, 1e-4, 1e-2, 1.0):
+        blocks = system.diagonal.clone()
+        blocks.diagonal(dim1=1, dim2=2).mul_(1 + damping)
+        blocks = free[:, :, None] * blocks * free[:, None, :]
+        blocks.diagonal(dim1=1, dim2=2).add_(1 - free)
+        try:
+            return tridiagonal.factorize(blocks, priors.link, priors.link_weights, free)
+        except tridiagonal.NotPositiveDefinite:
+            if damping == 1.0:
+                raise
+    raise tridiagonal.NotPositiveDefinite
+
+
+def _square_root(covariance: Tensor) -> Tensor:
+    """S with S S^T = covariance."""
+    if not len(covariance):
+        return covariance
+    scale = covariance.diagonal().clamp_min(1e-300).sqrt()
+    values, vectors = torch.linalg.eigh(covariance / torch.outer(scale, scale))
+    return scale[:, None] * vectors * values.clamp_min(0).sqrt()
