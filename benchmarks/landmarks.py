@@ -32,6 +32,7 @@ from mediapipe_peer import add_options, peer_python, run_mediapipe
 from densefit.capture import VideoWriter, open_frames, open_source
 from densefit.capture.photos import read_photo
 from densefit.head import HeadModel, load_head
+from densefit.landmarks.look import Place
 from densefit.landmarks.tracker import FaceTracker, load_tracker
 
 NEAREST = 12
@@ -249,10 +250,14 @@ def follow_clip(tracker: FaceTracker, frames: np.ndarray) -> np.ndarray:
     last = None
     for i in range(0, len(frames), 4):
         block = list(frames[i : i + 4])
-        seen = tracker.find(block) if last is None else tracker.follow(block, [last] * len(block))
+        seen = (
+            tracker.find(block, True)
+            if last is None
+            else tracker.follow(block, [last] * len(block))
+        )
         for k, face in enumerate(seen):
             if face is not None:
-                out[i + k], last = face.xy, face.xy
+                out[i + k], last = face.xy, face.place
     return out
 
 
@@ -325,13 +330,13 @@ def following(data: Path, head: HeadModel, tracker: FaceTracker) -> list[dict[st
         painted = follow_clip(tracker, np.stack(frames[:8] + _painted(frames, seen[7])))
         late.append(int((~np.isnan(painted[8:, 0, 0])).sum()))
         _, other, alone = openings[(i + 1) % len(openings)]
-        last, wrong = seen[5], 0
+        last, wrong = Place(seen[5]), 0
         for k, picture in enumerate(other[:6]):
             face = tracker.follow([picture], [last])[0]
             if face is None:
                 wrong += 1
                 continue
-            last = face.xy
+            last = face.place
             a, b = face.xy[head.ibug68], alone[k][head.ibug68]
             apart = np.linalg.norm(a - b, axis=1).mean() / np.linalg.norm(b[36] - b[45])
             wrong += bool(apart > 0.05)

@@ -43,15 +43,15 @@ def time_densefit(frames: np.ndarray, cameras: int, quality: str) -> tuple[float
     first = tracker.find([frames[0]])[0]
     if first is None:
         raise SystemExit("no face in the first frame")
-    tracker.follow([frames[0]] * (BLOCK_FRAMES * cameras), [first.xy] * (BLOCK_FRAMES * cameras))
-    last, found = first.xy, 0
+    tracker.follow([frames[0]] * (BLOCK_FRAMES * cameras), [first.place] * (BLOCK_FRAMES * cameras))
+    last, found = first.place, 0
     start = time.perf_counter()
     for begin in range(0, len(frames), BLOCK_FRAMES):
         block = list(frames[begin : begin + BLOCK_FRAMES]) * cameras
         sightings = tracker.follow(block, [last] * len(block))
         found += sum(s is not None for s in sightings)
         end = sightings[-1]
-        last = end.xy if end is not None else last
+        last = end.place if end is not None else last
     return time.perf_counter() - start, found
 
 

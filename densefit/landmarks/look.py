@@ -12,16 +12,32 @@ from densefit.landmarks.network import LandmarkNet, fold_batch_norm
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a face was last: landmarks (703, 2) px, and the crops (4,) that it was seen in."""
+
+    xy: np.ndarray
+    roi: np.ndarray | None = None
+    closeup: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Sighting:
     """A face in a picture.
 
     xy: (703, 2) float32 px; sigma: (703,) float32 px; roi: (5,) float64 centre x, y, side px, roll
-    radians, confidence in 0..1: the crop that the landmarks were seen in.
+    radians, confidence in 0..1: the crop that the landmarks were seen in; closeup: (4,) likewise
+    of the close-up, if there was one.
     """
 
     xy: np.ndarray
     sigma: np.ndarray
     roi: np.ndarray
+    closeup: np.ndarray | None = None
+
+    @property
+    def place(self) -> Place:
+        """What following it into the next picture needs."""
+        return Place(self.xy, self.roi[:4], self.closeup)
 
 
 class Looker:

@@ -25,7 +25,8 @@ from densefit.progress import Bar, detail, info, progress, warn
 
 if TYPE_CHECKING:
     from densefit.capture import Frame, Source, Take
-    from densefit.landmarks.tracker import FaceTracker, Sighting
+    from densefit.landmarks.look import Place, Sighting
+    from densefit.landmarks.tracker import FaceTracker
 
 # Frames of each camera that share one guess of where the face is. Divides PART_FRAMES.
 BLOCK_FRAMES = 4
@@ -166,6 +167,7 @@ class _Camera:
     ) -> None:
         """start: how many of the chosen frames to pass over; earlier runs have done them."""
         from densefit.capture import open_frames
+        from densefit.landmarks.look import Place
 
         self.source, self.writer, self.start = source, writer, start
         # Frames that are done already are only shown to the network beside those of others.
@@ -173,7 +175,9 @@ class _Camera:
         if not writer.finished:
             writer.open()
         self.separate = source.kind in ("photo", "photos")
-        self.last_xy = None if self.separate else writer.xy_before(start)
+        self._position = start
+        xy = None if self.separate else writer.xy_before(start)
+        self.last: Place | None = None if xy is None else Place(xy)
         self._frames: Iterator[Frame] = open_frames(
             source,
             options.start,
@@ -189,6 +193,8 @@ class _Camera:
 
     def write(self, frames: list[Frame], sightings: list[Sighting | None], count: int) -> None:
         """Store a block, and remember where the face was."""
+        from densefit.landmarks.look import Place
+
         for frame, sighting in zip(frames, sightings, strict=True):
             if self._repeated > 0:
                 self._repeated -= 1
@@ -198,7 +204,11 @@ class _Camera:
             else:
                 self.writer.add(sighting.xy, sighting.sigma, frame.time, sighting.roi)
         last = sightings[-1]
-        self.last_xy = None if last is None or self.separate else last.xy
+        self.last = None if last is None or self.separate else last.place
+        self._position += len(frames)
+        if self.last is not None and self._position % PART_FRAMES == 0:
+            # Where a run may be taken up again, it must know no more than is in the files.
+            self.last = Place(self.last.xy)
 
 
 def _where_they_stopped(
@@ -269,18 +279,20 @@ def _do_block(
     bars: dict[str, Bar],
 ) -> None:
     """One block of every camera: those that know where the face is follow it, the others look."""
-    following = [n for n in blocks if cameras[n].last_xy is not None]
-    looking = [n for n in blocks if cameras[n].last_xy is None]
+    following = [n for n in blocks if cameras[n].last is not None]
+    looking = [n for n in blocks if cameras[n].last is None]
+    films = [n for n in looking if not cameras[n].separate]
     sightings: dict[str, list[Sighting | None]] = {}
     pictures = [frame.image for name in following for frame in blocks[name]]
-    places = [cameras[name].last_xy for name in following for _ in blocks[name]]
+    places = [cameras[name].last for name in following for _ in blocks[name]]
     found = iter(tracker.follow(pictures, places) if pictures else [])  # type: ignore[arg-type]
     for name in following:
         sightings[name] = list(islice(found, len(blocks[name])))
-    pictures = [frame.image for name in looking for frame in blocks[name]]
-    found = iter(tracker.find(pictures) if pictures else [])
-    for name in looking:
-        sightings[name] = list(islice(found, len(blocks[name])))
+    for names, film in ((films, True), ([n for n in looking if n not in films], False)):
+        pictures = [frame.image for name in names for frame in blocks[name]]
+        found = iter(tracker.find(pictures, film) if pictures else [])
+        for name in names:
+            sightings[name] = list(islice(found, len(blocks[name])))
     for name, frames in blocks.items():
         cameras[name].write(frames, sightings[name], len(tracker.layout.mirror))
         bars[name].advance(len(frames))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from densefit.landmarks.crop import FaceLayout, crop_around
+from densefit.landmarks.crop import FaceLayout, crop_around, held
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
-from densefit.landmarks.look import Looker, Sighting, combined
+from densefit.landmarks.look import Looker, Place, Sighting, combined
 from densefit.landmarks.network import load_network
 from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
 
@@ -108,10 +108,15 @@ class FaceTracker:
         self.layout = face.layout
         self.box = face.layout.box.numpy()
 
-    def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
-        """The chosen face of each picture (H, W, 3) uint8 RGB, None where there is none."""
+    def find(self, pictures: list[np.ndarray], film: bool = False) -> list[Sighting | None]:
+        """The chosen face of each picture (H, W, 3) uint8 RGB, None where there is none.
+
+        film: the pictures are frames of a film that goes on with `follow`.
+        """
         faces = self._find_in(pictures)
         chosen = [self.options.face.of(found) for found in faces]
+        if film:
+            return self._settled(pictures, chosen)
         return self._sharpened(pictures, chosen, studied=True)
 
     def find_all(self, picture: np.ndarray) -> list[Sighting]:
@@ -179,11 +184,15 @@ class FaceTracker:
         return combined(looks, roi)
 
     def _sharpened(
-        self, pictures: list[np.ndarray], faces: list[Sighting | None], studied: bool = False
+        self,
+        pictures: list[np.ndarray],
+        faces: list[Sighting | None],
+        studied: bool = False,
+        last: list[Place] | None = None,
     ) -> list[Sighting | None]:
         """Faces with what the close-up adds.
 
-        studied: larger, smaller and mirrored too, for faces newly found.
+        studied: larger, smaller and mirrored too, for faces newly found; last: where each was.
         """
         seen = [i for i, face in enumerate(faces) if face is not None]
         if self.closeup is None or not seen:
@@ -191,6 +200,8 @@ class FaceTracker:
         shown = [pictures[i] for i in seen]
         xy = np.stack([faces[i].xy for i in seen])  # type: ignore[union-attr]
         rois = crop_around(xy, self.closeup.layout)
+        if last is not None:
+            rois = held(rois, [last[i].closeup for i in seen])
         views = [
             self.closeup.look(shown, rois * [1, 1, scale, 1], self.options.batch, mirrored)
             for scale in (self.options.study_scales if studied else (1.0,))
@@ -201,8 +212,27 @@ class FaceTracker:
             face = faces[i]
             assert face is not None
             near = combined([view[k] for view in views], rois[k])
-            out[i] = combined([face, near], face.roi[:4], face.roi[4])
+            both = combined([face, near], face.roi[:4], face.roi[4])
+            out[i] = replace(both, closeup=rois[k])
         return out
+
+    def _settled(
+        self, pictures: list[np.ndarray], faces: list[Sighting | None]
+    ) -> list[Sighting | None]:
+        """Newly found faces as following sees them: through one crop.
+
+        Landmarks would jump from a first frame that was studied through many to the next.
+        """
+        seen = [i for i, face in enumerate(faces) if face is not None]
+        if not seen:
+            return faces
+        xy = np.stack([faces[i].xy for i in seen])  # type: ignore[union-attr]
+        looks = self._look([pictures[i] for i in seen], crop_around(xy, self.layout))
+        out = list(faces)
+        for i, look in zip(seen, looks, strict=True):
+            if self._is_face(look, self.options.lost_sigma):
+                out[i] = look
+        return self._sharpened(pictures, out)
 
     def _doubt(self, look: Sighting) -> float:
         """Sigma that the surer third of the face's landmarks stay below, over their box's side.
@@ -220,14 +250,13 @@ class FaceTracker:
         chosen = [pictures[proposal.picture] for proposal in proposals]
         return self._look(chosen, np.array([proposal.roi for proposal in proposals]))
 
-    def follow(
-        self, pictures: list[np.ndarray], last_xy: list[np.ndarray]
-    ) -> list[Sighting | None]:
-        """Each picture's face near where it was (landmarks (703, 2) px); found anew where lost.
+    def follow(self, pictures: list[np.ndarray], last: list[Place]) -> list[Sighting | None]:
+        """Each picture's face near where it was; found anew where lost.
 
         Of several faces found anew, the one where the lost one was; if none is there, as chosen.
         """
-        rois = crop_around(np.stack(last_xy), self.layout)
+        wanted = crop_around(np.stack([place.xy for place in last]), self.layout)
+        rois = held(wanted, [place.roi for place in last])
         looks = self._look(pictures, rois)
         again = [i for i, look in enumerate(looks) if self._badly_cropped(look)]
         own = np.array([crop_around(looks[i].xy[None], self.layout)[0] for i in again])
@@ -235,13 +264,13 @@ class FaceTracker:
             looks[i] = look
         lost = [i for i, k in enumerate(looks) if not self._is_face(k, self.options.lost_sigma)]
         kept = [None if i in lost else look for i, look in enumerate(looks)]
-        out = self._sharpened(pictures, kept)
+        out = self._sharpened(pictures, kept, last=last)
         again_in = [pictures[i] for i in lost]
         anew = [
             self.options.face.of(found, rois[i])
             for i, found in zip(lost, self._find_in(again_in), strict=True)
         ]
-        for i, found in zip(lost, self._sharpened(again_in, anew, studied=True), strict=True):
+        for i, found in zip(lost, self._settled(again_in, anew), strict=True):
             out[i] = found
         return out
 

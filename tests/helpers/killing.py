@@ -40,19 +40,19 @@ def kill_after(seconds: float, stage: Stage, *arguments: Any) -> bool:
 
 def predict_stage(take: Path, out: Path) -> None:
     """`predict` with small parts and a tracker whose answers depend on the company, as networks'
-    do: by how many pictures they are asked for at once."""
+    do: by how many pictures they are asked for at once; and on the crop that it held on to."""
     from square import SquareTracker
 
     from densefit.capture import load_take
     from densefit.landmarks import files, predictor
 
     class Sociable(SquareTracker):
-        def follow(self, pictures: Any, last_xy: Any) -> Any:
+        def follow(self, pictures: Any, last: Any) -> Any:
             time.sleep(0.002)
-            seen = super().follow(pictures, last_xy)
-            for sighting in seen:
+            seen = super().follow(pictures, last)
+            for sighting, place in zip(seen, last, strict=True):
                 if sighting is not None:
-                    sighting.sigma[:] += 1e-3 * len(pictures)
+                    sighting.sigma[:] += 1e-3 * len(pictures) + 1e-2 * (place.roi is None)
             return seen
 
     files.PART_FRAMES = predictor.PART_FRAMES = 8

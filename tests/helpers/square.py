@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from densefit.capture import VideoWriter
-from densefit.landmarks.tracker import Sighting
+from densefit.landmarks.look import Place, Sighting
 
 
 class SquareTracker:
@@ -27,17 +27,15 @@ class SquareTracker:
         xy = np.tile(np.array([x.mean(), y.mean()], np.float32), (703, 1))
         return Sighting(xy, np.ones(703, np.float32), np.array([*xy[0], 20.0, 0.0, 0.9]))
 
-    def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
+    def find(self, pictures: list[np.ndarray], film: bool = False) -> list[Sighting | None]:
         self.found += len(pictures)
         return [self._see(picture) for picture in pictures]
 
-    def follow(
-        self, pictures: list[np.ndarray], last_xy: list[np.ndarray]
-    ) -> list[Sighting | None]:
+    def follow(self, pictures: list[np.ndarray], last: list[Place]) -> list[Sighting | None]:
         self.followed += len(pictures)
         if self.stop_after is not None and self.followed > self.stop_after:
             raise KeyboardInterrupt
-        assert all(np.isfinite(xy).all() for xy in last_xy)
+        assert all(np.isfinite(place.xy).all() for place in last)
         return [self._see(picture) for picture in pictures]
 
 

@@ -85,13 +85,13 @@ def test_the_largest_face_is_taken_and_none_is_guessed(tracker: FaceTracker) -> 
 def test_following_moves_with_the_face_and_finds_it_again_when_lost(tracker: FaceTracker) -> None:
     start = tracker.find([_picture((146, 92, 26))])[0]
     assert start is not None
-    moved = tracker.follow([_picture((158, 86, 25))], [start.xy])[0]
+    moved = tracker.follow([_picture((158, 86, 25))], [start.place])[0]
     assert moved is not None and moved.xy[:320].mean(0) == pytest.approx([158, 86], abs=3)
     # Off its crop, the crop is cut again around the face.
     assert moved.roi[:2] == pytest.approx([158, 86], abs=4)
-    jumped = tracker.follow([_picture((31, 30, 12))], [start.xy])[0]
+    jumped = tracker.follow([_picture((31, 30, 12))], [start.place])[0]
     assert jumped is not None and jumped.xy[:320].mean(0) == pytest.approx([31, 30], abs=2)
-    assert tracker.follow([_picture()], [start.xy]) == [None]
+    assert tracker.follow([_picture()], [start.place]) == [None]
 
 
 def test_a_found_face_is_studied_mirrored_too(tracker: FaceTracker) -> None:
@@ -148,12 +148,12 @@ def test_the_closeup_moves_what_it_is_surer_of(tracker: FaceTracker) -> None:
     np.testing.assert_array_equal(sharp.roi, plain.roi)
     np.testing.assert_allclose(sharp.xy[10:], plain.xy[10:], atol=0.4)
     # Mirrored looks lean to the other side: while studied the two cancel, while followed not.
-    followed = tracker.follow([picture], [sharp.xy])[0]
+    followed = tracker.follow([picture], [sharp.place])[0]
     assert followed is not None
     shift = followed.xy[:10, 0] - plain.xy[:10, 0]
     side = 1.3 * np.ptp(plain.xy[:320], axis=0).max()
     np.testing.assert_allclose(shift, -0.1 * side / 2 * 16 / 17, rtol=0.35)
-    assert tracker.follow([_picture()], [sharp.xy]) == [None]
+    assert tracker.follow([_picture()], [sharp.place]) == [None]
 
 
 def _middle(face: Sighting | None) -> list[float]:
@@ -178,7 +178,7 @@ def test_a_face_found_anew_is_the_one_that_was_there(tracker: FaceTracker) -> No
     small = tracker.find([_picture((33, 31, 12), (146, 92, 26))])[0]
     assert small is not None
     tracker.options = TrackOptions(lost_sigma=0.0)  # every look counts as lost
-    again = tracker.follow([_picture((36, 30, 12), (146, 92, 26))], [small.xy])[0]
+    again = tracker.follow([_picture((36, 30, 12), (146, 92, 26))], [small.place])[0]
     assert _middle(again) == pytest.approx([36, 30], abs=2)
 
 
@@ -186,3 +186,41 @@ def test_face_choices_are_checked() -> None:
     for text in ("biggest", "track", "track 0", "track -1", "left right", ""):
         with pytest.raises(ValueError, match="largest, left, right"):
             FaceChoice.parse(text)
+
+
+def test_on_a_still_face_the_crop_holds_still(tracker: FaceTracker) -> None:
+    """Crops that follow the noise of their own landmarks would shake."""
+    layout = replace(_layout(), ratio=1.3)
+    tracker.closeup = Looker(LandmarkNet(CONFIG), layout)
+    tracker.closeup.network = BlobNetwork()
+    first = tracker.find([_picture((146, 92, 26))], film=True)[0]
+    assert first is not None and first.closeup is not None
+    second = tracker.follow([_picture((147, 92, 26))], [first.place])[0]
+    assert second is not None and second.closeup is not None
+    np.testing.assert_array_equal(second.roi[:4], first.roi[:4])
+    np.testing.assert_array_equal(second.closeup, first.closeup)
+    moved = tracker.follow([_picture((154, 92, 26))], [second.place])[0]
+    assert moved is not None and moved.closeup is not None
+    assert moved.closeup[0] > first.closeup[0] + 3
+
+
+def test_a_film_begins_as_it_goes_on(tracker: FaceTracker) -> None:
+    """The first frame is not studied through more crops than the next ones."""
+
+    class Leaning(BlobNetwork):
+        """Sees the first landmarks too far to the left, so that mirrored looks would show."""
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            landmarks, presence = super().forward(image)
+            landmarks[:, :10, 0] -= 0.1
+            return landmarks, presence
+
+    tracker.face.network = Leaning()
+    picture = _picture((146, 92, 26))
+    first = tracker.find([picture], film=True)[0]
+    assert first is not None
+    second = tracker.follow([picture], [first.place])[0]
+    assert second is not None
+    np.testing.assert_allclose(second.xy, first.xy, atol=0.2)
+    studied = tracker.find([picture])[0]
+    assert studied is not None and abs(studied.xy[0, 0] - first.xy[0, 0]) > 1
