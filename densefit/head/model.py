@@ -2,12 +2,13 @@
 
 Formula (head frame, metres):
 
-    S   = template + identity @ identity_basis + expression @ expression_basis
+    S   = settle(template + identity @ identity_basis + expression @ expression_basis)
     c_j = joint_centres[j] + identity @ joint_basis[:, j]
     X   = sum_j skinning[:, j] (R_j (S - c_j) + c_j),   R_head = I
 
-The joints are independent of one another: each turns its own vertices about its own centre,
-relative to the head, which is the root.
+`settle` keeps the lids on the eyeballs (see lids.py) and touches nothing else. The joints are
+independent of one another: each turns its own vertices about its own centre, relative to the head,
+which is the root.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from densefit.errors import InputError
+from densefit.head.lids import LID_FIELDS, Lids, settled
 from densefit.head.rotation import rotation_matrix
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -44,6 +46,7 @@ EXPRESSION_NAMES = (
 )  # fmt: skip
 EXPRESSION_INDEX = {name: index for index, name in enumerate(EXPRESSION_NAMES)}
 GAZE_EXPRESSIONS = tuple(i for i, name in enumerate(EXPRESSION_NAMES) if "eyeLook" in name)
+BLINKS = (EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"])
 
 LANDMARK_COUNT = 703
 
@@ -94,6 +97,8 @@ class HeadModel:
     """(703,)."""
     lid_limits: Array
     """(2,): gaze angles in radians, vertical and horizontal, at which the eyeLook shapes are 1."""
+    lids: Lids | None = None
+    """How lids are kept on the eyeballs; None: the plain sum of shapes."""
 
     @property
     def expression_names(self) -> tuple[str, ...]:
@@ -138,8 +143,33 @@ class HeadModel:
 
     def neutral(self, identity: Array) -> Array:
         """Vertices (V, 3) of a person at rest."""
+        return self.shapes(identity, np.zeros((1, len(EXPRESSION_NAMES)), np.float32))[0]
+
+    def shapes(self, identity: Array, expression: Array) -> Array:
+        """Vertices (T, V, 3) before the joints turn them, for expressions (T, 52)."""
         flat = self.identity_basis.reshape(self.identity_count, -1)
-        return self.template + (np.asarray(identity, np.float32) @ flat).reshape(-1, 3)
+        person = self.template.ravel() + np.asarray(identity, np.float32) @ flat
+        psi = np.asarray(expression, np.float32)
+        out = person + psi @ self.expression_basis.reshape(len(EXPRESSION_NAMES), -1)
+        return self._settle(out.reshape(len(psi), -1, 3), identity, psi)
+
+    def _settle(self, shape: Array, identity: Array, expression: Array) -> Array:
+        """Bring lids and lashes (T, V, 3) onto the eyeballs, in place."""
+        lids = self.lids
+        if lids is None:
+            return shape
+        shift = np.tensordot(identity, self.joint_basis, 1).astype(np.float32)[2:][lids.side]
+        centre = self.joint_centres[2:][lids.side] + shift
+        blinked = self.expression_basis[list(BLINKS)][lids.side, lids.vertices]
+        before = shape[:, lids.vertices]
+        after = settled(
+            before, self.template[lids.vertices], blinked,
+            expression[:, list(BLINKS)][:, lids.side], centre, shift, lids,
+        )  # fmt: skip
+        shape[:, lids.vertices] = after
+        carried = (after - before)[:, lids.lash_anchors]
+        shape[:, lids.lashes] += (carried * lids.lash_weights[..., None]).sum(2)
+        return shape
 
     def vertices(self, identity: Array, expression: Array, joints: Array) -> Array:
         """Vertices in the head frame.
@@ -154,8 +184,7 @@ class HeadModel:
         """
         joints = np.asarray(joints, np.float32)
         psi = self.with_gaze(np.asarray(expression, np.float32), joints)
-        flat = self.expression_basis.reshape(len(EXPRESSION_NAMES), -1)
-        shape = self.neutral(identity) + (psi @ flat).reshape(len(psi), -1, 3)
+        shape = self.shapes(identity, psi)
         centres = self.joint_positions(identity).astype(np.float32)
         rotations = rotation_matrix(joints)
         out = shape.copy()
@@ -248,4 +277,12 @@ def _from_arrays(arrays: dict[str, Array], sha256: str) -> HeadModel:
         mirror_vertices=integers("mirror_vertices"),
         mirror_landmarks=integers("mirror_landmarks"),
         lid_limits=floats("lid_limits"),
+        lids=_lids(arrays),
     )
+
+
+def _lids(arrays: dict[str, Array]) -> Lids | None:
+    stored = {name: arrays.get(f"lid_{name}") for name in LID_FIELDS}
+    if any(value is None for value in stored.values()):
+        return None
+    return Lids(**{name: np.ascontiguousarray(value) for name, value in stored.items()})

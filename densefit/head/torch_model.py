@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from densefit.head.model import EXPRESSION_INDEX, GAZE_EXPRESSIONS, HeadModel
+from densefit.head.lids import LID_FIELDS, Lids, settled
+from densefit.head.model import BLINKS, EXPRESSION_INDEX, GAZE_EXPRESSIONS, HeadModel
 from densefit.head.rotation import torch_rotation_matrix
 
 
@@ -32,9 +35,38 @@ class TorchHead:
         self.lid_limits = put(model.lid_limits)
         self.landmark_weights = put(model.landmark_weights)
         self.landmark_vertices = torch.as_tensor(model.landmark_vertices).long().to(self.device)
+        self.lids = self._put_lids()
         self.turning = {
             j: torch.as_tensor(model.skinning[:, j].nonzero()[0]).to(self.device) for j in (0, 2, 3)
         }
+
+    def _put_lids(self) -> Lids | None:
+        """The settling's arrays as tensors: indices as int64, the rest in the model's dtype."""
+        if self.model.lids is None:
+            return None
+        arrays = {name: torch.as_tensor(getattr(self.model.lids, name)) for name in LID_FIELDS}
+        kinds = {n: self.dtype if a.is_floating_point() else torch.long for n, a in arrays.items()}
+        tensors: dict[str, Any] = {n: a.to(self.device, kinds[n]) for n, a in arrays.items()}
+        return Lids(**tensors)
+
+    def _settle(
+        self, shape: torch.Tensor, identity: torch.Tensor, psi: torch.Tensor
+    ) -> torch.Tensor:
+        """Bring lids and lashes of shapes (B, V, 3) onto the eyeballs."""
+        lids: Any = self.lids
+        if lids is None:
+            return shape
+        shift = torch.einsum("bk,kjd->bjd", identity, self.joint_basis)[:, 2:][:, lids.side]
+        centre = self.joint_centres[2:][lids.side] + shift
+        basis = self.expression_basis.reshape(52, -1, 3)[list(BLINKS)]
+        before = shape[:, lids.vertices]
+        after = settled(
+            before, self.template[lids.vertices], basis[lids.side, lids.vertices],
+            psi[:, list(BLINKS)][:, lids.side], centre, shift, lids,
+        )  # fmt: skip
+        move = after - before
+        carried = (move[:, lids.lash_anchors] * lids.lash_weights[..., None]).sum(2)
+        return shape.index_add(1, lids.vertices, move).index_add(1, lids.lashes, carried)
 
     def with_gaze(self, expression: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
         """Expressions (B, 52) with the eyeLook entries that follow from the joints (B, 4, 3)."""
@@ -55,7 +87,7 @@ class TorchHead:
         """Vertices (B, V, 3) in the head frame of identity (B, K), expression (B, 52), joints."""
         psi = self.with_gaze(expression, joints)
         offset = identity @ self.identity_basis + psi @ self.expression_basis
-        shape = self.template + offset.reshape(len(offset), -1, 3)
+        shape = self._settle(self.template + offset.reshape(len(offset), -1, 3), identity, psi)
         centres = self.joint_centres + torch.einsum("bk,kjd->bjd", identity, self.joint_basis)
         rotations = torch_rotation_matrix(joints)
         out = shape.clone()

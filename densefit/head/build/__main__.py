@@ -27,11 +27,14 @@ from densefit.head.build.fields import (
     expressions,
     identity,
     keep_lids_outside,
+    line_with_skin,
 )
 from densefit.head.build.ict import read_ict
 from densefit.head.build.landmarks import place
+from densefit.head.build.lids import left_lines, lid_margins, lid_settling, turn_lids
 from densefit.head.build.makehuman import read_base, young_adult
 from densefit.head.build.placement import Landmarks
+from densefit.head.lids import LID_FIELDS
 from densefit.head.model import DEFAULT_ASSET, EXPRESSION_INDEX
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -71,7 +74,9 @@ def build(data: Path, ict_folder: Path, out: Path) -> None:
     shapes = keep_lids_outside(head, shapes)
     drop = shapes[EXPRESSION_INDEX["jawOpen"]][:, 1]
     landmarks = place(head, ict.neutral[ict.landmarks], drop < 0.35 * drop.min())
+    shapes = turn_lids(head, shapes, left_lines(head.vertices, landmarks))
     basis, eyes = identity(data, base, head, ict_fields(head, ict), IdentityOptions())
+    basis = line_with_skin(head, basis, shapes[EXPRESSION_INDEX["jawOpen"]])
     write(head, shapes, basis, eyes, landmarks, out)
 
 
@@ -128,6 +133,12 @@ def write(
         "landmarks_version": np.array(marks.version(template)),
         "lid_limits": LID_LIMITS.astype(np.float32),
     }  # fmt: skip
+    lids = lid_settling(
+        template, np.unique(arrays["triangles"][head.labels < PART_NAMES.index("eyes")]),
+        np.unique(arrays["triangles"][head.labels == PART_NAMES.index("lashes")]),
+        arrays["joint_centres"][2:], lid_margins(template, marks),
+    )  # fmt: skip
+    arrays |= {f"lid_{name}": getattr(lids, name) for name in LID_FIELDS}
     temporary = out.with_name(out.name + ".tmp.npz")
     np.savez_compressed(temporary, **arrays)
     os.replace(temporary, out)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from densefit.head.build.anatomy import EYE_RADIUS, MM
-from densefit.head.build.assemble import LID_GAP, Assembly, spread
+from densefit.head.build.assemble import LID_GAP, PART_NAMES, Assembly, spread
 from densefit.head.build.makehuman import BaseMesh, read_expressions, read_target, sample_people
 from densefit.head.build.mesh import vertex_areas
 from densefit.head.model import EXPRESSION_NAMES
@@ -68,6 +68,38 @@ def keep_lids_outside(head: Assembly, shapes: Array) -> Array:
             posed[sunk] = centre + arm[sunk] / radius[sunk, None] * (EYE_RADIUS + LID_GAP)
         out[i, skin] = posed - head.vertices[skin]
     return out
+
+
+def line_with_skin(head: Assembly, basis: Array, jaw_open: Array) -> Array:
+    """Identity modes (K, V, 3) in which the linings of mouth and nostrils move with the skin before
+    them, and the tongue with the lips.
+
+    Nothing measured says how linings vary; extrapolated, they came out through the chin. Upper and
+    lower lip touch, so neighbours are sought by place and by what the open jaw does to them.
+
+    Args:
+        jaw_open: (V, 3) the shape jawOpen.
+    """
+    from scipy.spatial import cKDTree
+
+    mouth = head.labels == PART_NAMES.index("mouth")
+    outer = np.unique(head.triangles[head.labels < PART_NAMES.index("mouth")])
+    inner = np.setdiff1d(np.unique(head.triangles[mouth]), outer)
+    place = np.hstack([head.vertices, 0.5 * jaw_open])
+    distance, near = cKDTree(place[outer]).query(place[inner], k=12)
+    weight = np.exp(-0.5 * (distance / (distance[:, :1] + 2 * MM)) ** 2)
+    weight = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
+    out = basis.copy()
+    out[:, inner] = np.einsum("kvnd,vn->kvd", basis[:, outer[near]], weight)
+    lips = lip_vertices(head.vertices)
+    out[:, head.blocks["tongue"]] = basis[:, lips].mean(1)[:, None]
+    return out
+
+
+def lip_vertices(vertices: Array) -> Array:
+    """Skin round the mouth's opening, in the frame of the mean head."""
+    x, y, z = vertices.T
+    return np.flatnonzero((np.abs(x) < 12 * MM) & (np.abs(y + 34 * MM) < 9 * MM) & (z > 104 * MM))
 
 
 @dataclass(frozen=True)
