@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,9 +30,9 @@ from densefit.fit.priors import Priors
 from densefit.fit.result import FitResult, motion_arrays, residuals_px
 from densefit.fit.shots import segments
 from densefit.fit.solver import Solution, minimize
-from densefit.fit.state import CameraState, FrameLayout, Motion, State, rest
+from densefit.fit.state import CameraState, FrameLayout, State, rest
 from densefit.fit.weights import measured_sigma_scale, scaled
-from densefit.fit.windows import Windows
+from densefit.fit.windows import LongSolution, Windows, solve_together
 
 if TYPE_CHECKING:
     from calibration import Camera
@@ -41,6 +41,17 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 START_FRAMES = 240
 """Frames from which unknown cameras get their start."""
+ROUNDS_APART = 8
+"""Newton steps of identity for several takes, whose own identities are some way apart."""
+
+
+@dataclass(frozen=True)
+class TakeLandmarks:
+    """One take of several of a person."""
+
+    cameras: list[Camera]
+    observations: LandmarkSource
+    independent_frames: bool = False
 
 
 def fit(
@@ -61,13 +72,51 @@ def fit(
         InputError: shapes that do not belong together, or no frame with a head.
     """
     options = options or FitOptions()
+    with _threads(options.threads), torch.no_grad():
+        return _job(head, cameras, observations, options, progress).run()
+
+
+def fit_same_person(
+    head: HeadModel,
+    takes: list[TakeLandmarks],
+    options: FitOptions | None = None,
+    progress: Progress | None = None,
+) -> list[FitResult]:
+    """Fit several takes of one person, each with its own cameras: one identity in all results.
+
+    Every take is first fitted by itself. Raises as `fit` does.
+    """
+    options = options or FitOptions()
+    report = progress or (lambda _: None)
+    with _threads(options.threads), torch.no_grad():
+        jobs, starts = [], []
+        for number, take in enumerate(takes):
+            own = replace(options, independent_frames=take.independent_frames)
+            jobs.append(_job(head, take.cameras, take.observations, own, None))
+            starts.append(jobs[-1].start())
+            report(0.5 * (number + 1) / len(takes))
+        windows = [
+            Windows(job, start.sigma_scale, lambda _: None)
+            for job, start in zip(jobs, starts, strict=True)
+        ]
+        states, fresh = [s.state for s in starts], [not s.whole for s in starts]
+        solved = solve_together(windows, states, fresh, ROUNDS_APART)
+        report(1.0)
+        return [j.result(s, x) for j, s, x in zip(jobs, starts, solved, strict=True)]
+
+
+def _job(
+    head: HeadModel,
+    cameras: list[Camera],
+    observations: LandmarkSource,
+    options: FitOptions,
+    progress: Progress | None,
+) -> JointFit:
     _check(head, cameras, observations, options)
     frames = frames_to_solve(observations.seen, observations.time, options)
     if not len(frames):
         raise InputError("no camera has a single frame with a head: nothing to fit")
-    with _threads(options.threads), torch.no_grad():
-        job = JointFit(head, cameras, observations, options, frames, progress or (lambda _: None))
-        return job.run()
+    return JointFit(head, cameras, observations, options, frames, progress or (lambda _: None))
 
 
 def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> np.ndarray:
@@ -82,33 +131,46 @@ def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> 
     return np.flatnonzero(bridged)
 
 
+@dataclass(frozen=True)
+class Start:
+    """A joint solve of a take, or of its keyframes."""
+
+    solution: Solution
+    state: State
+    """With the motion of all frames: solved where `whole`, else first poses."""
+    sigma_scale: Tensor
+    """(C,)."""
+    whole: bool
+
+
 class JointFit(FitData):
     """One fit, step by step."""
 
     def run(self) -> FitResult:
         """First poses, joint solve over all frames or keyframes, then windows where the take is
         long."""
-        count = len(self.frames)
+        start = self.start()
+        if start.whole:
+            spread = deviations(start.solution.system, self.priors(np.arange(len(self.frames))))
+            return self.result(start, LongSolution(start.state, spread))
+        self.progress(0.4)
+        windows = Windows(self, start.sigma_scale, lambda done: self.progress(0.4 + 0.6 * done))
+        return self.result(start, solve_together([windows], [start.state], [True])[0])
+
+    def start(self) -> Start:
+        """Joint solve over all frames, or over keyframes with first poses of all frames."""
         cameras, rotation, shift, score = self._first_poses()
         self.progress(0.1)
-        whole = count <= self.options.joint_frames
-        picked = np.arange(count)
+        whole = len(self.frames) <= self.options.joint_frames
+        picked = np.arange(len(self.frames))
         if not whole:
             time = self.observations.time[self.frames]
             picked = choose_keyframes(rotation.numpy(), time, score.numpy(), self.options.keyframes)
         solution, sigma_scale = self._joint(picked, cameras, rotation, shift)
-        spread = deviations(solution.system, self.priors(picked))
-        if whole:
-            motion, frame_std = solution.state.motion, spread.frames
-        else:
-            self.progress(0.4)
-            windows = Windows(self, sigma_scale, lambda done: self.progress(0.4 + 0.6 * done))
-            long = windows.solve(solution.state, rotation, shift)
-            solution, motion = replace(solution, state=long.state), long.state.motion
-            frame_std, spread = long.spread.frames, long.spread
-        result = self._result(solution, motion, frame_std.numpy(), spread, sigma_scale)
-        self.progress(1.0)
-        return result
+        state = solution.state
+        if not whole:
+            state = replace(state, motion=rest(rotation, shift))
+        return Start(solution, state, sigma_scale, whole)
 
     def first_state(self) -> tuple[State, Planes, Priors]:
         """Start, landmarks and priors of a joint solve over all frames."""
@@ -180,52 +242,42 @@ class JointFit(FitData):
 
         return advance
 
-    def _result(
-        self,
-        solution: Solution,
-        motion: Motion,
-        frame_std: np.ndarray,
-        spread: Deviations,
-        sigma_scale: Tensor,
-    ) -> FitResult:
-        identity, modes = solution.state.identity, self.model.modes if self.with_identity else 0
-        border_std = spread.border.numpy()
-        cameras = estimated_cameras(
-            self.cameras, solution.state.cameras, border_std[modes:], self.placed
-        )
+    def result(self, start: Start, solved: LongSolution) -> FitResult:
+        """The arrays of a finished fit."""
+        self.progress(1.0)
+        state, spread = solved.state, solved.spread
+        modes = self.model.modes if self.with_identity else 0
+        border_std, frame_std = spread.border.numpy(), spread.frames.numpy()
+        cameras = estimated_cameras(self.cameras, state.cameras, border_std[modes:], self.placed)
         scale = scale_source(self.cameras, np.asarray(np.any(self.observations.valid, axis=0)))
         total = len(self.observations.time)
         residual = np.full(self.observations.valid.shape, np.nan)
         for picked in pieces(len(self.frames), self.options.window):
-            world = self.world(identity, motion.take(torch.from_numpy(picked)))
+            world = self.world(state.identity, state.motion.take(torch.from_numpy(picked)))
             rows = self.frames[picked]
             points = world.double().mT.numpy()
             residual[rows] = residuals_px(points, cameras, self.observations.take(rows))
         return FitResult(
-            identity=identity.numpy(),
-            **motion_arrays(motion, frame_std, self.frames, total, self.model.free.numpy()),
+            identity=state.identity.numpy(),
+            **motion_arrays(state.motion, frame_std, self.frames, total, self.model.free.numpy()),
             time=np.asarray(self.observations.time, np.float64),
             valid=self.observations.seen,
             residual_px=residual,
             identity_std=border_std[:modes] if modes else np.zeros(self.model.modes),
             cameras=cameras,
             scale=scale,
-            scale_std=0.0
-            if scale == "calibrated"
-            else self._scale_std(solution, motion, frame_std, spread),
-            energy=solution.energy,
-            iterations=solution.iterations,
-            sigma_scale=sigma_scale.numpy(),
+            scale_std=0.0 if scale == "calibrated" else self._scale_std(state, spread),
+            energy=start.solution.energy,
+            iterations=start.solution.iterations,
+            sigma_scale=start.sigma_scale.numpy(),
         )
 
-    def _scale_std(
-        self, solution: Solution, motion: Motion, frame_std: np.ndarray, spread: Deviations
-    ) -> float:
+    def _scale_std(self, state: State, spread: Deviations) -> float:
         modes = self.model.modes if self.with_identity else 0
         layout = FrameLayout(len(self.model.free))
         covariance = spread.border_covariance.numpy()[modes:, modes:]
-        positions = frame_std[:, layout.translation]
-        return scale_deviation(solution.state.cameras, covariance, motion, positions)
+        positions = spread.frames[:, layout.translation].numpy()
+        return scale_deviation(state.cameras, covariance, state.motion, positions)
 
 
 def _check(

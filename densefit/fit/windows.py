@@ -23,7 +23,7 @@ from densefit.fit.linearization import Linearization, LossSettings, Planes, line
 from densefit.fit.newton_step import Deviations, deviations
 from densefit.fit.priors import Priors, frame_changes
 from densefit.fit.solver import minimize, step_box
-from densefit.fit.state import CameraState, Motion, State, concatenate, move_cameras, rest
+from densefit.fit.state import CameraState, Motion, State, concatenate, move_cameras
 from densefit.fit.weights import scaled
 
 Tensor = torch.Tensor
@@ -67,36 +67,16 @@ class Windows:
         self.border_dtype = data.model.dtype
         self.seen = int(data.observations.seen[data.frames].sum())
 
-    def solve(self, known: State, rotation: Tensor, shift: Tensor) -> LongSolution:
-        """All frames from first poses (T, 3, 3), (T, 3); identity and cameras start from
-        `known`."""
-        data = self.data
-        modes = data.model.modes if data.with_identity else 0
-        total = modes + known.cameras.unknowns
-        self._use(torch.float64 if self.options.double else torch.float32)
-        state = State(known.identity, rest(rotation, shift), known.cameras)
-        state = self._motion(state, None, 0.0, 0.6 if total else 0.85)
-        covariance = torch.zeros(total, total, dtype=torch.float64)
-        for turn in range(ROUNDS if total else 0):
-            matrix, slope = self._reduced(state, modes, total)
-            covariance = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
-            step = -covariance @ slope
-            moved = self._movement(step[:modes])
-            identity = state.identity + step[:modes] if modes else state.identity
-            state = State(identity, state.motion, move_cameras(state.cameras, step[modes:]))
-            done = 0.6 + 0.25 * turn / ROUNDS
-            state = self._motion(state, (self.options.robust_scale,), done, done + 0.1)
-            if moved < SETTLED:
-                break
-        frames = self._deviations(state, modes, covariance)
-        border = covariance.diagonal().clamp_min(0).sqrt()
-        return LongSolution(state, Deviations(frames, border, covariance))
+    @property
+    def modes(self) -> int:
+        """Identity coefficients that are unknowns."""
+        return self.data.model.modes if self.data.with_identity else 0
 
     def _use(self, dtype: torch.dtype) -> None:
         if self.data.model.dtype != dtype:
             self.data.set_model(dtype)
 
-    def _movement(self, step: Tensor) -> float:
+    def movement(self, step: Tensor) -> float:
         """Mean movement (m) of the landmarks by a step of identity."""
         if not len(step):
             return 0.0
@@ -113,10 +93,15 @@ class Windows:
         planes = self.data.adjusted(raw, cameras, motion.rotation, motion.translation)
         return scaled(planes, self.sigma_scale)
 
-    def _motion(
+    def motion(
         self, state: State, scales: tuple[float, ...] | None, start: float, end: float
     ) -> State:
-        """Solve every window at the state's identity, from the state's motion."""
+        """Solve every window at the state's identity, from the state's motion.
+
+        Args:
+            scales: of the robust loss, by default all stages. start, end: of the progress.
+        """
+        self._use(torch.float64 if self.options.double else torch.float32)
         data, cameras = self.data, state.cameras.fixed()
         motions: list[Motion] = []
         for window in self._windows():
@@ -148,12 +133,15 @@ class Windows:
         planes = self._planes(data.raw_planes(picked), part.motion, state.cameras)
         return linearize(data.model, planes, bare, part, loss, data.with_identity), priors
 
-    def _reduced(self, state: State, modes: int, total: int) -> tuple[Tensor, Tensor]:
-        """Matrix and gradient of the energy by the border, the frames eliminated.
+    def reduced(self, state: State) -> tuple[Tensor, Tensor]:
+        """Matrix and gradient of the energy by the border (identity, this take's cameras), the
+        frames eliminated; the prior of identity left out.
 
         The matrix leaves out the links between pieces, which makes it slightly too small; the
         gradient has them.
         """
+        modes = self.modes
+        total = modes + state.cameras.unknowns
         matrix = torch.zeros(total, total, dtype=torch.float64)
         slope = torch.zeros(total, dtype=torch.float64)
         self._use(self.border_dtype)
@@ -168,14 +156,10 @@ class Windows:
             half = tridiagonal.forward(factor, (system.gradient * free)[..., None])
             matrix += system.border - (rows.T @ rows).double()
             slope += system.border_gradient - (rows.T @ half.reshape(-1).to(rows.dtype)).double()
-        growth = self.data.priors(np.zeros(1, int), self.seen)
-        if modes:
-            matrix.diagonal()[:modes] += growth.identity_weight
-            slope[:modes] += growth.identity_weight * state.identity
-        known = camera_prior_term(growth.cameras, state.cameras)
+        priors = self.data.priors(np.zeros(1, int), self.seen)
+        known = camera_prior_term(priors.cameras, state.cameras)
         matrix[modes:, modes:] += known.block
         slope[modes:] += known.gradient
-        self._use(torch.float64 if self.options.double else torch.float32)
         return matrix, slope
 
     def _with_neighbours(
@@ -200,8 +184,12 @@ class Windows:
         held = (box.low >= 0) & (gradient > 0) | (box.high <= 0) & (gradient < 0)
         return (~held).double()
 
-    def _deviations(self, state: State, modes: int, covariance: Tensor) -> Tensor:
-        """(T, P): of the frames, with what they inherit from identity and cameras."""
+    def deviations(self, state: State, covariance: Tensor) -> Tensor:
+        """(T, P): of the frames, with what they inherit from identity and cameras.
+
+        Args:
+            covariance: (N, N) of the take's border.
+        """
         out = []
         half = _square_root(covariance)
         for window in self._windows():
@@ -217,6 +205,72 @@ class Windows:
             out.append(variance[window.keep].sqrt())
             self.progress(0.9 + 0.1 * window.high / self.count)
         return torch.cat(out)
+
+
+def solve_together(
+    takes: list[Windows], states: list[State], fresh: list[bool], rounds: int = ROUNDS
+) -> list[LongSolution]:
+    """Motion of all frames of one or more takes of one person, their cameras, and one identity.
+
+    Args:
+        states: starts; their identities are averaged.
+        fresh: by take, whether its motion is no more than first poses.
+    """
+    modes, options = takes[0].modes, takes[0].options
+    seen = sum(take.seen for take in takes)
+    if modes:
+        weights = torch.tensor([take.seen / seen for take in takes], dtype=torch.float64)
+        identity = torch.einsum("n,nk->k", weights, torch.stack([s.identity for s in states]))
+        states = [replace(state, identity=identity) for state in states]
+    last = (options.robust_scale,)
+    states = [
+        take.motion(state, None if new else last, 0.0, 0.6)
+        for take, state, new in zip(takes, states, fresh, strict=True)
+    ]
+    index = _border_index(states, modes)
+    total = modes + sum(state.cameras.unknowns for state in states)
+    weight = takes[0].data.priors(np.zeros(1, int), seen).identity_weight
+    covariance = torch.zeros(total, total, dtype=torch.float64)
+    for turn in range(rounds if total else 0):
+        matrix = torch.zeros(total, total, dtype=torch.float64)
+        slope = torch.zeros(total, dtype=torch.float64)
+        matrix.diagonal()[:modes] += weight
+        slope[:modes] += weight * states[0].identity[:modes]
+        for take, state, own in zip(takes, states, index, strict=True):
+            part, pull = take.reduced(state)
+            matrix[own[:, None], own] += part
+            slope[own] += pull
+        covariance = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+        step = -covariance @ slope
+        begun = 0.6 + 0.3 * turn / rounds
+        states = [
+            take.motion(_moved(state, step[own], modes), last, begun, begun + 0.3 / rounds)
+            for take, state, own in zip(takes, states, index, strict=True)
+        ]
+        if takes[0].movement(step[:modes]) < SETTLED:
+            break
+    out = []
+    for take, state, own in zip(takes, states, index, strict=True):
+        border = covariance[own[:, None], own]
+        frames = take.deviations(state, border)
+        spread = Deviations(frames, border.diagonal().clamp_min(0).sqrt(), border)
+        out.append(LongSolution(state, spread))
+    return out
+
+
+def _border_index(states: list[State], modes: int) -> list[Tensor]:
+    """Where each take's border (identity, own cameras) stands among all unknowns."""
+    out, at = [], modes
+    for state in states:
+        own = torch.arange(at, at + state.cameras.unknowns)
+        out.append(torch.cat([torch.arange(modes), own]))
+        at += state.cameras.unknowns
+    return out
+
+
+def _moved(state: State, step: Tensor, modes: int) -> State:
+    identity = state.identity + step[:modes] if modes else state.identity
+    return State(identity, state.motion, move_cameras(state.cameras, step[modes:]))
 
 
 def _factor(system: Linearization, priors: Priors, free: Tensor) -> tridiagonal.Factor:

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from densefit.errors import InputError
-from densefit.fit import FitOptions, FitResult, Observations, fit
+from densefit.fit import (
+    FitOptions,
+    FitResult,
+    Observations,
+    TakeLandmarks,
+    fit,
+    fit_same_person,
+)
 from densefit.head.rotation import rotation_matrix
 from tests.fit.synthetic import (
     Truth,
@@ -252,6 +259,35 @@ def test_long_take_in_windows_agrees_with_joint_solve(head, unknown):
         ratio = getattr(windows, name) / np.maximum(getattr(whole, name), 1e-12)
         # Neighbours of a piece stand still in its share of the matrix: pieces are short here.
         assert 0.6 < np.median(ratio[ratio > 0]) < 1.3, name
+
+
+def test_takes_of_one_person_share_an_identity(head):
+    """Three short takes, two rigs: the shared identity is nearer the truth than each take's own."""
+    cameras = [camera_ring(2), camera_ring(1), camera_ring(2, focal=1100.0)]
+    truths = [sample_truth(head, 5, seed) for seed in range(3)]
+    truths = [replace(t, identity=truths[0].identity) for t in truths]
+    seen = [
+        observe(head, c, t, 1.5, seed=n)
+        for n, (c, t) in enumerate(zip(cameras, truths, strict=True))
+    ]
+    apart = [fit(head, c, o, PLAIN) for c, o in zip(cameras, seen, strict=True)]
+    together = fit_same_person(
+        head, [TakeLandmarks(c, o) for c, o in zip(cameras, seen, strict=True)], PLAIN
+    )
+
+    def error(result) -> float:
+        return float(np.abs(result.identity - truths[0].identity).mean())
+
+    for result in together[1:]:
+        np.testing.assert_array_equal(result.identity, together[0].identity)
+    assert error(together[0]) < 0.8 * np.mean([error(result) for result in apart])
+    for own, shared, truth in zip(apart, together, truths, strict=True):
+        by_itself = np.median(errors_mm(head, own, truth))
+        assert np.median(errors_mm(head, shared, truth)) < max(0.6, 1.1 * by_itself)
+        assert (shared.identity_std < own.identity_std).all()
+    # One take is that take's own fit.
+    alone = fit_same_person(head, [TakeLandmarks(cameras[0], seen[0])], PLAIN)[0]
+    np.testing.assert_allclose(alone.identity, apart[0].identity, atol=5e-3)
 
 
 def test_sigma_scale_is_measured(head):
