@@ -6,6 +6,7 @@ missing; with other inputs it refuses, unless told to overwrite.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ from densefit.progress import info, progress
 from densefit.rig_units import check_units
 
 if TYPE_CHECKING:
-    from densefit.capture import Take
+    from densefit.capture import MasterTimeline, Take
     from densefit.fit.options import FitOptions
     from densefit.fit.result import FitResult
     from densefit.head.model import HeadModel
@@ -64,6 +65,27 @@ class FitRigOptions:
     """Draw the head over the footage."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A take with its landmarks, ready to be fitted."""
+
+    take: Take
+    out: Path
+    head: HeadModel
+    options: FitRigOptions
+    recordings: str
+    """Hash of what the landmarks come from."""
+    timeline: MasterTimeline
+    inputs: FitInputs
+    clock: Clock
+
+    @property
+    def report(self) -> FitRigReport:
+        """Paths of the results; nothing is there yet."""
+        out = self.out
+        return FitRigReport(out / "fit.npz", out / "rig.yaml", out / "meshes" / "neutral.ply")
+
+
 def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
     """Predict landmarks where they are missing, fit all cameras and frames together, write `out`.
 
@@ -73,6 +95,47 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
     Raises:
         InputError: no usable frame, folder not writable, or `out` holds a fit of something else.
     """
+    ready = prepare(take, out, options)
+    hashes, stated = _hashes(ready, {})
+    if not _is_kept(ready, hashes):
+        _store(ready, _solve(ready.head, ready.inputs, ready.options.fit), hashes, stated)
+        return _finish(ready, kept=False)
+    return _finish(ready, kept=True)
+
+
+def run_same_person(takes: list[Take], out: Path, options: FitRigOptions) -> list[FitRigReport]:
+    """Fit several takes of one person with one identity; each gets its own folder in `out`.
+
+    Raises:
+        InputError: as `run_fit_rig`, or two takes of one name.
+    """
+    from densefit.fit import TakeLandmarks, fit_same_person
+
+    names = [take.name for take in takes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"two takes are called {twice[0]}: rename one, each gets its own folder")
+    ready = [prepare(take, out / take.name, options) for take in takes]
+    everyone = {name: _hashes(r, {})[0]["landmarks"] for name, r in zip(names, ready, strict=True)}
+    hashes = [_hashes(r, {"takes of the same person": _joined(everyone)}) for r in ready]
+    # One take that is new or gone changes the identity of all.
+    kept = [_is_kept(r, h) for r, (h, _) in zip(ready, hashes, strict=True)]
+    if not all(kept):
+        landmarks = [
+            TakeLandmarks(r.inputs.cameras, r.inputs.observations, r.take.independent_frames)
+            for r in ready
+        ]
+        with progress(100, f"fit {len(takes)} takes of one person", unit="%") as bar:
+            results = fit_same_person(
+                ready[0].head, landmarks, ready[0].options.fit, _percent(bar.advance)
+            )
+        for r, result, (own, stated) in zip(ready, results, hashes, strict=True):
+            _store(r, result, own, stated)
+    return [_finish(r, kept=all(kept)) for r in ready]
+
+
+def prepare(take: Take, out: Path, options: FitRigOptions) -> Prepared:
+    """Landmarks of all cameras on one timeline, predicted where they are missing."""
     from densefit.capture import master_timeline
     from densefit.landmarks.predictor import predict
     from densefit.landmarks.slices import open_landmarks
@@ -92,16 +155,22 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
     timeline = master_timeline(take, {name: track.time for name, track in tracks.items()})
     inputs = gather(tracks, timeline, cameras, _photo_sizes(take, options))
     check_units(inputs, head)
-    report = _fit_or_keep(take, out, head, inputs, options, recordings)
-    clock.lap("fit")
-    fit = read_fit(out, head)
-    write_meshes(fit, head, report, sequence=options.meshes)
-    clock.lap("meshes")
+    return Prepared(take, out, head, options, recordings, timeline, inputs, clock)
+
+
+def _finish(ready: Prepared, kept: bool) -> FitRigReport:
+    """Meshes, overlays and the report of a stored fit."""
+    report, options = ready.report, ready.options
+    report.kept = kept
+    ready.clock.lap("fit")
+    fit = read_fit(ready.out, ready.head)
+    write_meshes(fit, ready.head, report, sequence=options.meshes)
+    ready.clock.lap("meshes")
     if options.overlay:
-        overlay = OverlayInputs(take, fit, head, timeline, options.predict)
+        overlay = OverlayInputs(ready.take, fit, ready.head, ready.timeline, options.predict)
         write_overlays(overlay, report)
-        clock.lap("overlay")
-    return summarize(report, fit, clock)
+        ready.clock.lap("overlay")
+    return summarize(report, fit, ready.clock)
 
 
 def _photo_sizes(take: Take, options: FitRigOptions) -> dict[str, list[tuple[int, int]]]:
@@ -121,33 +190,43 @@ def _with_identity(take: Take, head: HeadModel, options: FitRigOptions) -> FitRi
     return replace(options, fit=fit)
 
 
-def _fit_or_keep(
-    take: Take,
-    out: Path,
-    head: HeadModel,
-    inputs: FitInputs,
-    options: FitRigOptions,
-    recordings: str,
-) -> FitRigReport:
-    """Fit, unless `out` holds the fit of just these inputs."""
-    report = FitRigReport(out / "fit.npz", out / "rig.yaml", out / "meshes" / "neutral.ply")
-    stated = {f.name: plain(getattr(options.fit, f.name)) for f in fields(options.fit)}
+def _hashes(ready: Prepared, more: dict[str, str]) -> tuple[dict[str, str], dict[str, object]]:
+    """What the fit depends on, by what a person would call it, and the options as stated."""
+    options = ready.options.fit
+    stated = {f.name: plain(getattr(options, f.name)) for f in fields(options)}
     decisive = {k: v for k, v in stated.items() if k not in NOT_PART_OF_THE_RESULT}
-    hashes = {"recordings": recordings, **input_hashes(inputs, head, decisive)}
-    if report.fit.is_file() and not options.overwrite:
-        _refuse_changed(out, hashes)
-        info(f"{report.fit}: kept, nothing has changed")
-        report.kept = True
-        return report
-    remove_outputs(out)
-    result = _solve(head, inputs, options.fit)
+    inputs = input_hashes(ready.inputs, ready.head, decisive)
+    return {"recordings": ready.recordings, **inputs, **more}, stated
+
+
+def _joined(hashes: dict[str, str]) -> str:
+    return " ".join(f"{name}:{value[:16]}" for name, value in sorted(hashes.items()))
+
+
+def _is_kept(ready: Prepared, hashes: dict[str, str]) -> bool:
+    """Whether the folder holds the fit of just these inputs; InputError if of others."""
+    if not ready.report.fit.is_file() or ready.options.overwrite:
+        return False
+    _refuse_changed(ready.out, hashes)
+    info(f"{ready.report.fit}: kept, nothing has changed")
+    return True
+
+
+def _store(
+    ready: Prepared, result: FitResult, hashes: dict[str, str], stated: dict[str, object]
+) -> None:
+    """Write rig.yaml, sync.yaml, meta.json and fit.npz."""
+    take, inputs = ready.take, ready.inputs
+    remove_outputs(ready.out)
     rig = _fitted_rig(take, inputs, result)
     residual = with_unseen_cameras(result.residual_px, inputs, list(take.sources))
-    write_rig(report.rig, rig)
-    write_sync(take, out)
-    meta = fit_meta(take, head, result, residual, rig) | {"options": stated, "inputs": hashes}
-    write_fit(out, replace(result, residual_px=residual), meta)
-    return report
+    write_rig(ready.report.rig, rig)
+    write_sync(take, ready.out)
+    meta = fit_meta(take, ready.head, result, residual, rig)
+    write_fit(
+        ready.out, replace(result, residual_px=residual),
+        meta | {"options": stated, "inputs": hashes},
+    )  # fmt: skip
 
 
 def _refuse_changed(out: Path, hashes: dict[str, str]) -> None:
@@ -169,14 +248,19 @@ def _solve(head: HeadModel, inputs: FitInputs, options: FitOptions) -> FitResult
 
     frames = len(inputs.observations.time)
     with progress(100, f"fit {frames} frames, {len(inputs.cameras)} cameras", unit="%") as bar:
-        done = 0
+        return fit(head, inputs.cameras, inputs.observations, options, _percent(bar.advance))
 
-        def advance(fraction: float) -> None:
-            nonlocal done
-            bar.advance(int(100 * fraction) - done)
-            done = max(done, int(100 * fraction))
 
-        return fit(head, inputs.cameras, inputs.observations, options, advance)
+def _percent(advance: Callable[[int], None]) -> Callable[[float], None]:
+    """Fractions of the work to whole steps of a bar."""
+    done = 0
+
+    def report(fraction: float) -> None:
+        nonlocal done
+        advance(int(100 * fraction) - done)
+        done = max(done, int(100 * fraction))
+
+    return report
 
 
 def _fitted_rig(take: Take, inputs: FitInputs, result: FitResult) -> Rig:

@@ -19,7 +19,7 @@ from densefit.export.formats import export
 from densefit.export.scene import frame_vertices
 from densefit.fit import FitOptions
 from densefit.fit_file import read_fit
-from densefit.fit_rig import FitRigOptions, run_fit_rig
+from densefit.fit_rig import FitRigOptions, run_fit_rig, run_same_person
 from densefit.head.model import load_head
 from densefit.landmarks import predictor, slices
 from densefit.landmarks.files import LandmarkTrack
@@ -117,6 +117,21 @@ def test_identity_of_an_earlier_take(scene, tracks, out, tmp_path):
     one, two = read_fit(out), read_fit(tmp_path / "b")
     np.testing.assert_allclose(two.identity, one.identity, atol=1e-6)
     assert (two.identity_std == 0).all()
+
+
+def test_takes_of_the_same_person(scene, tracks, tmp_path):
+    one = load_take([scene.take])
+    takes = [one, replace(one, name="again")]
+    reports = run_same_person(takes, tmp_path, options())
+    folders = [report.fit.parent for report in reports]
+    assert [folder.name for folder in folders] == [one.name, "again"]
+    fits = [read_fit(folder) for folder in folders]
+    np.testing.assert_array_equal(fits[0].identity, fits[1].identity)
+    assert all(r.kept for r in run_same_person(takes, tmp_path, options()))
+    with pytest.raises(InputError, match="takes of the same person"):
+        run_same_person([one, replace(one, name="third")], tmp_path, options())
+    with pytest.raises(InputError, match=f"two takes are called {one.name}"):
+        run_same_person([one, one], tmp_path, options())
 
 
 def test_no_head_in_any_camera(scene: Scene, tracks, tmp_path):

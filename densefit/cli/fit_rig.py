@@ -15,6 +15,14 @@ def fit_rig(
     out: Out,
     prediction: PredictFlags,
     identity: Identity = None,
+    same_person: Annotated[
+        bool,
+        typer.Option(
+            "--same-person",
+            help="The inputs are several takes (take.yaml each) of one person: one identity; each "
+            "take gets its own folder in --out.",
+        ),
+    ] = False,
     refine_cameras: Annotated[
         Literal["off", "extrinsics", "all"],
         typer.Option(
@@ -45,16 +53,17 @@ def fit_rig(
     from densefit.cli.results import print_json
     from densefit.fit import FitOptions
     from densefit.fit_outputs import camera_table, check_residuals, scale_sentence
-    from densefit.fit_rig import FitRigOptions, run_fit_rig
+    from densefit.fit_rig import FitRigOptions, run_fit_rig, run_same_person
     from densefit.progress import info
 
-    take = recordings.load()
+    takes = recordings.load_each() if same_person else [recordings.load()]
     predict = prediction.options()
     if dry_run:
         from densefit.cli.inspect import show
         from densefit.inspection import inspect_take
 
-        show(inspect_take(take, predict, out), as_json)
+        for take in takes:
+            show(inspect_take(take, predict, out), as_json)
         return
     options = FitRigOptions(
         predict=predict,
@@ -64,13 +73,19 @@ def fit_rig(
         meshes=meshes,
         overlay=overlay,
     )
-    report = run_fit_rig(take, out, options)
-    info(f"{report.valid_frames} of {report.frames} frames fitted, {scale_sentence(report)}")
-    for line in camera_table(report):
-        info(line)
-    if as_json:
-        print_json(asdict(report))
+    if same_person:
+        reports = run_same_person(takes, out, options)
     else:
-        for path in (report.fit, report.rig, report.neutral, *report.overlays):
-            typer.echo(path)
-    check_residuals(report, max_residual_px)
+        reports = [run_fit_rig(takes[0], out, options)]
+    for report in reports:
+        info(f"{report.valid_frames} of {report.frames} frames fitted, {scale_sentence(report)}")
+        for line in camera_table(report):
+            info(line)
+    if as_json:
+        print_json([asdict(r) for r in reports] if same_person else asdict(reports[0]))
+    else:
+        for report in reports:
+            for path in (report.fit, report.rig, report.neutral, *report.overlays):
+                typer.echo(path)
+    for report in reports:
+        check_residuals(report, max_residual_px)

@@ -57,6 +57,10 @@ class TakeFlags:
     sequence: Sequence = False
     strict: Strict = False
 
+    def load_each(self) -> list[Take]:
+        """Each input as a take of its own."""
+        return [dataclasses.replace(self, inputs=[path]).load() for path in self.inputs]
+
     def load(self) -> Take:
         """Open and check all recordings; InputError if something is wrong with one."""
         from densefit.capture import load_take
