@@ -19,6 +19,9 @@ Kind = Literal["video", "photo", "photos", "sequence"]
 DEFAULT_FPS = 30.0
 """Frames per second of an image sequence, which has no clock of its own."""
 
+# A base rate above the average by more is not explained by dropped frames.
+_MOST_DROPPED = 1.6
+
 _PATTERN = re.compile(r"%0?(\d*)d")
 
 
@@ -198,10 +201,11 @@ def video_stream(container: Any, path: Path) -> Any:
 
 
 def _describe(name: str, path: Path, container: Any, stream: Any) -> Source:
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    average = stream.average_rate or stream.guessed_rate or stream.base_rate
+    rate = _nominal_rate(stream, average)
     fps = float(rate) if rate else DEFAULT_FPS
     duration = _stated_duration(container, stream)
-    n_frames = _stated_frames(container, stream) or round((duration or 0.0) * fps)
+    n_frames = _stated_frames(container, stream) or round(float(average or 0) * (duration or 0.0))
     return Source(
         name=name,
         path=path,
@@ -213,6 +217,17 @@ def _describe(name: str, path: Path, container: Any, stream: Any) -> Source:
         duration=duration if duration is not None else n_frames / fps,
         timecode=_timecode(container, rate or Fraction(30)),
     )
+
+
+def _nominal_rate(stream: Any, average: Fraction | None) -> Fraction | None:
+    """The camera's rate: dropped frames lower the average, but the clock runs on.
+
+    FFmpeg's base rate is the slowest that all times fit; where rates vary that says nothing.
+    """
+    base = stream.base_rate
+    if average and base and average <= base < _MOST_DROPPED * average:
+        return base
+    return average
 
 
 def _stated_frames(container: Any, stream: Any) -> int:

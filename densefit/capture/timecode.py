@@ -19,6 +19,7 @@ def parse_timecode(text: str, rate: Fraction) -> float | None:
     if not match or rate <= 0:
         return None
     hours, minutes, seconds, frames = (int(match[i]) for i in (1, 2, 3, 5))
+    rate = _standard(rate)
     nominal = round(rate)
     if nominal < 1 or minutes > 59 or seconds > 59 or frames >= nominal:
         return None
@@ -28,3 +29,11 @@ def parse_timecode(text: str, rate: Fraction) -> float | None:
         all_minutes = hours * 60 + minutes
         count -= nominal // 15 * (all_minutes - all_minutes // 10)
     return float(count / rate)
+
+
+def _standard(rate: Fraction) -> Fraction:
+    """The rate that timecode can count with: phones' rates waver, and an hour counts them up."""
+    whole = round(rate)
+    slowed = Fraction(whole * 1000, 1001)
+    nearest = min(Fraction(whole), slowed, key=lambda candidate: abs(candidate - rate))
+    return nearest if whole and abs(nearest - rate) < Fraction(2, 100) * rate else rate

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,7 @@ def as_command(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     }
 
     def run(**values: Any) -> Any:
+        _refuse_nan(values)
         _collect(ReportFlags, values).start(name)
         groups_given = {key: _collect(group, values) for key, group in groups.items()}
         return function(**groups_given, **values)
@@ -156,6 +158,15 @@ def as_command(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def _refuse_nan(values: dict[str, Any]) -> None:
+    """NaN passes every comparison with a limit."""
+    from densefit.errors import UsageError
+
+    for name, value in values.items():
+        if isinstance(value, float) and math.isnan(value):
+            raise UsageError(f"--{name.replace('_', '-')} nan: give a number")
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -1,0 +1,115 @@
+"""`densefit inspect` and --dry-run: the whole picture, and nothing written."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from recordings import MakeVideo
+
+from densefit import inspection
+from densefit.capture import load_take
+from densefit.cli import main
+from densefit.errors import InputError
+from densefit.inspection import clock_text, inspect_take
+from densefit.landmarks.predictor import PredictOptions
+
+
+@pytest.fixture
+def take(tmp_path: Path, make_video: MakeVideo) -> Path:
+    """Two cameras; the right one starts 2 frames late, dropped two frames, and is calibrated for
+    twice its size."""
+    make_video("left.mov", n=40, metadata={"timecode": "10:00:00:00"})
+    pts = [i for i in range(40) if i not in (7, 20)]
+    make_video(
+        "right.mov",
+        n=38,
+        pts=pts,
+        time_base=Fraction(1, 25),
+        metadata={"timecode": "10:00:00:02"},
+    )
+    (tmp_path / "rig.yaml").write_text(
+        "version: 1\ncameras:\n  left: {width: 96, height: 64}\n"
+        "  right: {width: 192, height: 128, K: [[200, 0, 96], [0, 200, 64], [0, 0, 1]]}\n"
+    )
+    (tmp_path / "take.yaml").write_text(
+        "rig: rig.yaml\ncameras: {left: left.mov, right: right.mov}\noffsets: {right: 1f}\n"
+    )
+    return tmp_path / "take.yaml"
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "_network_rate", lambda options: 50.0)
+
+
+def test_the_whole_picture(take: Path, fast: None) -> None:
+    report = inspect_take(load_take([take]))
+    left, right = report.cameras["left"], report.cameras["right"]
+    assert (left.codec, left.frames, left.dropped, left.timecode) == (
+        "h264", 40, 0, "10:00:00.000",
+    )  # fmt: skip
+    assert (right.frames, right.dropped, right.timecode) == (38, 2, "10:00:00.080")
+    assert right.offset == pytest.approx(0.04)
+    assert right.calibration == "K only, scaled from 192x128"
+    assert left.calibration == "none"
+    assert report.sync == "timecode"
+    # Timecode and offset together: three frames later.
+    assert (report.master_frames, report.complete_frames) == (43, 35)
+    assert report.master_fps == pytest.approx(25)
+    assert any("right: 2 frames dropped" in remark for remark in report.remarks)
+    assert report.estimate is not None
+    assert report.estimate.predict_seconds >= 78 / 50
+    assert report.estimate.disk_mb == pytest.approx(78 * 703 * 12 / 1e6)
+
+
+def test_ranges_count(take: Path, fast: None) -> None:
+    report = inspect_take(load_take([take]), PredictOptions(start="10", end="30", every=2))
+    assert report.cameras["left"].chosen_frames == 10
+    with pytest.raises(InputError, match=r"left\.mov: no frame in the chosen range"):
+        inspect_take(load_take([take]), PredictOptions(start="100"))
+
+
+def test_the_command_prints_json_or_a_table(
+    take: Path, fast: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(take), "--json", "--sync", "pts"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["sync"] == "pts" and set(report["cameras"]) == {"left", "right"}
+    assert report["cameras"]["right"]["dropped"] == 2
+    assert main(["inspect", str(take)]) == 0
+    captured = capsys.readouterr()
+    for part in ("left.mov (h264 yuv420p)", "96x64", "2 dropped", "sync by timecode", "memory"):
+        assert part in captured.out
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize("command", ["predict", "fit-rig"])
+def test_dry_runs_write_nothing(
+    command: str, take: Path, fast: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([command, str(take), "-o", str(out), "--dry-run"]) == 0
+    assert "to do" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_dry_run_finds_what_the_run_would_refuse(
+    take: Path, fast: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out" / "landmarks"
+    folder.mkdir(parents=True)
+    (folder / "left.npz").write_bytes(b"made by something else")
+    assert main(["predict", str(take), "-o", str(tmp_path / "out"), "--dry-run"]) == 3
+    assert "left.npz: made from other" in capsys.readouterr().err
+    assert (folder / "left.npz").read_bytes() == b"made by something else"
+
+
+def test_the_network_is_really_tried() -> None:
+    assert inspection._network_rate(PredictOptions(device="cpu", threads=1)) > 0
+
+
+def test_clock_text() -> None:
+    assert clock_text(3600 * 23 + 59.5) == "23:00:59.500"
