@@ -14,6 +14,8 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
 STD_KEYS = ("focal", "center", "rotation", "translation")
 
 # How far R R^T may be from the identity: numbers rounded to four decimals pass, mistakes do not.
+# Metres from the world's origin; a rig in wrong units is nearer than that.
+_FARTHEST = 1e6
 _ROTATION_TOLERANCE = 1e-3
 
 
@@ -189,6 +191,11 @@ class Camera:
                 "T_camera_world",
                 f"has a rotation that is not orthonormal (error {error:.2g}); its rows must be "
                 "unit vectors at right angles, without scale or shear",
+            )
+        if np.abs(T[:3, 3]).max() > _FARTHEST:
+            self._fail(
+                "T_camera_world",
+                f"has a translation of more than {_FARTHEST:g} m; check it and the units",
             )
         if np.linalg.det(T[:3, :3]) < 0:
             self._fail(

@@ -91,11 +91,11 @@ def load_yaml(path: str | Path, what: str) -> dict[str, Any]:
     except _Refused as error:
         raise CalibrationError(f"{path}: {error}") from error
     except yaml.YAMLError as error:
-        raise CalibrationError(f"{path}: not valid YAML ({_one_line(error)})") from error
+        raise CalibrationError(f"{path}: not valid YAML ({_one_line(error)}); mend it") from error
     except (ValueError, RecursionError) as error:
-        raise CalibrationError(f"{path}: not valid YAML ({error})") from error
+        raise CalibrationError(f"{path}: not valid YAML ({error}); mend it") from error
     if not isinstance(value, dict):
-        raise CalibrationError(f"{path}: empty or not a mapping of keys; expected a {what}")
+        raise CalibrationError(f"{path}: empty or not a mapping of keys; give a {what}")
     return value
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +21,28 @@ __all__ = [
     "ensure_out_dir",
     "read_json",
     "read_npz",
+    "read_npz_array",
     "write_json",
     "write_npz",
     "write_text",
 ]
+
+
+# What zipfile and numpy raise on files that are damaged, or claim to hold more than there is.
+_NPZ_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -60,16 +80,27 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Read all arrays of an .npz; InputError when it is missing, damaged or holds pickled data."""
+    return _read_npz(Path(path), None)
+
+
+def read_npz_array(path: str | Path, name: str) -> np.ndarray:
+    """Read one array of an .npz, without loading the others. Errors as `read_npz`."""
+    return _read_npz(Path(path), name)[name]
+
+
+def _read_npz(path: Path, only: str | None) -> dict[str, np.ndarray]:
     import numpy as np
 
-    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: damaged or not an .npz file ({error}); make it again") from error
+            return {name: archive[name] for name in ([only] if only else archive.files)}
+    except _NPZ_ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: damaged or not an .npz file ({reason}); make it again with --overwrite"
+        ) from error
 
 
 def ensure_out_dir(path: str | Path) -> Path:

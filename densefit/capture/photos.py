@@ -14,6 +14,10 @@ PHOTO_SUFFIXES = frozenset(
 )
 
 
+MAX_PIXELS = 128_000_000
+"""Larger pictures are refused: a file of a few kB may claim to hold a billion pixels."""
+
+
 def is_photo(path: Path) -> bool:
     """Whether the file's name says that it is a single picture."""
     return path.suffix.lower() in PHOTO_SUFFIXES
@@ -52,6 +56,7 @@ def read_photo(path: Path) -> np.ndarray:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    _check_size(path)
     flags = cv2.IMREAD_COLOR
     if path.suffix.lower() == ".hdr":
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -66,6 +71,22 @@ def read_photo(path: Path) -> np.ndarray:
     if image.dtype != np.uint8:
         image = _expose(image)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _check_size(path: Path) -> None:
+    """InputError for a picture of more than MAX_PIXELS, told from its header."""
+    import av
+
+    try:
+        with av.open(str(path), options={"max_pixels": str(MAX_PIXELS)}) as container:
+            sizes = [stream.codec_context.width for stream in container.streams.video]
+    except (av.FFmpegError, OSError, ValueError, AttributeError):
+        return  # of a kind that only OpenCV knows, which has a limit of its own
+    if sizes == [0]:
+        raise InputError(
+            f"{path}: damaged, or larger than {MAX_PIXELS // 10**6} megapixels; convert it to a "
+            "smaller PNG or JPEG"
+        )
 
 
 def _expose(radiance: np.ndarray) -> np.ndarray:

@@ -145,7 +145,7 @@ def _video_source(name: str, path: Path, strict: bool) -> Source:
     import av
 
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), options={"max_pixels": str(photos.MAX_PIXELS)})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: not a video that can be opened (camera '{name}'; {plain(error)}); if the "
@@ -174,7 +174,7 @@ def open_video(path: Path) -> Any:
     import av
 
     try:
-        return av.open(str(path))
+        return av.open(str(path), options={"max_pixels": str(photos.MAX_PIXELS)})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: could be opened before, but not any more ({plain(error)}); bring it back and "

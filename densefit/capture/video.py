@@ -10,6 +10,7 @@ import numpy as np
 
 from densefit.capture.colour import upright_rgb
 from densefit.capture.frames import Frame, Wanted
+from densefit.capture.photos import MAX_PIXELS
 from densefit.capture.source import Source, open_video, plain, report_damage, video_stream
 from densefit.errors import InputError
 from densefit.progress import warn
@@ -37,6 +38,7 @@ def decode_video(
     with open_video(source.path) as container:
         stream = video_stream(container, source.path)
         stream.thread_type = "NONE" if probe else "AUTO"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         if threads:
             stream.codec_context.thread_count = threads
         damage = _Damage()

@@ -35,9 +35,11 @@ Device = Annotated[
     typer.Option("--device", help="Where the network and the solver run."),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads; default: all cores.")
+    int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads; default: all cores.")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of everything random.")
+]
 Start = Annotated[
     str | None,
     typer.Option(

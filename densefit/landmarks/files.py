@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from densefit.errors import InputError
-from densefit.files import atomic_path, ensure_out_dir, read_npz, write_json, write_npz
+from densefit.files import (
+    atomic_path,
+    ensure_out_dir,
+    read_npz,
+    read_npz_array,
+    write_json,
+    write_npz,
+)
 
 PART_FRAMES = 512
 _ARRAYS = ("xy", "sigma", "time", "valid", "roi")
@@ -51,10 +58,30 @@ def read_landmarks(path: Path) -> LandmarkTrack:
         **{name: arrays[name] for name in _ARRAYS},
         landmarks_version=str(arrays["landmarks_version"]),
     )
-    frames = len(track.time)
-    if track.xy.shape[:1] + track.xy.shape[2:] != (frames, 2) or track.sigma.shape[0] != frames:
-        raise InputError(f"{path}: arrays of different lengths; predict again")
+    _check(path, track)
     return track
+
+
+def _check(path: Path, track: LandmarkTrack) -> None:
+    """InputError unless types, shapes and values are those that the docstring promises."""
+    if track.time.ndim != 1 or track.xy.ndim != 3:
+        raise InputError(f"{path}: time or xy of the wrong shape; predict again with --overwrite")
+    frames, count = len(track.time), track.xy.shape[1]
+    shapes = {"xy": (frames, count, 2), "sigma": (frames, count), "roi": (frames, 5)}
+    kinds = {"xy": "f", "sigma": "f", "time": "f", "valid": "b", "roi": "f"}
+    for name, array in ((name, getattr(track, name)) for name in _ARRAYS):
+        if array.shape != shapes.get(name, (frames,)) or array.dtype.kind != kinds[name]:
+            raise InputError(
+                f"{path}: {name} is {array.dtype} of shape {array.shape}, not what {frames} frames "
+                "need; predict again with --overwrite"
+            )
+    seen = track.valid
+    finite = np.isfinite(track.xy[seen]).all() and (track.sigma[seen] > 0).all()
+    if not finite or not np.isfinite(track.time).all() or (np.diff(track.time) <= 0).any():
+        raise InputError(
+            f"{path}: times that do not increase, or landmarks that are not finite; predict again "
+            "with --overwrite"
+        )
 
 
 def write_landmarks(path: Path, track: LandmarkTrack) -> None:
@@ -141,8 +168,7 @@ class PartWriter:
         """Frames that need not be done again, in parts or in the finished file."""
         if not self.finished:
             return self.frames_done
-        with np.load(self.path, allow_pickle=False) as track:
-            return len(track["time"])
+        return len(read_npz_array(self.path, "time"))
 
     def xy_before(self, frame: int) -> np.ndarray | None:
         """Landmarks (703, 2) of the frame before one of those done, None if it has none."""

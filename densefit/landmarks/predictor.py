@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from densefit.errors import InputError, UsageError
-from densefit.files import ensure_out_dir
+from densefit.files import ensure_out_dir, read_npz_array
 from densefit.fingerprint import fingerprint
 from densefit.landmarks.files import PART_FRAMES, PartWriter
 from densefit.progress import Bar, detail, info, progress, warn
@@ -303,8 +303,7 @@ def _report(paths: dict[str, Path], take: Take) -> None:
     valid = {}
     for name, path in paths.items():
         # Only this array: a long take's landmarks need not fit into memory.
-        with np.load(path, allow_pickle=False) as track:
-            seen = track["valid"]
+        seen = read_npz_array(path, "valid")
         valid[name] = int(seen.sum())
         if valid[name]:
             info(f"{name}: face in {valid[name]} of {len(seen)} frames")

@@ -57,10 +57,14 @@ def read_weights(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Any
             metadata = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
             state = {k: file.get_tensor(k).float() for k in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable file of weights ({error})") from error
+        raise InputError(
+            f"{path}: not a readable file of weights ({error}); give another"
+        ) from error
     if metadata.get("kind") not in kinds:
         wanted = " or ".join(kinds)
-        raise InputError(f"{path}: holds weights of kind {metadata.get('kind')}, not {wanted}")
+        raise InputError(
+            f"{path}: holds weights of kind {metadata.get('kind')}, not {wanted}; give another"
+        )
     return state, metadata
 
 

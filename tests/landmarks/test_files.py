@@ -87,13 +87,13 @@ def test_interrupted_work_goes_on_and_another_job_is_refused(tmp_path: Path) -> 
 def test_parts_behind_a_gap_do_not_count(tmp_path: Path) -> None:
     """Left by a run that was killed while it removed them."""
     first = opened(tmp_path, {"frames": 1})
-    for _ in range(3 * PART_FRAMES):
-        first.add(*_frame(0))
+    for i in range(3 * PART_FRAMES):
+        first.add(*_frame(i))
     (tmp_path / ".parts" / "cam" / "000001.npz").unlink()
     again = opened(tmp_path, {"frames": 1})
     assert again.frames_done == PART_FRAMES
-    for _ in range(PART_FRAMES, 2 * PART_FRAMES + 1):
-        again.add(*_frame(0))
+    for i in range(PART_FRAMES, 2 * PART_FRAMES + 1):
+        again.add(*_frame(i))
     again.finish()
     assert len(read_landmarks(tmp_path / "cam.npz")) == 2 * PART_FRAMES + 1
 
