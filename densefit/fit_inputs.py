@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 HASHED_FRAMES = 512
 """Frames in memory at once while the landmarks' hash is made."""
 
+LEAST_SHARE = 0.02
+"""Of the time between two pictures: what is nearer to one of them is taken to be it."""
+LONGEST_STEP = 0.12
+"""s between pictures that are interpolated."""
+
 
 @dataclass(frozen=True)
 class FitInputs:
     """Everything the solver sees, for the cameras in which a head was found."""
 
-    observations: LandmarkSource
+    observations: TrackedLandmarks
     cameras: list[Camera]
     """Of `observations`, in its order; pictures' own size."""
     unseen: list[Camera]
@@ -77,7 +82,9 @@ def gather(
         valid = (index >= 0) & track.valid[np.maximum(index, 0)]
         (seen if valid.any() else unseen).append(cameras[name])
         if valid.any():
-            columns.append(Column(track, cameras[name], index, valid, tuple(sizes.get(name, ()))))
+            phase = None if timeline.phase is None else timeline.phase[:, column]
+            photos = tuple(sizes.get(name, ()))
+            columns.append(Column(track, cameras[name], index, valid, photos, phase))
         else:
             warn(f"camera {name}: no head found in any frame; it takes no part in the fit")
     if not columns:
@@ -103,17 +110,43 @@ class Column:
     sizes: tuple[tuple[int, int], ...]
     """(width, height) of each photo where they may differ, else empty."""
 
+    phase: np.ndarray | None = None
+    """(T,) seconds by which the pictures were taken late; None: all at their moment."""
+
     def rows(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """xy (n, L, 2), sigma (n, L) and valid (n,) at some master frames; NaN where not valid."""
+        """xy (n, L, 2), sigma (n, L) and valid (n,) at some master frames; NaN where not valid.
+
+        Landmarks of pictures that were taken between the master's moments are interpolated to
+        them, between the two neighbours, where both have a head.
+        """
         valid = self.valid[frames]
         rows = self.index[frames][valid]
-        xy, sigma = _camera_pixels(
-            self.track.xy[rows], self.track.sigma[rows], rows, self.camera, self.sizes
-        )
+        xy, sigma = self._pixels(rows)
+        if self.phase is not None and not self.sizes:
+            other, share = self._neighbours(rows, self.phase[frames][valid])
+            moved = np.flatnonzero(share > 0)
+            if len(moved):
+                there = self._pixels(other[moved])
+                w = share[moved].astype(np.float32)[:, None]
+                xy[moved] = (1 - w[..., None]) * xy[moved] + w[..., None] * there[0]
+                sigma[moved] = (1 - w) * sigma[moved] + w * there[1]
         full = np.full((len(frames), *xy.shape[1:]), np.nan, np.float32)
         spread = np.full((len(frames), *sigma.shape[1:]), np.nan, np.float32)
         full[valid], spread[valid] = xy, sigma
         return full, spread, valid
+
+    def _pixels(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        track = self.track
+        return _camera_pixels(track.xy[rows], track.sigma[rows], rows, self.camera, self.sizes)
+
+    def _neighbours(self, rows: np.ndarray, late: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (n,) to mix in, and their share (n,): zero where there is no need or no head."""
+        time, last = self.track.time, len(self.track.time) - 1
+        other = np.clip(rows - np.sign(late).astype(int), 0, last)
+        apart = np.abs(time[other] - time[rows])
+        share = np.abs(late) / np.maximum(apart, 1e-9)
+        use = self.track.valid[other] & (other != rows) & (share > LEAST_SHARE) & (share < 1)
+        return other, np.where(use & (apart < LONGEST_STEP), share, 0.0)
 
 
 @dataclass(frozen=True)

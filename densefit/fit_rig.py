@@ -36,6 +36,7 @@ from densefit.fit_outputs import (
     write_overlays,
 )
 from densefit.progress import info, progress
+from densefit.refine_sync import refine_sync
 from densefit.rig_units import check_units
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class FitRigOptions:
     fit: FitOptions
     identity: Path | None = None
     """fit.npz (or its folder) of the same person's earlier take, whose identity is kept."""
+    refine_sync: bool = False
+    """Correct the cameras' time offsets (and clock rates of long takes) by the head's motion."""
     overwrite: bool = False
     """Replace a fit made from other inputs; else that is an error."""
     meshes: bool = False
@@ -152,8 +155,16 @@ def prepare(take: Take, out: Path, options: FitRigOptions) -> Prepared:
     tracks = {name: open_landmarks(paths[name]) for name in take.sources}
     check_landmarks(tracks, head)
     clock.lap("predict")
-    timeline = master_timeline(take, {name: track.time for name, track in tracks.items()})
-    inputs = gather(tracks, timeline, cameras, _photo_sizes(take, options))
+    sizes = _photo_sizes(take, options)
+    times = {name: track.time for name, track in tracks.items()}
+
+    def inputs_of(timed: Take) -> FitInputs:
+        return gather(tracks, master_timeline(timed, times), cameras, sizes)
+
+    if options.refine_sync:
+        take = refine_sync(take, head, options.fit, inputs_of)
+    timeline = master_timeline(take, times)
+    inputs = gather(tracks, timeline, cameras, sizes)
     check_units(inputs, head)
     return Prepared(take, out, head, options, recordings, timeline, inputs, clock)
 

@@ -29,7 +29,7 @@ def track(frames: int, valid: list[int], offset: float) -> SimpleNamespace:
 
 def timeline(*columns: list[int]) -> SimpleNamespace:
     index = np.array(columns).T
-    return SimpleNamespace(index=index, time=np.arange(len(index)) / 25)
+    return SimpleNamespace(index=index, time=np.arange(len(index)) / 25, phase=None)
 
 
 def test_frames_meet_by_index():

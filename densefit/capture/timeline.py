@@ -28,6 +28,9 @@ class MasterTimeline:
     """(T, C) int64: row of the camera's time array, or -1; no row appears twice."""
     cameras: tuple[str, ...]
     """(C,) names, the order of the columns."""
+    phase: np.ndarray | None = None
+    """(T, C) float64, seconds: how much later than the master's moment the frame was taken; zero
+    where there is none. None: frames that belong together are simultaneous."""
 
 
 def master_timeline(
@@ -56,11 +59,16 @@ def master_timeline(
     }
     if take.sync == "csv" and _grouped(take):
         time, index = _by_sync_index(take, cameras, numbers)
+        phase = None
     else:
         master = _master_times(take, clean, numbers)
         period = _period(take, master)
         time, index = match_frames([master[name] for name in cameras], period)
-    return MasterTimeline(time, index, cameras)
+        phase = np.zeros(index.shape)
+        for column, name in enumerate(cameras):
+            found = index[:, column] >= 0
+            phase[found, column] = master[name][index[found, column]] - time[found]
+    return MasterTimeline(time, index, cameras, phase)
 
 
 def match_frames(times: list[np.ndarray], period: float) -> tuple[np.ndarray, np.ndarray]:

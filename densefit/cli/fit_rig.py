@@ -30,6 +30,13 @@ def fit_rig(
             help="Let given cameras move a little: extrinsics, or focal lengths too (all).",
         ),
     ] = "off",
+    refine_sync: Annotated[
+        bool,
+        typer.Option(
+            "--refine-sync",
+            help="Correct the cameras' time offsets by the head's motion (see sync.yaml).",
+        ),
+    ] = False,
     meshes: Annotated[
         bool, typer.Option("--meshes", help="Also write a mesh for each frame.")
     ] = False,
@@ -69,6 +76,7 @@ def fit_rig(
         predict=predict,
         fit=FitOptions(threads=prediction.threads, refine_cameras=refine_cameras),
         identity=identity,
+        refine_sync=refine_sync,
         overwrite=prediction.overwrite,
         meshes=meshes,
         overlay=overlay,

@@ -31,6 +31,7 @@ from densefit.fit.result import FitResult, motion_arrays, residuals_px
 from densefit.fit.shots import segments
 from densefit.fit.solver import Solution, minimize
 from densefit.fit.state import CameraState, FrameLayout, State, rest
+from densefit.fit.sync import Offsets, estimate_offsets
 from densefit.fit.weights import measured_sigma_scale, scaled
 from densefit.fit.windows import LongSolution, Windows, solve_together
 
@@ -103,6 +104,50 @@ def fit_same_person(
         solved = solve_together(windows, states, fresh, ROUNDS_APART)
         report(1.0)
         return [j.result(s, x) for j, s, x in zip(jobs, starts, solved, strict=True)]
+
+
+def fit_offsets(
+    head: HeadModel,
+    cameras: list[Camera],
+    observations: LandmarkSource,
+    options: FitOptions | None = None,
+    within: range | None = None,
+) -> Offsets:
+    """How much later than they say each camera's frames were taken, from one excerpt of a take.
+
+    The excerpt is the consecutive frames (`within` some, by default all) in which the landmarks
+    move most, at most `options.joint_frames` of them. Offsets of a frame and more come out too
+    small: shift the cameras and ask again. Raises as `fit` does.
+    """
+    options = options or FitOptions()
+    within = within or range(len(observations.time))
+    with _threads(options.threads), torch.no_grad():
+        busiest = observations.take(busiest_frames(observations, options.joint_frames, within))
+        job = _job(head, cameras, busiest, options, None)
+        start = job.start()
+        every = np.arange(len(job.frames))
+        motion = start.state.motion
+        planes = job.adjusted(
+            job.raw_planes(every), start.state.cameras, motion.rotation, motion.translation
+        )
+        return estimate_offsets(
+            job, start.state, scaled(planes, start.sigma_scale), job.priors(every)
+        )
+
+
+def busiest_frames(observations: LandmarkSource, count: int, within: range) -> np.ndarray:
+    """Indices of `count` consecutive frames in which what two cameras or more see moves most."""
+    if len(within) <= count:
+        return np.array(within)
+    centres = []
+    for piece in pieces(len(within), 512):
+        part = observations.take(within.start + piece)
+        centres.append(np.where(part.valid[..., None], part.xy.mean(axis=2), np.nan))
+    speed = np.linalg.norm(np.diff(np.concatenate(centres), axis=0), axis=2)
+    counts = np.isfinite(speed).sum(axis=1)
+    mean = np.where(counts >= 2, np.nansum(speed, axis=1) / np.maximum(counts, 1), 0.0)
+    rolling = np.convolve(mean, np.ones(count), "valid")
+    return within.start + int(rolling.argmax()) + np.arange(count)
 
 
 def _job(

@@ -104,7 +104,7 @@ def linearize(
     border = torch.zeros(total, total, dtype=torch.float64, device=device)
     sums = _IdentitySums(model)
     view = projection(cameras.matrices, model.dtype)
-    for part, turns, posed, residual in _chunks(model, planes, state, loss, view):
+    for part, turns, posed, residual in chunks(model, planes, state, loss, view):
         cost = cost + residual.cost.sum(dtype=torch.float64)
         information, pull = collapse(view, residual)
         to_head = congruence(motion.rotation[part]).to(model.dtype)
@@ -162,7 +162,7 @@ def energy(
     """The cost alone."""
     cost, _ = motion_prior(model, priors, state.motion)
     view = projection(state.cameras.matrices, model.dtype)
-    for part, _, _, residual in _chunks(model, planes, state, loss, view):
+    for part, _, _, residual in chunks(model, planes, state, loss, view):
         cost = cost + residual.cost.sum(dtype=torch.float64)
         if math.isfinite(priors.contact_sd):
             points = contact_points(model.contacts, state.identity, state.motion.expression[part])
@@ -171,7 +171,7 @@ def energy(
     return float(cost + camera_prior_term(priors.cameras, state.cameras).cost)
 
 
-def _chunks(
+def chunks(
     model: LandmarkModel, planes: Planes, state: State, loss: LossSettings, view: Projection
 ) -> Iterator[tuple[slice, Rotations, Posed, RobustResidual]]:
     """Posed landmarks and their residuals, a few frames at a time."""

@@ -1,0 +1,111 @@
+"""`--refine-sync`: the cameras' clocks corrected by the motion of the head itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from densefit.errors import InputError
+from densefit.progress import info, warn
+
+if TYPE_CHECKING:
+    from densefit.capture import Take
+    from densefit.fit import FitOptions
+    from densefit.fit.sync import Offsets
+    from densefit.fit_inputs import FitInputs
+    from densefit.head.model import HeadModel
+
+ROUNDS = 4
+SETTLED = 0.01
+"""Of a frame: corrections below this end the search."""
+DRIFT_SIGNIFICANT = 4.0
+"""Standard deviations by which two excerpts must differ before a clock rate is changed."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Corrections from one part of a take."""
+
+    moment: float
+    """s on the master clock."""
+    offsets: Offsets
+
+
+def refine_sync(
+    take: Take, head: HeadModel, options: FitOptions, inputs_of: Callable[[Take], FitInputs]
+) -> Take:
+    """The take with corrected `offsets`, and `clock_rates` where it is long enough to tell.
+
+    Args:
+        inputs_of: landmarks of all cameras on the timeline of a take.
+    Raises:
+        InputError: frames that belong together by a table, single pictures, or one camera alone.
+    """
+    if take.independent_frames or len(take.sources) < 2:
+        raise InputError(f"{take.name}: --refine-sync needs recordings of at least two cameras")
+    inputs = inputs_of(take)
+    if inputs.observations.columns[0].phase is None:
+        raise InputError(
+            f"{take.name}: the sync table itself says which frames belong together; leave out "
+            "--refine-sync, or give sync: pts in take.yaml"
+        )
+    period = float(np.median(np.diff(inputs.observations.time)))
+    first: Mapping[str, float] = take.offsets
+    for _ in range(ROUNDS):
+        excerpts = _excerpts(head, inputs, options)
+        take = _corrected(take, [c.name for c in inputs.cameras], excerpts)
+        inputs = inputs_of(take)
+        if max(np.abs(e.offsets.seconds).max() for e in excerpts) < SETTLED * period:
+            break
+    _report(take, first, inputs, excerpts[0])
+    return take
+
+
+def _excerpts(head: HeadModel, inputs: FitInputs, options: FitOptions) -> list[Excerpt]:
+    """One excerpt, or two far apart where the take is long."""
+    from densefit.fit import fit_offsets
+
+    frames = len(inputs.observations.time)
+    parts = [range(frames)]
+    if frames > 4 * options.joint_frames:
+        parts = [range(frames // 3), range(2 * frames // 3, frames)]
+    out = []
+    for part in parts:
+        found = fit_offsets(head, inputs.cameras, inputs.observations, options, part)
+        middle = float(inputs.observations.time[list(part)].mean())
+        out.append(Excerpt(middle, found))
+    return out
+
+
+def _corrected(take: Take, names: list[str], excerpts: list[Excerpt]) -> Take:
+    """t_master = rate t + offset, moved by what the excerpts say."""
+    offsets, rates = dict(take.offsets), dict(take.clock_rates)
+    first, last = excerpts[0], excerpts[-1]
+    for c, name in enumerate(names):
+        shift, drift = float(first.offsets.seconds[c]), 0.0
+        if last is not first:
+            apart = float(last.offsets.seconds[c] - first.offsets.seconds[c])
+            spread = float(np.hypot(first.offsets.std[c], last.offsets.std[c]))
+            if abs(apart) > DRIFT_SIGNIFICANT * spread > 0:
+                drift = apart / (last.moment - first.moment)
+            else:
+                shift = float(first.offsets.seconds[c] + last.offsets.seconds[c]) / 2
+        # A shift at the first excerpt's moment that grows by `drift` a second.
+        offset, rate = offsets.get(name, 0.0), rates.get(name, 1.0)
+        offsets[name] = offset * (1 + drift) + shift - drift * first.moment
+        rates[name] = rate * (1 + drift)
+    return replace(take, offsets=offsets, clock_rates=rates)
+
+
+def _report(take: Take, first: Mapping[str, float], inputs: FitInputs, excerpt: Excerpt) -> None:
+    for c, camera in enumerate(inputs.cameras):
+        name = camera.name
+        moved = take.offsets[name] - first.get(name, 0.0)
+        spread = excerpt.offsets.std[c]
+        if not np.isfinite(spread):
+            warn(f"camera {name}: too little motion to tell its time offset")
+        elif c:
+            info(f"  {name}: {1e3 * moved:+.2f} ms (give or take {1e3 * spread:.2f})")

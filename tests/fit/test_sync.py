@@ -1,0 +1,66 @@
+"""Cameras whose clocks are off by parts of a frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from densefit.fit import FitOptions, fit_offsets
+from densefit.fit.joint_fit import busiest_frames
+from densefit.fit.sync import velocities
+from tests.fit.synthetic import camera_ring, hide, observe, sample_truth, tiny_head
+
+PLAIN = FitOptions(correlation=1.0, hidden_weight=1.0, model_sigma=0.0, sigma_scale=1.0)
+FPS = 30.0
+
+
+def shifted(head, cameras, frames: int, shifts: list[float]):
+    """Landmarks of cameras whose frames were taken `shifts` frames later than they say."""
+    fine = 10
+    truth = sample_truth(head, frames * fine + 2 * fine, fps=FPS * fine)
+    seen = observe(head, cameras, truth, 1.0)
+    at = [np.arange(frames) * fine + round(s * fine) for s in shifts]
+    xy = np.stack([seen.xy[a, c] for c, a in enumerate(at)], 1)
+    sigma = np.stack([seen.sigma[a, c] for c, a in enumerate(at)], 1)
+    return replace(
+        seen, xy=xy, sigma=sigma, valid=np.ones((frames, len(cameras)), bool),
+        time=np.arange(frames) / FPS,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shifts", [[0.0, 0.4, 0.0], [0.2, 0.0, 0.5]])
+def test_offsets_of_a_part_of_a_frame(shifts):
+    head, cameras = tiny_head(), camera_ring(3)
+    found = fit_offsets(head, cameras, shifted(head, cameras, 40, shifts), PLAIN)
+    expected = (np.array(shifts) - shifts[0]) / FPS
+    np.testing.assert_allclose(found.seconds, expected, atol=0.1 / FPS)
+    assert found.seconds[0] == found.std[0] == 0 and (found.std[1:] > 0).all()
+
+
+def test_a_camera_that_sees_nothing_says_nothing():
+    head, cameras = tiny_head(), camera_ring(3)
+    observations = shifted(head, cameras, 20, [0.0, 0.0, 0.3])
+    seen = np.ones((20, 3), bool)
+    seen[:, 1] = False
+    found = fit_offsets(head, cameras, hide(observations, seen), PLAIN)
+    assert found.seconds[1] == 0 and np.isnan(found.std[1])
+    assert found.seconds[2] == pytest.approx(0.3 / FPS, abs=0.1 / FPS)
+
+
+def test_velocities_stop_at_cuts():
+    world = torch.arange(5, dtype=torch.float64).square()[:, None, None].expand(5, 3, 2)
+    time = torch.arange(5, dtype=torch.float64) * 0.5
+    speed = velocities(world, time, torch.tensor([1.0, 1.0, 0.0, 1.0]))[:, 0, 0]
+    torch.testing.assert_close(speed, torch.tensor([2.0, 4.0, 6.0, 14.0, 14.0]).double())
+
+
+def test_the_busiest_excerpt():
+    head, cameras = tiny_head(), camera_ring(2)
+    observations = shifted(head, cameras, 60, [0.0, 0.0])
+    still = observations.xy.copy()
+    still[:25], still[45:] = still[25], still[45]
+    picked = busiest_frames(replace(observations, xy=still), 18, range(60))
+    assert picked[0] >= 24 and picked[-1] <= 46 and (np.diff(picked) == 1).all()

@@ -1,0 +1,74 @@
+"""Time offsets found by the motion of the head, from landmarks to corrected clocks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from densefit.capture.take import Take
+from densefit.capture.timeline import match_frames
+from densefit.errors import InputError
+from densefit.fit_inputs import gather
+from densefit.landmarks.files import LandmarkTrack
+from densefit.refine_sync import refine_sync
+from tests.fit.synthetic import camera_ring, observe, sample_truth, tiny_head
+from tests.fit.test_sync import FPS, PLAIN, shifted
+
+NAMES = ("cam0", "cam1", "cam2")
+
+
+def inputs_from(observations, cameras, sizes=None):
+    """What `fit-rig` gives to the search, for landmarks in memory."""
+    tracks = {
+        name: LandmarkTrack(
+            observations.xy[:, c].copy(), observations.sigma[:, c].copy(), observations.time,
+            observations.valid[:, c], np.zeros((len(observations.time), 5)), "tiny",
+        )
+        for c, name in enumerate(NAMES)
+    }  # fmt: skip
+
+    def inputs_of(take: Take):
+        times = [
+            take.clock_rates.get(n, 1.0) * tracks[n].time + take.offsets.get(n, 0.0) for n in NAMES
+        ]
+        time, index = match_frames(times, 1 / FPS)
+        phase = np.zeros(index.shape)
+        for c, own in enumerate(times):
+            found = index[:, c] >= 0
+            phase[found, c] = own[index[found, c]] - time[found]
+        timeline = SimpleNamespace(time=time, index=index, phase=phase)
+        return gather(tracks, timeline, dict(zip(NAMES, cameras, strict=True)), {})
+
+    return inputs_of
+
+
+def test_offsets_are_found_and_landmarks_interpolated():
+    head, cameras = tiny_head(), camera_ring(3)
+    shifts = np.array([0.0, 0.4, 1.3])
+    inputs_of = inputs_from(shifted(head, cameras, 40, list(shifts)), cameras)
+    take = Take("t", dict.fromkeys(NAMES), None)
+    found = refine_sync(take, head, PLAIN, inputs_of)
+    offsets = np.array([found.offsets[name] for name in NAMES]) * FPS
+    np.testing.assert_allclose(offsets, shifts, atol=0.05)
+    assert found.clock_rates == dict.fromkeys(NAMES, 1.0)
+    # What the fit then sees of camera 1 is what a camera in step would have seen.
+    truth = sample_truth(head, 40 * 10 + 20, fps=FPS * 10)
+    exact = observe(head, cameras, truth, 0.0).xy[np.arange(5, 35) * 10, 1]
+    seen = inputs_of(found).observations
+    rows = seen.take(np.arange(len(seen.time)))
+    at = [int(np.abs(rows.time - t / FPS).argmin()) for t in range(5, 35)]
+    assert np.abs(np.median(rows.xy[at, 1] - exact, axis=1)).max() < 1.0
+
+
+def test_what_cannot_be_refined():
+    head, cameras = tiny_head(), camera_ring(3)
+    inputs_of = inputs_from(shifted(head, cameras, 5, [0.0] * 3), cameras)
+    with pytest.raises(InputError, match="at least two cameras"):
+        refine_sync(Take("t", {"cam0": None}, None), head, PLAIN, inputs_of)
+    by_table = inputs_of(Take("t", dict.fromkeys(NAMES), None))
+    for column in by_table.observations.columns:
+        object.__setattr__(column, "phase", None)
+    with pytest.raises(InputError, match="table itself"):
+        refine_sync(Take("t", dict.fromkeys(NAMES), None), head, PLAIN, lambda _: by_table)
