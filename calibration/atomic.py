@@ -26,9 +26,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         # A full disk is told of the file that was wanted, not of its temporary name.
-        if error.errno is not None and error.filename in (None, str(temporary), temporary):
-            error.filename = str(path)
-        raise
+        if error.errno is None or error.filename not in (None, str(temporary), temporary):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

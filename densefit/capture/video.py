@@ -210,22 +210,26 @@ def _check_size(source: Source, image: np.ndarray, index: int) -> None:
 
 def _report(source: Source, damage: _Damage, clock: _Clock, n_frames: int) -> None:
     """Say where the good part of a damaged video ends."""
-    if damage.problem and not source.path.exists():
+    problem = None
+    if n_frames == 0 or clock.last is None:
+        problem = "no picture in it can be decoded"
+    elif damage.problem:
+        problem = f"damaged after {clock.last:.2f} s ({damage.problem})"
+    else:
+        # Containers that are written on the fly end without an error; their headers tell.
+        missing = source.duration - (clock.last - source.start_time) - 1 / source.fps
+        if missing > max(0.5, 3 / source.fps):
+            problem = f"ends at {clock.last:.2f} s, {missing:.2f} s before the length it states"
+    if problem and not source.path.exists():
+        # A drive that was pulled out must not pass for a short recording.
         raise InputError(
             f"{source.path}: vanished while it was read; bring it back and run the same command "
             "again"
         )
-    if n_frames == 0 or clock.last is None:
-        raise InputError(f"{source.path}: no picture in it can be decoded")
-    if damage.problem:
-        report_damage(source, f"damaged after {clock.last:.2f} s ({damage.problem})")
-        return
-    # Containers that are written on the fly end without an error; their headers tell.
-    missing = source.duration - (clock.last - source.start_time) - 1 / source.fps
-    if missing > max(0.5, 3 / source.fps):
-        report_damage(
-            source, f"ends at {clock.last:.2f} s, {missing:.2f} s before the length it states"
-        )
+    if problem and n_frames == 0:
+        raise InputError(f"{source.path}: {problem}; convert it or record it again")
+    if problem:
+        report_damage(source, problem)
 
 
 def frame_times(path: Path) -> np.ndarray:
