@@ -54,7 +54,8 @@ def run_demo(out: Path, device: str = "auto", threads: int | None = None) -> dic
         info(line)
     files = export(result, ["glb", "ply"])
     return {
-        "overlay": report.overlays[0] if report.overlays else result,
+        "report": report.page or result,
+        "overlay": report.mosaic or result,
         "mesh": report.neutral,
         "sequence": files["ply"][0].parent,
         "glb": files["glb"][0],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from densefit.export.scene import iterate_vertices, neutral_vertices
 from densefit.files import ensure_out_dir
 from densefit.fit_file import FitFile
 from densefit.fit_meta import median
-from densefit.progress import progress
+from densefit.progress import info, progress
 
 if TYPE_CHECKING:
     from densefit.capture import Frame, MasterTimeline, Source, Take
     from densefit.head.model import HeadModel
+    from densefit.landmarks.files import LandmarkTrack
     from densefit.landmarks.predictor import PredictOptions
     from densefit.report.overlay import Counter, OverlayJob
 
@@ -43,6 +44,9 @@ class FitRigReport:
     neutral: Path
     overlays: list[Path] = field(default_factory=list)
     meshes: Path | None = None
+    mosaic: Path | None = None
+    page: Path | None = None
+    """report.html."""
     kept: bool = False
     """The fit of an earlier run was kept."""
     frames: int = 0
@@ -59,7 +63,8 @@ class FitRigReport:
 
 def remove_outputs(out: Path) -> None:
     """What belongs to an earlier fit must not stand beside a new one, not even after Ctrl-C."""
-    for pattern in ("fit.npz", "meshes/*.ply", "overlay/*_fit.mp4", "overlay/*_fit/*.png"):
+    patterns = ("fit.npz", "report.html", "meshes/*.ply", "overlay/mosaic.*")
+    for pattern in (*patterns, "overlay/*_fit.mp4", "overlay/*_fit/*.png"):
         for path in out.glob(pattern):
             path.unlink()
 
@@ -117,6 +122,29 @@ def write_overlays(inputs: OverlayInputs, report: FitRigReport) -> None:
     run_together(work, total)
 
 
+def write_mosaic_of(
+    inputs: OverlayInputs, tracks: Mapping[str, LandmarkTrack], report: FitRigReport
+) -> None:
+    """overlay/mosaic.mp4 (mosaic.png of a single frame) from the overlays; kept if it exists."""
+    from densefit.report.mosaic import MosaicCamera, write_mosaic
+
+    drawn = {path.name.removesuffix(".mp4").removesuffix("_fit"): path for path in report.overlays}
+    cameras = [
+        MosaicCamera(
+            name, drawn.get(name, source.path), tracks[name], inputs.timeline.index[:, column]
+        )
+        for column, (name, source) in enumerate(inputs.take.sources.items())
+        # The recordings themselves can stand in only where their pictures are counted alike.
+        if name in drawn or (inputs.chosen.start is None and inputs.chosen.every == 1)
+    ]
+    if not cameras:
+        return
+    suffix = "png" if inputs.fit.n_frames == 1 else "mp4"
+    report.mosaic = report.fit.parent / "overlay" / f"mosaic.{suffix}"
+    if not report.mosaic.is_file():
+        write_mosaic(cameras, inputs.fit.fps, report.mosaic)
+
+
 def _is_photo(source: Source) -> bool:
     return source.kind in ("photo", "photos")
 
@@ -155,6 +183,14 @@ def master_frames(index: np.ndarray) -> np.ndarray:
     used = np.flatnonzero(index >= 0)
     master[index[used]] = used
     return master
+
+
+def write_page(out: Path, model: Path | None) -> Path:
+    """report.html, imported late because it draws in 3D."""
+    from densefit.report.page import write_report
+
+    info("report")
+    return write_report(out, model)
 
 
 def summarize(report: FitRigReport, fit: FitFile, clock: Clock) -> FitRigReport:

@@ -33,8 +33,11 @@ from densefit.fit_outputs import (
     remove_outputs,
     summarize,
     write_meshes,
+    write_mosaic_of,
     write_overlays,
+    write_page,
 )
+from densefit.footage import write_footage
 from densefit.progress import info, progress
 from densefit.refine_sync import refine_sync
 from densefit.rig_units import check_units
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from densefit.fit.options import FitOptions
     from densefit.fit.result import FitResult
     from densefit.head.model import HeadModel
+    from densefit.landmarks.files import LandmarkTrack
     from densefit.landmarks.predictor import PredictOptions
 
 # How a fit is computed, not what it is.
@@ -66,6 +70,8 @@ class FitRigOptions:
     """Also write meshes/frame_%06d.ply."""
     overlay: bool = True
     """Draw the head over the footage."""
+    report: bool = True
+    """Write report.html."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Prepared:
     options: FitRigOptions
     recordings: str
     """Hash of what the landmarks come from."""
+    tracks: dict[str, LandmarkTrack]
     timeline: MasterTimeline
     inputs: FitInputs
     clock: Clock
@@ -164,9 +171,10 @@ def prepare(take: Take, out: Path, options: FitRigOptions) -> Prepared:
     if options.refine_sync:
         take = refine_sync(take, head, options.fit, inputs_of)
     timeline = master_timeline(take, times)
+    write_footage(out, take, timeline, times, options.predict)
     inputs = gather(tracks, timeline, cameras, sizes)
     check_units(inputs, head)
-    return Prepared(take, out, head, options, recordings, timeline, inputs, clock)
+    return Prepared(take, out, head, options, recordings, tracks, timeline, inputs, clock)
 
 
 def _finish(ready: Prepared, kept: bool) -> FitRigReport:
@@ -180,7 +188,13 @@ def _finish(ready: Prepared, kept: bool) -> FitRigReport:
     if options.overlay:
         overlay = OverlayInputs(ready.take, fit, ready.head, ready.timeline, options.predict)
         write_overlays(overlay, report)
+        write_mosaic_of(overlay, ready.tracks, report)
         ready.clock.lap("overlay")
+    if options.report:
+        report.page = ready.out / "report.html"
+        if not report.page.is_file():
+            write_page(ready.out, options.predict.model)
+        ready.clock.lap("report")
     return summarize(report, fit, ready.clock)
 
 

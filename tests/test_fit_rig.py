@@ -49,7 +49,7 @@ def finished(scene: Scene, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as monkeypatch:
         replace_prediction(scene, monkeypatch)
-        run_fit_rig(load_take([scene.take]), out, options(overlay=True, meshes=True))
+        run_fit_rig(load_take([scene.take]), out, options(overlay=True, meshes=True, report=True))
     return out
 
 
@@ -59,7 +59,9 @@ def out(finished: Path, tmp_path: Path) -> Path:
 
 
 def options(**changes: object) -> FitRigOptions:
-    chosen = FitRigOptions(predictor.PredictOptions(), FitOptions(threads=1), overlay=False)
+    chosen = FitRigOptions(
+        predictor.PredictOptions(), FitOptions(threads=1), overlay=False, report=False
+    )
     return replace(chosen, **changes)
 
 
@@ -74,12 +76,15 @@ def test_take_to_files_and_truth(scene: Scene, out: Path):
     made = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert made == {
         "fit.npz",
+        "footage.npz",
         "meta.json",
+        "report.html",
         "rig.yaml",
         "sync.yaml",
         "meshes/neutral.ply",
         *(f"meshes/frame_{t:06d}.ply" for t in range(FRAMES)),
         *(f"overlay/{name}_fit.mp4" for name in NAMES),
+        "overlay/mosaic.mp4",
     }
     assert export(out, ["glb"])["glb"][0].is_file()
 

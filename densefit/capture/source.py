@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from densefit.capture import photos
-from densefit.capture.timecode import parse_timecode
+from densefit.capture.timecode import is_drop_frame, parse_timecode
 from densefit.errors import InputError
 from densefit.progress import warn
 
@@ -49,6 +49,8 @@ class Source:
     """Presentation time of the first frame, seconds on this camera's clock."""
     timecode: float | None = None
     """Time of day of the first frame in seconds, from the file's timecode track or tag."""
+    drop_frame: bool = False
+    """The timecode counts drop-frame."""
     files: tuple[Path, ...] = ()
     """The pictures of photo, photos and sequence, in order."""
     strict: bool = False
@@ -216,6 +218,7 @@ def _describe(name: str, path: Path, container: Any, stream: Any) -> Source:
         n_frames_estimate=n_frames,
         duration=duration if duration is not None else n_frames / fps,
         timecode=_timecode(container, rate or Fraction(30)),
+        drop_frame=is_drop_frame(_timecode_tag(container)),
     )
 
 
@@ -251,11 +254,14 @@ def _stated_duration(container: Any, stream: Any) -> float | None:
 
 
 def _timecode(container: Any, rate: Fraction) -> float | None:
+    tag = _timecode_tag(container)
+    return parse_timecode(tag, rate) if tag else None
+
+
+def _timecode_tag(container: Any) -> str:
+    """As the file states it; empty without one."""
     places = [container.metadata, *(stream.metadata for stream in container.streams)]
-    for metadata in places:
-        if "timecode" in metadata:
-            return parse_timecode(metadata["timecode"], rate)
-    return None
+    return next((m["timecode"] for m in places if "timecode" in m), "")
 
 
 def _refuse_if_cut(source: Source) -> None:

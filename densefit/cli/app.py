@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": ("densefit.cli.predict", "predict"),
     "fit-rig": ("densefit.cli.fit_rig", "fit_rig"),
     "export": ("densefit.cli.export", "export"),
+    "doctor": ("densefit.cli.doctor", "doctor"),
     "demo": ("densefit.cli.demo", "demo"),
     "synth": ("densefit.cli.synth", "synth"),
     "train": ("densefit.cli.train", "train"),
@@ -24,6 +25,24 @@ COMMANDS = {
 
 # group -> module with HELP and COMMANDS: name -> function
 GROUPS = {"rig": "densefit.cli.rig"}
+
+# Shown below the options of each command's --help.
+EXAMPLES = {
+    "inspect": "densefit inspect take.yaml",
+    "predict": "densefit predict take.yaml -o out/ --overlay",
+    "fit-rig": "densefit fit-rig take.yaml -o out/",
+    "export": "densefit export out/ -f glb -f arkit-csv --frames 0:120",
+    "doctor": "densefit doctor --json",
+    "demo": "densefit demo -o demo/",
+    "synth": "densefit synth -n 24 -o faces/",
+    "train": "densefit train --data shards/ -o run/ --task landmarks",
+    "rig convert": "densefit rig convert camera_array.toml my_rig/ --take recordings/",
+}
+
+
+def example(command: str) -> str | None:
+    """The line for a command's --help."""
+    return f"Example: {EXAMPLES[command]}" if command in EXAMPLES else None
 
 
 def _show_version(wanted: bool) -> None:
@@ -53,11 +72,13 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for name, (module, function) in COMMANDS.items():
-        app.command(name)(as_command(getattr(importlib.import_module(module), function), name))
+        work = getattr(importlib.import_module(module), function)
+        app.command(name, epilog=example(name))(as_command(work, name))
     for group, module in GROUPS.items():
         commands = typer.Typer(no_args_is_help=True, help=importlib.import_module(module).HELP)
         for name, function in importlib.import_module(module).COMMANDS.items():
-            commands.command(name)(as_command(function, f"{group} {name}"))
+            full = f"{group} {name}"
+            commands.command(name, epilog=example(full))(as_command(function, full))
         app.add_typer(commands, name=group)
     return app
 

@@ -15,7 +15,10 @@ def export(
     formats: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", "-f", help="glb, ply, obj, npz or csv; may be given several times. [glb]"
+            "--format",
+            "-f",
+            help="glb, usd, arkit-csv, ply, obj, pc2, npz, csv, blender, nerfstudio or bvh; "
+            "may be given several times. [glb]",
         ),
     ] = None,
     frames: Annotated[
@@ -27,16 +30,38 @@ def export(
     ] = None,
     up: Annotated[
         Literal["world", "y", "z"],
-        typer.Option("--up", help="Axes of ply, obj and npz; glb is always y-up."),
+        typer.Option("--up", help="Axes; glb is always y-up, blender z-up, usd and bvh y-up or z."),
     ] = "world",
+    unit: Annotated[
+        Literal["m", "cm"],
+        typer.Option("--unit", help="Unit of lengths; glb and blender are always in metres."),
+    ] = "m",
+    subdivide: Annotated[
+        int, typer.Option("--subdivide", help="Levels of Catmull-Clark refinement of the mesh.")
+    ] = 0,
+    stabilize: Annotated[
+        bool, typer.Option("--stabilize", help="Take the head's motion out.")
+    ] = False,
+    texture: Annotated[
+        bool,
+        typer.Option("--texture", help="Bake a colour map from the cameras, for glb, usd, obj."),
+    ] = False,
     model: Model = None,
 ) -> None:
-    """Write the animated head as glb, ply, obj, npz or csv into OUT/export/<format>."""
+    """Write the animated head for other programs into OUT/export/<format>."""
     from densefit.export.formats import export as run_export
     from densefit.export.scene import ExportOptions
     from densefit.progress import info
 
-    options = ExportOptions(frames=frames, fps=fps, up=up)
+    options = ExportOptions(
+        frames=frames,
+        fps=fps,
+        up=up,
+        unit=unit,
+        subdivide=subdivide,
+        stabilize=stabilize,
+        texture=texture,
+    )
     written = run_export(out, formats or ["glb"], options, model)
     for name, files in written.items():
         where = files[0] if len(files) == 1 else files[0].parent

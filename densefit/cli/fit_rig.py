@@ -43,6 +43,9 @@ def fit_rig(
     overlay: Annotated[
         bool, typer.Option("--overlay/--no-overlay", help="Draw the head over the footage.")
     ] = True,
+    report_page: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html, to judge the fit by.")
+    ] = True,
     max_residual_px: Annotated[
         float | None,
         typer.Option(
@@ -80,6 +83,7 @@ def fit_rig(
         overwrite=prediction.overwrite,
         meshes=meshes,
         overlay=overlay,
+        report=report_page,
     )
     if same_person:
         reports = run_same_person(takes, out, options)
@@ -93,7 +97,9 @@ def fit_rig(
         print_json([asdict(r) for r in reports] if same_person else asdict(reports[0]))
     else:
         for report in reports:
-            for path in (report.fit, report.rig, report.neutral, *report.overlays):
-                typer.echo(path)
+            made = (report.fit, report.rig, report.neutral, *report.overlays)
+            for path in (*made, report.mosaic, report.page):
+                if path is not None:
+                    typer.echo(path)
     for report in reports:
         check_residuals(report, max_residual_px)

@@ -61,7 +61,7 @@ def synth(
 
     Writes OUT/000000.png ... and OUT/labels.npz: landmarks (N, 703, 2) in pixels (pixel centres at
     integers), depth in metres, visible, and each picture's camera, pose, identity and expression.
-    The same seed gives the same pictures. Example: densefit synth -n 24 -o faces/
+    The same seed gives the same pictures.
     """
     import torch
 

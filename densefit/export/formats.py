@@ -32,17 +32,31 @@ class Format:
 _ALL = (
     Format(
         "glb",
-        "animated head with 52 morph targets, joints and materials",
+        "animated head with 52 morph targets, joints, materials and cameras",
         "densefit.export.glb:write_glb",
     ),
+    Format("usd", "the same as UsdSkel (needs densefit[usd])", "densefit.export.usd:write_usd"),
+    Format("arkit-csv", "Live Link Face table", "densefit.export.arkit:write_arkit_csv"),
     Format("ply", "one mesh a frame", "densefit.export.mesh_sequence:write_ply"),
     Format("obj", "one mesh a frame, with UVs", "densefit.export.mesh_sequence:write_obj"),
+    Format("pc2", "vertex cache and its mesh", "densefit.export.point_cache:write_pc2"),
     Format(
         "npz",
         "vertices of all frames and all of fit.npz",
         "densefit.export.tables:write_vertices_npz",
     ),
     Format("csv", "parameters, one row a frame", "densefit.export.tables:write_csv"),
+    Format(
+        "blender",
+        "a script that rebuilds head, animation, cameras and footage",
+        "densefit.export.blender:write_blender",
+    ),
+    Format(
+        "nerfstudio",
+        "transforms.json with cameras, time steps and pictures",
+        "densefit.export.nerfstudio:write_nerfstudio",
+    ),
+    Format("bvh", "motion of head and eyes", "densefit.export.bvh:write_bvh"),
 )
 FORMATS = {form.name: form for form in _ALL}
 

@@ -18,10 +18,10 @@ import numpy as np
 
 import densefit
 from densefit.export.gltf_file import INDEX_BUFFER, VERTEX_BUFFER, GltfFile
-from densefit.export.materials import material_of
+from densefit.export.materials import TEXTURED_PARTS, material_of
 from densefit.export.mesh_arrays import split_at_seams, vertex_normals
-from densefit.export.orientation import world_to_up
 from densefit.export.quaternions import quaternion_from_axis_angle, quaternion_from_matrix
+from densefit.export.rigged import RiggedHead, rigged_head
 from densefit.export.scene import ExportScene
 from densefit.head.model import JOINT_NAMES
 
@@ -32,8 +32,9 @@ def write_glb(scene: ExportScene, folder: Path) -> list[Path]:
     Gaps have no keys: players interpolate across them. The asset's extras list their frames.
     """
     gltf = GltfFile(f"densefit {densefit.__version__}")
+    rigged = rigged_head(scene)
     nodes = _add_nodes(gltf, scene)
-    mesh = _add_mesh(gltf, scene)
+    mesh = _add_mesh(gltf, scene, rigged)
     inverse_bind = np.tile(np.eye(4, dtype=np.float32), (len(JOINT_NAMES), 1, 1))
     inverse_bind[
         :, 3, :3
@@ -44,7 +45,7 @@ def write_glb(scene: ExportScene, folder: Path) -> list[Path]:
         "skins", {"joints": joints, "skeleton": nodes["head_root"], "inverseBindMatrices": matrices}
     )
     person = gltf.add("nodes", {"name": "person", "mesh": mesh, "skin": skin})
-    _add_animation(gltf, scene, {**nodes, "person": person})
+    _add_animation(gltf, scene, rigged, {**nodes, "person": person})
     gltf.add("scenes", {"name": "densefit", "nodes": [nodes["world"], person]})
     gltf.json["scene"] = 0
     gltf.json["asset"]["extras"] = _extras(scene)
@@ -82,7 +83,7 @@ def _add_nodes(gltf: GltfFile, scene: ExportScene) -> dict[str, int]:
         "rotation": quaternion_from_axis_angle(fit.rotation[first]).tolist(),
     }
     nodes["head_root"] = gltf.add("nodes", root)
-    y_up = world_to_up("y", scene.rig, fit.meta.get("up"))
+    y_up = scene.axes("y")
     world = {
         "name": "world",
         "children": [nodes["head_root"], *_add_cameras(gltf, scene)],
@@ -98,9 +99,8 @@ def _add_cameras(gltf: GltfFile, scene: ExportScene) -> list[int]:
     glTF knows neither lens distortion nor an off-centre image, so extras hold K.
     """
     nodes = []
-    for camera in scene.rig.cameras.values() if scene.rig is not None else ():
-        if camera.K is None or camera.T_camera_world is None:
-            continue
+    for camera in scene.cameras.values():
+        assert camera.K is not None and camera.T_camera_world is not None
         perspective = {
             "yfov": float(2 * np.arctan(camera.height / (2 * camera.K[1, 1]))),
             "aspectRatio": camera.width / camera.height,
@@ -128,29 +128,31 @@ def _add_cameras(gltf: GltfFile, scene: ExportScene) -> list[int]:
     return nodes
 
 
-def _add_mesh(gltf: GltfFile, scene: ExportScene) -> int:
+def _add_mesh(gltf: GltfFile, scene: ExportScene, rigged: RiggedHead) -> int:
     """One primitive a part; all share the vertex arrays."""
-    head, neutral = scene.head, scene.neutral()
-    source, uv_index, triangles = split_at_seams(head.triangles, head.uv_triangles, len(neutral))
-    normals = vertex_normals(neutral, head.triangles)
-    uv = np.where(uv_index[:, None] >= 0, head.uv[uv_index], 0.0)
+    surface, neutral = scene.surface, rigged.neutral
+    source, uv_index, triangles = split_at_seams(
+        surface.triangles, surface.uv_triangles, len(neutral)
+    )
+    normals = vertex_normals(neutral, surface.triangles)
+    uv = np.where(uv_index[:, None] >= 0, surface.uv[uv_index], 0.0)
     uv[:, 1] = 1.0 - uv[:, 1]  # glTF counts v from the top
-    skinning = head.skinning / head.skinning.sum(axis=1, keepdims=True)
-    joints = np.where(skinning > 0, np.arange(skinning.shape[1]), 0)
+    joints = np.where(rigged.skinning > 0, np.arange(len(JOINT_NAMES)), 0)
     attributes = {
         "POSITION": _add_vertex_array(gltf, neutral[source], bounds=True),
         "NORMAL": _add_vertex_array(gltf, normals[source]),
         "TEXCOORD_0": _add_vertex_array(gltf, uv),
         "JOINTS_0": gltf.add_array(joints[source].astype(np.uint8), VERTEX_BUFFER),
-        "WEIGHTS_0": _add_vertex_array(gltf, skinning[source]),
+        "WEIGHTS_0": _add_vertex_array(gltf, rigged.skinning[source]),
     }
-    targets = _add_morph_targets(gltf, scene, neutral, normals, source)
+    targets = _add_morph_targets(gltf, surface.triangles, rigged, normals, source)
+    texture = _add_texture(gltf, scene) if scene.options.texture else None
     primitives = []
-    for part, name in enumerate(head.part_names):
-        faces = triangles[head.triangle_part == part]
+    for part, name in enumerate(surface.part_names):
+        faces = triangles[surface.triangle_part == part]
         if len(faces):
             indices = gltf.add_array(faces.reshape(-1).astype(np.uint32), INDEX_BUFFER)
-            material = _add_material(gltf, name)
+            material = _add_material(gltf, name, texture)
             primitives.append(
                 {
                     "attributes": attributes,
@@ -159,12 +161,11 @@ def _add_mesh(gltf: GltfFile, scene: ExportScene) -> int:
                     "targets": targets,
                 }
             )
-    expression = scene.expression(scene.posed_frames[:1])[0]
     mesh = {
         "name": "head",
         "primitives": primitives,
-        "weights": [float(w) for w in expression],
-        "extras": {"targetNames": list(head.expression_names), "model_vertices": len(neutral)},
+        "weights": [float(w) for w in rigged.weights[0]],
+        "extras": {"targetNames": list(rigged.names), "model_vertices": len(neutral)},
     }
     return gltf.add("meshes", mesh)
 
@@ -174,12 +175,16 @@ def _add_vertex_array(gltf: GltfFile, array: np.ndarray, bounds: bool = False) -
 
 
 def _add_morph_targets(
-    gltf: GltfFile, scene: ExportScene, neutral: np.ndarray, normals: np.ndarray, source: np.ndarray
+    gltf: GltfFile,
+    triangles: np.ndarray,
+    rigged: RiggedHead,
+    normals: np.ndarray,
+    source: np.ndarray,
 ) -> list[dict[str, int]]:
-    """Displacement of positions and normals for each expression."""
+    """Displacement of positions and normals for each target."""
     targets = []
-    for delta in scene.head.expression_basis.astype(np.float64):
-        turned = vertex_normals(neutral + delta, scene.head.triangles) - normals
+    for delta in rigged.targets:
+        turned = vertex_normals(rigged.neutral + delta, triangles) - normals
         targets.append(
             {
                 "POSITION": _add_vertex_array(gltf, delta[source], bounds=True),
@@ -189,7 +194,21 @@ def _add_morph_targets(
     return targets
 
 
-def _add_material(gltf: GltfFile, part: str) -> int:
+def _add_texture(gltf: GltfFile, scene: ExportScene) -> int:
+    """The colour map as a PNG inside the file; its index among the textures."""
+    import cv2
+
+    from densefit.export.texture import bake_texture
+
+    good, data = cv2.imencode(".png", bake_texture(scene)[..., ::-1])
+    assert good, "OpenCV always has a PNG encoder"
+    view = gltf.add_bytes(data.tobytes())
+    image = gltf.add("images", {"name": "skin", "mimeType": "image/png", "bufferView": view})
+    sampler = gltf.add("samplers", {"magFilter": 9729, "minFilter": 9987})
+    return gltf.add("textures", {"source": image, "sampler": sampler})
+
+
+def _add_material(gltf: GltfFile, part: str, texture: int | None) -> int:
     material = material_of(part)
     item: dict[str, Any] = {
         "name": part,
@@ -199,23 +218,24 @@ def _add_material(gltf: GltfFile, part: str) -> int:
             "roughnessFactor": material.roughness,
         },
     }
+    if texture is not None and part in TEXTURED_PARTS:
+        surface = item["pbrMetallicRoughness"]
+        surface.update(baseColorFactor=[1.0, 1.0, 1.0, 1.0], baseColorTexture={"index": texture})
     if material.alpha < 1:
         item.update(alphaMode="BLEND", doubleSided=True)
     return gltf.add("materials", item)
 
 
-def _add_animation(gltf: GltfFile, scene: ExportScene, nodes: dict[str, int]) -> None:
+def _add_animation(
+    gltf: GltfFile, scene: ExportScene, rigged: RiggedHead, nodes: dict[str, int]
+) -> None:
     """Keys at the frames that have a head; time starts at the first exported frame."""
     fit, frames = scene.fit, scene.posed_frames
-    if scene.options.fps:
-        seconds = (frames - scene.frames[0]) / scene.options.fps
-    else:
-        seconds = fit.time[frames] - fit.time[scene.frames[0]]
-    times = gltf.add_array(seconds.astype(np.float32), bounds=True)
+    times = gltf.add_array(scene.seconds(frames).astype(np.float32), bounds=True)
     tracks = [
         ("head_root", "translation", fit.translation[frames]),
         ("head_root", "rotation", quaternion_from_axis_angle(fit.rotation[frames])),
-        ("person", "weights", scene.expression(frames).reshape(-1)),
+        ("person", "weights", rigged.weights.reshape(-1)),
     ]
     for j, name in enumerate(JOINT_NAMES):
         if name != "head":  # the head is the root

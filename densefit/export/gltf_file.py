@@ -66,6 +66,13 @@ class GltfFile:
             accessor["max"] = [float(value) for value in flat.max(axis=0)]
         return self.add("accessors", accessor)
 
+    def add_bytes(self, data: bytes) -> int:
+        """Buffer view of a file such as a picture; its index."""
+        self._binary.extend(b"\0" * (-len(self._binary) % 4))
+        view = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(data)}
+        self._binary.extend(data)
+        return self.add("bufferViews", view)
+
     def write(self, path: Path) -> Path:
         """Write the GLB, whole or not at all."""
         document = {**self.json, "buffers": [{"byteLength": len(self._binary)}]}

@@ -31,6 +31,10 @@ MATERIALS = {
 }
 
 
+TEXTURED_PARTS = ("skin", "ears", "scalp", "neck")
+"""Whose colours `--texture` takes from the pictures; eyes move and mouths open, so theirs stay."""
+
+
 def material_of(part: str) -> Material:
     """Material of a part; skin for parts that an imported model may name otherwise."""
     return MATERIALS.get(part, SKIN)

@@ -9,6 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from calibration import Rig
 
+Z_FROM_Y = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+"""Rotation from axes with y up to axes with z up; x stays."""
+
 
 def world_to_up(up: str, rig: Rig | None, stated_up: list[float] | None = None) -> np.ndarray:
     """Rotation (3, 3) float64 from world axes to axes in which `up` is up.
@@ -24,8 +27,7 @@ def world_to_up(up: str, rig: Rig | None, stated_up: list[float] | None = None) 
     y_up = np.stack([np.cross(axis_up, back), axis_up, back])
     if up == "y":
         return y_up
-    z_from_y = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-    return z_from_y @ y_up
+    return Z_FROM_Y @ y_up
 
 
 def viewing_axes(

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from densefit.errors import InputError, UsageError
-from densefit.export.orientation import world_to_up
+from densefit.export.orientation import Z_FROM_Y, world_to_up
+from densefit.export.surface import Surface, surface_of
 from densefit.fit_file import FitFile, posed_frames, read_fit
 from densefit.head.rotation import rotation_matrix
 
 if TYPE_CHECKING:
-    from calibration import Rig
+    from calibration import Camera, Rig
     from densefit.head.model import HeadModel
 
+UNITS = {"m": 1.0, "cm": 100.0}
+MAX_SUBDIVIDE = 3  # 64 times the triangles
 CHUNK = 32  # frames at a time: 32 x 6000 vertices in float64 stay below 5 MB, inside the cache
 
 
@@ -30,7 +34,15 @@ class ExportOptions:
     fps: float | None = None
     """Frames per second to state and to time keys with; default: the take's own times."""
     up: str = "world"
-    """Axes of ply, obj and npz: `world` (the rig's), or turned so that up is `y` or `z`."""
+    """Axes of meshes: `world` (the rig's), or turned so that up is `y` or `z`."""
+    unit: str = "m"
+    """Unit of lengths, `m` or `cm`, in the formats that leave it open."""
+    subdivide: int = 0
+    """Levels of Catmull-Clark refinement."""
+    stabilize: bool = False
+    """Take the head's motion out: the world becomes the head frame."""
+    texture: bool = False
+    """Bake a colour map from the cameras, for glb, usd and obj."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class ExportScene:
     rig: Rig | None
     frames: np.ndarray  # (N,) int64: master frames to export, in order
     options: ExportOptions
+    unstabilized: FitFile | None = None  # as read, where `stabilize` changed `fit`
 
     @property
     def fps(self) -> float:
@@ -53,9 +66,55 @@ class ExportScene:
         return self.frames[self.fit.posed[self.frames]]
 
     @property
+    def recorded(self) -> FitFile:
+        """The fit with its head motion, even where `stabilize` takes it out of `fit`."""
+        return self.fit if self.unstabilized is None else self.unstabilized
+
+    @cached_property
+    def surface(self) -> Surface:
+        """The triangles that are written."""
+        return surface_of(self.head, self.options.subdivide)
+
+    @property
+    def out(self) -> Path:
+        """The folder that holds the fit."""
+        return self.fit.path.parent
+
+    @property
+    def scale(self) -> float:
+        """Units of `unit` in a metre."""
+        return UNITS[self.options.unit]
+
+    @property
+    def cameras(self) -> dict[str, Camera]:
+        """The cameras whose lens and place are known; none where they would move with the head."""
+        if self.rig is None or self.options.stabilize:
+            return {}
+        known = self.rig.cameras.items()
+        return {n: c for n, c in known if c.K is not None and c.T_camera_world is not None}
+
+    def seconds(self, frames: np.ndarray) -> np.ndarray:
+        """(N,) float64, s: when `frames` are shown; the first exported frame is at zero."""
+        if self.options.fps:
+            return (frames - self.frames[0]) / self.options.fps
+        return self.fit.time[frames] - self.fit.time[self.frames[0]]
+
+    def meshes(self, frames: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield frames (n,) and vertices (n, V, 3) float32 in the axes and the unit asked for."""
+        turn = (self.export_from_world * self.scale).astype(np.float32)
+        for numbers, vertices in iterate_vertices(self.fit, self.head, frames):
+            yield numbers, self.surface.refine(vertices) @ turn.T
+
+    @property
     def export_from_world(self) -> np.ndarray:
         """(3, 3) float64: rotation from world axes to those asked for with `up`."""
-        return world_to_up(self.options.up, self.rig, self.fit.meta.get("up"))
+        return self.axes(self.options.up)
+
+    def axes(self, up: str) -> np.ndarray:
+        """(3, 3) float64: rotation from the world of `fit` to axes in which `up` is up."""
+        if self.options.stabilize:  # the world is the head frame: y is up, the face looks along z
+            return Z_FROM_Y if up == "z" else np.eye(3)
+        return world_to_up(up, self.rig, self.fit.meta.get("up"))
 
     def expression(self, frames: np.ndarray) -> np.ndarray:
         """(N, 52) float64 of `frames`; eyeLook as the model makes it from the eye joints."""
@@ -81,11 +140,18 @@ def load_scene(out: Path, head: HeadModel, options: ExportOptions) -> ExportScen
 
     if options.fps is not None and not 0 < options.fps < 100_000:
         raise UsageError(f"--fps {options.fps}: must be positive")
+    if options.unit not in UNITS:
+        raise UsageError(f"--unit {options.unit}: give {' or '.join(UNITS)}")
+    if not 0 <= options.subdivide <= MAX_SUBDIVIDE:
+        raise UsageError(f"--subdivide {options.subdivide}: give 0 to {MAX_SUBDIVIDE}")
     fit = read_fit(out, head)
+    recorded = fit
+    if options.stabilize:
+        fit = without_head_motion(fit)
     rig_path = fit.path.with_name("rig.yaml")
     rig = read_rig(rig_path) if rig_path.is_file() else None
     frames = parse_frames(options.frames, fit.n_frames)
-    scene = ExportScene(fit, head, rig, frames, options)
+    scene = ExportScene(fit, head, rig, frames, options, recorded)
     if not len(scene.posed_frames):
         which = f"frames {options.frames}" if options.frames else "no frame"
         raise InputError(
@@ -93,6 +159,13 @@ def load_scene(out: Path, head: HeadModel, options: ExportOptions) -> ExportScen
             f"export"
         )
     return scene
+
+
+def without_head_motion(fit: FitFile) -> FitFile:
+    """The same take with the head at the origin in every frame that has one; the neck still turns
+    against it."""
+    still = np.where(fit.posed[:, None], 0.0, np.nan) * np.ones(3)
+    return replace(fit, rotation=still, translation=still.copy())
 
 
 def parse_frames(text: str | None, n_frames: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from densefit.export.scene import ExportScene, iterate_vertices
+from densefit.export.scene import ExportScene
 from densefit.files import atomic_path
 from densefit.head.model import JOINT_NAMES
 from densefit.progress import progress
@@ -18,8 +18,8 @@ from densefit.progress import progress
 def write_vertices_npz(scene: ExportScene, folder: Path) -> list[Path]:
     """head.npz: vertices (T, V, 3) float32, triangles, uv, names, fps and all of fit.npz.
 
-    Metres, world axes or those of `up`; frames without a head are NaN. The vertices are streamed,
-    so that long takes need no memory.
+    vertices and neutral in `unit`, everything else as in fit.npz; world axes or those of `up`.
+    Frames without a head are NaN. The vertices are streamed, so that long takes need no memory.
     """
     path = folder / "head.npz"
     with (
@@ -34,19 +34,20 @@ def write_vertices_npz(scene: ExportScene, folder: Path) -> list[Path]:
 
 
 def _side_arrays(scene: ExportScene) -> dict[str, np.ndarray]:
-    head, fit = scene.head, scene.fit
+    head, surface, fit = scene.head, scene.surface, scene.fit
     per_frame = {name for name, array in fit.arrays().items() if not name.startswith("identity")}
     arrays = {n: a[scene.frames] if n in per_frame else a for n, a in fit.arrays().items()}
     return {
         **arrays,
         "frames": scene.frames,
         "fps": np.array(scene.fps),
-        "neutral": scene.neutral().astype(np.float32),
-        "triangles": head.triangles.astype(np.int32),
-        "uv": head.uv.astype(np.float32),
-        "uv_triangles": head.uv_triangles.astype(np.int32),
-        "triangle_part": head.triangle_part,
-        "part_names": np.array(head.part_names),
+        "unit": np.array(scene.options.unit),
+        "neutral": (surface.refine(scene.neutral()) * scene.scale).astype(np.float32),
+        "triangles": surface.triangles.astype(np.int32),
+        "uv": surface.uv.astype(np.float32),
+        "uv_triangles": surface.uv_triangles.astype(np.int32),
+        "triangle_part": surface.triangle_part,
+        "part_names": np.array(surface.part_names),
         "expression_names": np.array(head.expression_names),
         "joint_names": np.array(JOINT_NAMES),
         "cameras": np.array(fit.meta["cameras"]),
@@ -54,16 +55,15 @@ def _side_arrays(scene: ExportScene) -> dict[str, np.ndarray]:
 
 
 def _write_vertices(scene: ExportScene, archive: zipfile.ZipFile) -> None:
-    shape = (len(scene.frames), len(scene.head.template), 3)
+    shape = (len(scene.frames), scene.surface.n_vertices, 3)
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    rotation = scene.export_from_world.astype(np.float32)
     with (
         archive.open("vertices.npy", "w", force_zip64=True) as member,
         progress(len(scene.frames), "export npz", unit="frames") as bar,
     ):
         np.lib.format.write_array_header_1_0(member, header)
-        for numbers, vertices in iterate_vertices(scene.fit, scene.head, scene.frames):
-            member.write(np.ascontiguousarray(vertices @ rotation.T, "<f4").tobytes())
+        for numbers, vertices in scene.meshes(scene.frames):
+            member.write(np.ascontiguousarray(vertices, "<f4").tobytes())
             bar.advance(len(numbers))
 
 

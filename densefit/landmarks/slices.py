@@ -74,6 +74,12 @@ def open_landmarks(path: Path) -> LandmarkTrack:
     return LandmarkTrack(**large, **small, landmarks_version=version)  # type: ignore[arg-type]
 
 
+def frame_of(track: LandmarkTrack, row: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """xy (703, 2) px, sigma (703,) px and the side of the face's square, px, of one frame."""
+    rows = np.array([row])
+    return track.xy[rows][0], track.sigma[rows][0], float(track.roi[row, 2])
+
+
 def _locate(path: Path, archive: zipfile.ZipFile, name: str) -> ArrayOnDisk | None:
     """Where an array's numbers begin; None if it is compressed or not in C order."""
     info = archive.getinfo(f"{name}.npy")

@@ -29,7 +29,13 @@ class PainterOptions:
     raster_side: int = 256
     """px: the head is rasterised at most this large, then enlarged; bounds the time."""
     wire_from: float = 5.0
-    """px: mean edge of a triangle in the raster from which edges begin to show."""
+    """px: mean edge of a triangle in the raster from which edges begin to show; 0: always."""
+    wire_share: float = 0.3
+    """Opacity of the edges beside that of outlines."""
+    curves: bool = True
+    """Draw lids, brows, lips and irises through their landmarks."""
+    line_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """sRGB of outlines and edges, 0 to 1."""
 
 
 class HeadPainter:
@@ -74,7 +80,8 @@ class HeadPainter:
         raster = self._rasterize(points, pixels, box, scale)
         patch = picture[y0:y1, x0:x1]
         picture[y0:y1, x0:x1] = _blend(patch, self._layer(raster, points))
-        self._draw_curves(picture, vertices, camera, raster, box, scale)
+        if self.options.curves:
+            self._draw_curves(picture, vertices, camera, raster, box, scale)
         return picture
 
     def _rasterize(
@@ -112,6 +119,7 @@ class HeadPainter:
         layer[pixel, 3] = np.maximum(lines[pixel], self.options.opacity)
         brightness = light * ((1 - lines) * layer[:, 3])[pixel, None]
         layer[pixel, :3] = np.minimum(self._part_colour[part] * brightness, layer[pixel, 3:])
+        layer[:, :3] += lines[:, None] * np.asarray(self.options.line_rgb, np.float32)
         return layer.reshape(height, width, 4)
 
     def _wire(self, raster: _Raster, covered: Fragments) -> np.ndarray:
@@ -121,7 +129,8 @@ class HeadPainter:
         sides = corners.roll(-1, 1) - corners
         length = sides.norm(dim=-1)
         shown = float(length[triangle].mean()) if len(triangle) else 0.0
-        strength = 0.3 * np.clip(shown / self.options.wire_from - 1, 0, 1)
+        start = self.options.wire_from
+        strength = self.options.wire_share * (np.clip(shown / start - 1, 0, 1) if start else 1.0)
         if strength == 0:
             return np.zeros(len(triangle), np.float32)
         area = (sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).abs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import re
 import signal
@@ -24,10 +25,29 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"densefit {densefit.__version__}\n"
 
 
+def commands() -> list[str]:
+    """As a user types them, those of groups too."""
+    from densefit.cli.app import COMMANDS, GROUPS
+
+    grouped = {group: importlib.import_module(module) for group, module in GROUPS.items()}
+    return [
+        *COMMANDS,
+        *(f"{group} {name}" for group in grouped for name in grouped[group].COMMANDS),
+    ]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_help_of_every_command_shows_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    assert f"Example: densefit {command} " in capsys.readouterr().out + " "
+
+
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for command in ("predict", "fit-rig", "export", "demo", "synth", "train", "rig"):
+    for command in ("predict", "fit-rig", "export", "demo", "doctor", "synth", "train", "rig"):
         assert re.search(rf"^  {command} ", out, re.MULTILINE), command
 
 

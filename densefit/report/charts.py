@@ -1,0 +1,216 @@
+"""Charts as inline SVG: lines over time with bands, strips of what was seen, the rig."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626")
+MAX_POINTS = 500
+"""Of a line; longer takes are thinned to the extremes of each stretch."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve; `band` is drawn as y - band to y + band."""
+
+    label: str
+    y: np.ndarray
+    band: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ChartOptions:
+    """Size and axis of a chart."""
+
+    width: int = 860
+    height: int = 180
+    y_label: str = ""
+    y_range: tuple[float, float] | None = None
+    legend: bool = True
+
+
+def colour(number: int) -> str:
+    """Of the number-th camera or curve."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def line_chart(x: np.ndarray, lines: Sequence[Line], options: ChartOptions | None = None) -> str:
+    """SVG of lines over x (T,), gaps where y is NaN."""
+    options = options or ChartOptions()
+    left, right, top, bottom = 46, 8, 8, 22
+    width, height = options.width - left - right, options.height - top - bottom
+    low, high = options.y_range or _range(lines)
+    x0, x1 = float(x[0]), float(x[-1]) if x[-1] > x[0] else float(x[0]) + 1
+
+    def px(values: np.ndarray) -> np.ndarray:
+        return left + (values - x0) / (x1 - x0) * width
+
+    def py(values: np.ndarray) -> np.ndarray:
+        return top + (high - np.clip(values, low, high)) / (high - low) * height
+
+    parts = [_open(options.width, options.height)]
+    parts += _axes((left, top, width, height), (x0, x1), (low, high), options.y_label)
+    for number, line in enumerate(lines):
+        stroke = colour(number)
+        for rows in _segments(line.y):
+            rows = _thinned(line.y, rows)
+            if line.band is not None:
+                upper = np.stack([px(x[rows]), py(line.y[rows] + line.band[rows])], 1)
+                lower = np.stack([px(x[rows]), py(line.y[rows] - line.band[rows])], 1)
+                points = _points(np.concatenate([upper, lower[::-1]]))
+                parts.append(f'<polygon points="{points}" fill="{stroke}" opacity=".2"/>')
+            points = _points(np.stack([px(x[rows]), py(line.y[rows])], 1))
+            if len(rows) == 1:
+                cx, cy = points.split(",")
+                parts.append(f'<circle cx="{cx}" cy="{cy}" r="2.5" fill="{stroke}"/>')
+            else:
+                look = f'fill="none" stroke="{stroke}" stroke-width="1.3"'
+                parts.append(f'<polyline points="{points}" {look}/>')
+    if options.legend and len(lines) > 1:
+        parts.append(_legend([line.label for line in lines], left + 6, top + 12))
+    return "".join([*parts, "</svg>"])
+
+
+def seen_strip(x: np.ndarray, rows: Sequence[tuple[str, np.ndarray]], width: int = 860) -> str:
+    """One bar a camera: filled where `seen` (T,) bool, red where not."""
+    left, step = 110, 20
+    span = width - left - 8
+    parts = [_open(width, step * len(rows) + 4)]
+    count = len(x)
+    for number, (name, seen) in enumerate(rows):
+        y = 2 + number * step
+        parts.append(f'<text x="4" y="{y + 13}" class="label">{escape(name)}</text>')
+        parts.append(
+            f'<rect x="{left}" y="{y}" width="{span}" height="{step - 5}" fill="#bbdcc7"/>'
+        )
+        for first, last in _missing_runs(seen):
+            start, wide = left + span * first / count, max(1.0, span * (last - first) / count)
+            parts.append(
+                f'<rect x="{start:.1f}" y="{y}" width="{wide:.1f}" height="{step - 5}" '
+                f'fill="#dc2626"><title>{escape(name)}: frames {first} to {last - 1}</title></rect>'
+            )
+    return "".join([*parts, "</svg>"])
+
+
+def plan_drawing(
+    title: str,
+    cameras: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    path: np.ndarray,
+    size: int = 380,
+) -> str:
+    """A projection of the rig.
+
+    Args:
+        cameras: name, centre (2,) and viewing direction (2,) of each, metres, y upwards.
+        path: (T, 2) the head's way, NaN where it is absent.
+    """
+    here = path[np.isfinite(path).all(axis=1)]
+    centres = np.array([centre for _, centre, _ in cameras]).reshape(-1, 2)
+    points = np.concatenate([centres, here])
+    middle = (points.min(0) + points.max(0)) / 2
+    extent = max(float(np.ptp(points, axis=0).max()) * 1.35, 0.3)
+
+    def place(point: np.ndarray) -> tuple[float, float]:
+        x, y = (point - middle) / extent * (size - 20)
+        return size / 2 + float(x), size / 2 - float(y)
+
+    parts = [_open(size, size), f'<text x="8" y="16" class="label">{escape(title)}</text>']
+    line = _points(np.array([place(p) for p in here[:: max(1, len(here) // MAX_POINTS)]]))
+    parts.append(f'<polyline points="{line}" fill="none" stroke="#dc2626" stroke-width="2"/>')
+    x, y = place(here.mean(axis=0))
+    parts.append(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{0.09 / extent * (size - 20):.1f}" '
+        f'fill="#dc2626" opacity=".25"/>'
+    )
+    for number, (name, centre, direction) in enumerate(cameras):
+        x, y = place(centre)
+        u = np.array([direction[0], -direction[1]])
+        side = np.array([-u[1], u[0]])
+        corners = np.array([x, y]) + np.array([[0, 0], u + 0.45 * side, u - 0.45 * side]) * 22
+        parts.append(f'<polygon points="{_points(corners)}" fill="{colour(number)}"/>')
+        parts.append(f'<text x="{x - 8:.1f}" y="{y + 16:.1f}" class="label">{escape(name)}</text>')
+    bar = (size - 20) / extent * 0.1
+    parts.append(
+        f'<path d="M10 {size - 10}h{bar:.1f}" stroke="#444" stroke-width="2"/>'
+        f'<text x="10" y="{size - 14}" class="label">10 cm</text></svg>'
+    )
+    return "".join(parts)
+
+
+def _open(width: int, height: int) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'xmlns="http://www.w3.org/2000/svg" role="img">'
+    )
+
+
+def _range(lines: Sequence[Line]) -> tuple[float, float]:
+    values = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
+    if not len(values):
+        return 0.0, 1.0
+    low, high = min(0.0, float(values.min())), float(np.percentile(values, 99.5)) * 1.15
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _axes(
+    box: tuple[int, int, int, int], x: tuple[float, float], y: tuple[float, float], label: str
+) -> list[str]:
+    left, top, width, height = box
+    parts = []
+    for share in (0.0, 0.5, 1.0):
+        at = top + height * (1 - share)
+        value = y[0] + (y[1] - y[0]) * share
+        parts.append(f'<path d="M{left} {at:.1f}h{width}" stroke="#ddd"/>')
+        where = f'x="{left - 5}" y="{at + 4:.1f}" text-anchor="end"'
+        parts.append(f'<text {where} class="tick">{value:.3g}</text>')
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        at, value = left + width * share, x[0] + (x[1] - x[0]) * share
+        anchor = "start" if share == 0 else "end" if share == 1 else "middle"
+        parts.append(
+            f'<text x="{at:.1f}" y="{top + height + 15}" text-anchor="{anchor}" class="tick">'
+            f"{value:.2f}{' s' if share == 1 else ''}</text>"
+        )
+    parts.append(f'<text x="{left + 4}" y="{top + 10}" class="label">{escape(label)}</text>')
+    return parts
+
+
+def _legend(labels: Sequence[str], x: float, y: float) -> str:
+    parts, place = [], x + 80
+    for number, label in enumerate(labels):
+        parts.append(
+            f'<rect x="{place}" y="{y - 9}" width="10" height="10" fill="{colour(number)}"/>'
+        )
+        parts.append(f'<text x="{place + 14}" y="{y}" class="label">{escape(label)}</text>')
+        place += 26 + 7 * len(label)
+    return "".join(parts)
+
+
+def _segments(y: np.ndarray) -> list[np.ndarray]:
+    """Rows of each run of finite values."""
+    rows = np.flatnonzero(np.isfinite(y))
+    if not len(rows):
+        return []
+    return np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+
+
+def _thinned(y: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """At most MAX_POINTS rows: the lowest and the highest of each stretch."""
+    if len(rows) <= MAX_POINTS:
+        return rows
+    kept = []
+    for part in np.array_split(rows, MAX_POINTS // 2):
+        kept += [part[np.argmin(y[part])], part[np.argmax(y[part])]]
+    return np.unique(kept)
+
+
+def _missing_runs(seen: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], ~seen, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def _points(points: np.ndarray) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

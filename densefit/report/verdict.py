@@ -1,0 +1,137 @@
+"""A plain verdict on a fit: good, usable, or look here, with its reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from densefit.report.evidence import Evidence
+
+GOOD, USABLE, LOOK = "good", "usable", "look here"
+LEVELS = (GOOD, USABLE, LOOK)
+
+# Median residual over the side of the face's square (about 1.4 times the face's height). On renders
+# with known truth 0.2 % goes with vertices 2 mm off, so these leave room for real pictures.
+GOOD_RESIDUAL, USABLE_RESIDUAL = 0.008, 0.016
+# Of the frames in which the recordings could show the head.
+GOOD_SHARE, USABLE_SHARE = 0.95, 0.6
+# A camera beside the median of the others, and a frame beside the median of its camera.
+ODD_CAMERA, ODD_FRAME = 2.0, 3.0
+SMALL_FACE_PX = 60
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One finding, and how far it pulls the verdict down."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The worst level among the reasons."""
+
+    level: str
+    reasons: tuple[Reason, ...]
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Judge a fit by how well it explains the landmarks and how much it saw."""
+    reasons = [
+        _coverage(evidence),
+        *_residuals(evidence),
+        *_cameras(evidence),
+        *_odd_frames(evidence),
+        *_small_faces(evidence),
+        *_scale(evidence),
+    ]
+    reasons.sort(key=lambda reason: -LEVELS.index(reason.level))
+    return Verdict(reasons[0].level, tuple(reasons))
+
+
+def _level(value: float, good: float, usable: float) -> str:
+    return GOOD if value <= good else USABLE if value <= usable else LOOK
+
+
+def _coverage(evidence: Evidence) -> Reason:
+    valid = evidence.fit.valid
+    share = float(valid.mean())
+    level = _level(1 - share, 1 - GOOD_SHARE, 1 - USABLE_SHARE)
+    text = f"The head was seen in {int(valid.sum())} of {len(valid)} frames ({share:.0%})."
+    if level != GOOD:
+        text += " Check that the face is in view, lit, and not covered in the missing frames."
+    return Reason(level, text)
+
+
+def _residuals(evidence: Evidence) -> list[Reason]:
+    if not evidence.relative_residual:
+        return []
+    value = float(np.median(list(evidence.relative_residual.values())))
+    level = _level(value, GOOD_RESIDUAL, USABLE_RESIDUAL)
+    text = f"The head explains the landmarks to {value:.2%} of the face's square (median)."
+    if level != GOOD:
+        text += (
+            f" Good fits stay below {GOOD_RESIDUAL:.1%}: look at the worst frames below; with "
+            f"several cameras, check calibration and synchronization first."
+        )
+    return [Reason(level, text)]
+
+
+def _cameras(evidence: Evidence) -> list[Reason]:
+    found = []
+    residual = evidence.relative_residual
+    for name in evidence.cameras:
+        column = evidence.cameras.index(name)
+        if not np.isfinite(evidence.fit.residual_px[:, column]).any():
+            found.append(Reason(LOOK, f"Camera {name} never found the head; it takes no part."))
+        others = [value for other, value in residual.items() if other != name]
+        if name in residual and others and residual[name] > ODD_CAMERA * np.median(others):
+            ratio = residual[name] / np.median(others)
+            found.append(
+                Reason(
+                    LOOK,
+                    f"Camera {name} disagrees with the others ({ratio:.1f} times their residual): "
+                    f"its calibration or its time offset may be wrong, or its picture is blurred.",
+                )
+            )
+    return found
+
+
+def _odd_frames(evidence: Evidence) -> list[Reason]:
+    found = []
+    for column, name in enumerate(evidence.cameras):
+        values = evidence.fit.residual_px[:, column]
+        seen = np.isfinite(values)
+        if seen.sum() < 5:
+            continue
+        odd = np.flatnonzero(seen & (values > ODD_FRAME * np.nanmedian(values)))
+        if len(odd):
+            share = len(odd) / seen.sum()
+            runs = ", ".join(_runs(odd)[:6])
+            level = USABLE if share < 0.05 else LOOK
+            text = f"Camera {name}: {len(odd)} frames far worse than its median ({runs})."
+            found.append(Reason(level, text))
+    return found
+
+
+def _runs(frames: np.ndarray) -> list[str]:
+    """Consecutive frame numbers as `12` or `12 to 20`."""
+    groups = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+    return [f"{g[0]}" if len(g) == 1 else f"{g[0]} to {g[-1]}" for g in groups if len(g)]
+
+
+def _small_faces(evidence: Evidence) -> list[Reason]:
+    small = [n for n, side in evidence.face_px.items() if side < SMALL_FACE_PX * 1.4]
+    if not small:
+        return []
+    text = f"The face is small in {', '.join(small)}: pose is measured, expression hardly."
+    return [Reason(USABLE, text)]
+
+
+def _scale(evidence: Evidence) -> list[Reason]:
+    if evidence.fit.meta["scale"] == "calibrated":
+        return [Reason(GOOD, "Sizes are calibrated: they are those of the rig.")]
+    one = " A single camera cannot measure depth well either." if len(evidence.cameras) == 1 else ""
+    return [Reason(GOOD, f"Sizes are estimates from the average head, not measured.{one}")]

@@ -1,0 +1,178 @@
+"""The report: what it says, that it needs nothing but itself, and that a browser plays it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from densefit.head.model import HeadModel
+from densefit.report import evidence as evidence_module
+from densefit.report.charts import Line, line_chart, seen_strip
+from densefit.report.evidence import Evidence, gather_evidence
+from densefit.report.page import write_report
+from densefit.report.pictures import crop, orbit_camera, telling_frames
+from densefit.report.verdict import GOOD, LOOK, USABLE, judge
+from tests.report.toy_report import write_toy_out
+from tests.toy_fit import toy_head
+
+
+@pytest.fixture(scope="module")
+def head() -> HeadModel:
+    return toy_head()
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, head: HeadModel) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_toy_out(folder, head)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evidence(out: Path, head: HeadModel) -> Evidence:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence_module, "open_head", lambda model: head)
+        return gather_evidence(out)
+
+
+@pytest.fixture(scope="module")
+def page(out: Path, head: HeadModel) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence_module, "open_head", lambda model: head)
+        return write_report(out)
+
+
+def test_page_is_complete_and_alone(page: Path):
+    text = page.read_text()
+    for title in (
+        "The head", "Worst, median and best frames", "Residual", "Residual by region", "Identity",
+        "Expression", "Pose", "Synchronization and missing frames", "Rig", "Settings and versions",
+    ):  # fmt: skip
+        assert f"<h2>{title}</h2>" in text, title
+    loaded = re.findall(r"""(?:src|href)=["']([^"']*)""", text)
+    assert loaded and all(item.startswith("data:") for item in loaded)
+    assert set(re.findall(r"https?://[^\s\"'<]+", text)) <= {"http://www.w3.org/2000/svg"}
+    # Three frames of each camera in three views, and the head from three sides.
+    assert len(re.findall("<img ", text)) == 2 * 3 * 3 + 3
+    assert "<!--" not in text
+    assert "<td>right</td><td>40.00</td><td>0.0</td><td>1</td>" in text  # offset, rate, no picture
+
+
+def test_recordings_that_are_gone_cost_only_the_pictures(page: Path, out: Path, head, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(out, moved, ignore=shutil.ignore_patterns("recordings", "footage.npz"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence_module, "open_head", lambda model: head)
+        text = write_report(moved).read_text()
+    assert "recordings are not where they were" in text and text.count("<img ") == 3
+
+
+def test_regions_measure_the_noise(evidence: Evidence):
+    assert {region.name for region in evidence.regions} == {
+        "left upper lid", "lips outer upper", "jaw",
+    }  # fmt: skip
+    for region in evidence.regions:
+        # The median length of a two-dimensional normal deviate is 1.18 deviations.
+        assert region.in_sigmas == pytest.approx(1.18, abs=0.06)
+        assert region.sigma == pytest.approx(1000 * 0.8 / 250, rel=0.01)
+
+
+def test_verdicts(evidence: Evidence):
+    assert judge(evidence).level == USABLE  # six of nine frames were seen
+    fit = evidence.fit
+    everything = np.ones(fit.n_frames, bool)
+    whole = replace(evidence, fit=replace(fit, valid=everything))
+    assert judge(whole).level == GOOD
+    poor = replace(evidence, fit=replace(fit, valid=everything, residual_px=fit.residual_px * 20))
+    assert judge(poor).level == LOOK
+    one_odd = fit.residual_px * [1, 3]
+    odd = judge(replace(evidence, fit=replace(fit, valid=everything, residual_px=one_odd)))
+    assert odd.level == LOOK and "Camera right disagrees" in odd.reasons[0].text
+    blind = fit.residual_px * [1, np.nan]
+    unseen = judge(replace(evidence, fit=replace(fit, valid=everything, residual_px=blind)))
+    assert "Camera right never found the head" in unseen.reasons[0].text
+    prior = replace(fit, valid=everything, meta={**fit.meta, "scale": "prior"})
+    estimate = judge(replace(evidence, fit=prior))
+    assert any("estimates" in reason.text for reason in estimate.reasons)
+
+
+def test_telling_frames():
+    residual = np.array([np.nan, 3.0, 1.0, 2.0, np.nan, 9.0, 4.0])
+    assert telling_frames(residual) == {"worst": 5, "median": 1, "best": 2}
+    assert telling_frames(np.array([np.nan, 3.0])) == {"worst": 1}
+    assert telling_frames(np.full(3, np.nan)) == {}
+
+
+def test_chart_has_gaps_and_stays_small():
+    y = np.concatenate([np.linspace(0, 1, 4000), np.full(100, np.nan), np.ones(4000)])
+    svg = line_chart(np.arange(len(y)) / 30, [Line("jawOpen", y, 0.1 + 0 * y)])
+    assert svg.count("<polyline") == 2 and svg.count("<polygon") == 2
+    assert len(svg) < 60_000
+    assert "nan" not in svg
+
+
+def test_strip_marks_what_is_missing():
+    seen = np.ones(100, bool)
+    seen[10:20] = seen[99] = False
+    svg = seen_strip(np.arange(100), [("left & right", seen)])
+    assert "frames 10 to 19" in svg and "frames 99 to 99" in svg and "left &amp; right" in svg
+
+
+def test_crop_keeps_the_middle():
+    image = np.zeros((400, 600, 3), np.uint8)
+    image[195:206, 295:306] = 255
+    for side in (60, 300):
+        picture = crop(image, np.array([300.0, 200.0, 80.0]), side)
+        rows, columns = np.nonzero(picture[..., 0] > 127)
+        middle = (side - 1) / 2
+        assert abs(rows.mean() - middle) < 0.7 and abs(columns.mean() - middle) < 0.7
+
+
+def test_views_look_at_the_head_from_its_left():
+    camera = orbit_camera(np.zeros(3), 0.7, 1.2, 300)
+    nose = np.array([[0.0, 0.0, 0.1]])
+    assert camera.project(nose)[0, 0] < 149.5, "the nose points to the picture's left"
+    assert camera.project(np.zeros((1, 3)))[0] == pytest.approx([149.5, 149.5])
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def screenshot(page: Path, picture: Path) -> np.ndarray:
+    import cv2
+
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("no Chromium here")
+    flags = [
+        "--headless=new", "--no-sandbox", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--disable-quic", "--hide-scrollbars",
+        "--enable-unsafe-swiftshader", "--use-angle=swiftshader", "--window-size=1000,1000",
+        "--virtual-time-budget=10000", f"--user-data-dir={picture.parent / 'profile'}",
+    ]  # fmt: skip
+    subprocess.run([browser, *flags, f"--screenshot={picture}", page.as_uri()], check=True,
+                   capture_output=True)  # fmt: skip
+    return cv2.imread(str(picture))
+
+
+def test_browser_plays_the_take(page: Path, tmp_path: Path):
+    first = screenshot(page, tmp_path / "first.png").astype(int)
+    # The canvas alone is that grey; the head in it is not.
+    canvas = np.abs(first - [247, 245, 244]).max(axis=2) <= 1
+    rows = np.flatnonzero(canvas.sum(axis=1) > 300)
+    assert len(rows) > 200
+    box = slice(rows[0], rows[-1])
+    covered = 1 - canvas[box, 60:880].mean()
+    assert 0.03 < covered < 0.9
+    later = tmp_path / "later.html"
+    wait = "setInterval(() => { if (window.densefit) { densefit.showFrame(5); } }, 50)"
+    later.write_text(page.read_text().replace("</body>", f"<script>{wait}</script></body>"))
+    second = screenshot(later, tmp_path / "second.png").astype(int)
+    moved = np.abs(second - first).max(axis=2)[box, 60:880] > 20
+    assert moved.mean() > 0.005

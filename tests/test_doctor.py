@@ -1,0 +1,45 @@
+"""The doctor finds what is there, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from densefit import doctor
+from densefit.cli import main
+
+
+def test_everything_but_the_models_is_examined(capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.setattr(doctor, "_models", lambda: iter([doctor.Finding("head.npz", "fine")]))
+    assert main(["doctor", "--no-self-test", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    names = {item["name"]: item for items in report["topics"].values() for item in items}
+    assert report["ok"] and "self-test" not in report["topics"]
+    for name in ("densefit", "torch", "cpu", "FFmpeg", "decodes", "H.264 writing", "usd-core"):
+        assert names[name]["ok"], names[name]
+
+
+def test_models_are_told_by_their_hashes():
+    findings = {finding.name: finding for finding in doctor._models()}
+    assert "sha256" in findings["head.npz"].text and "landmarks" in findings["head.npz"].text
+    assert any(name.endswith(".safetensors") for name in findings)
+
+
+def test_a_problem_is_exit_code_4_and_the_rest_is_still_examined(capsys, monkeypatch):
+    def broken():
+        yield doctor.Finding("cpu", "1 core")
+        raise RuntimeError("no driver")
+
+    monkeypatch.setattr(doctor, "_devices", broken)
+    assert main(["doctor", "--no-self-test"]) == 4
+    captured = capsys.readouterr()
+    assert "! failed: RuntimeError: no driver" in captured.out
+    assert "H.264 writing: works" in captured.out
+    assert "doctor: something is wrong" in captured.err
+
+
+def test_self_test_fits_the_sample():
+    (finding,) = doctor._self_test()
+    assert finding.good, finding.text
+    assert f"{doctor.TEST_FRAMES} of {doctor.TEST_FRAMES} frames" in finding.text
