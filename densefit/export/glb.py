@@ -198,9 +198,7 @@ def _add_texture(gltf: GltfFile, scene: ExportScene) -> int:
     """The colour map as a PNG inside the file; its index among the textures."""
     import cv2
 
-    from densefit.export.texture import bake_texture
-
-    good, data = cv2.imencode(".png", bake_texture(scene)[..., ::-1])
+    good, data = cv2.imencode(".png", scene.colour_map[..., ::-1])
     assert good, "OpenCV always has a PNG encoder"
     view = gltf.add_bytes(data.tobytes())
     image = gltf.add("images", {"name": "skin", "mimeType": "image/png", "bufferView": view})

@@ -75,6 +75,13 @@ class ExportScene:
         """The triangles that are written."""
         return surface_of(self.head, self.options.subdivide)
 
+    @cached_property
+    def colour_map(self) -> np.ndarray:
+        """(S, S, 3) uint8 sRGB: what `texture` bakes, once for all formats; v = 1 at the top."""
+        from densefit.export.texture import bake_texture
+
+        return bake_texture(self)
+
     @property
     def out(self) -> Path:
         """The folder that holds the fit."""

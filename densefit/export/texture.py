@@ -27,7 +27,7 @@ from densefit.progress import progress
 if TYPE_CHECKING:
     from calibration import Camera
 
-SIZE = 1024
+SIZE = 2048
 """Texels along each side."""
 FRAMES = 6
 DEPTH_SIDE = 512
@@ -81,12 +81,11 @@ def bake_texture(scene: ExportScene) -> np.ndarray:
 
 
 def write_texture(scene: ExportScene, path: Path) -> Path:
-    """Bake and write a PNG, whole or not at all."""
+    """Write the colour map as a PNG, whole or not at all."""
     import cv2
 
-    picture = bake_texture(scene)
     with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), picture[..., ::-1])
+        cv2.imwrite(str(temporary), scene.colour_map[..., ::-1])
     return path
 
 
