@@ -24,7 +24,7 @@ COMMANDS = {
 }
 
 # group -> module with HELP and COMMANDS: name -> function
-GROUPS = {"rig": "densefit.cli.rig"}
+GROUPS = {"rig": "densefit.cli.rig", "evaluate": "densefit.cli.evaluate"}
 
 # Shown below the options of each command's --help.
 EXAMPLES = {

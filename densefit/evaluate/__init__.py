@@ -1,0 +1,1 @@
+"""Published protocols and measurements, one module each."""
