@@ -28,6 +28,9 @@ GROUPS = {"rig": "densefit.cli.rig", "evaluate": "densefit.cli.evaluate"}
 
 # Shown below the options of each command's --help.
 EXAMPLES = {
+    "evaluate now": "densefit evaluate now now_dataset/ -p meshes/ --metrical --unit m",
+    "evaluate micc": "densefit evaluate micc florence/ -p meshes/",
+    "evaluate 300w": "densefit evaluate 300w 300w/ --json 300w.json",
     "inspect": "densefit inspect take.yaml",
     "predict": "densefit predict take.yaml -o out/ --overlay",
     "fit-rig": "densefit fit-rig take.yaml -o out/",

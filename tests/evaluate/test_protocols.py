@@ -28,10 +28,10 @@ def face():
 
 @pytest.fixture(scope="module")
 def ball():
-    """A closed surface, all of it inside the crops, so that no movement can make up for a shell;
-    and seven points."""
-    mesh = o3d.geometry.TriangleMesh.create_sphere(40.0, 40)
-    vertices = np.asarray(mesh.vertices) * [1.0, 1.2, 0.9]
+    """A sphere, all of it inside the crops, so that no movement can make up for a shell; and seven
+    points."""
+    mesh = o3d.geometry.TriangleMesh.create_sphere(40.0, 80)
+    vertices = np.asarray(mesh.vertices)
     points = np.array([[-50, 0, 0], [-20, 0, 0], [20, 0, 0], [50, 0, 0], [0, -50, 0],
                        [-30, -80, 0], [30, -80, 0]], float)  # fmt: skip
     return Surface(vertices, np.asarray(mesh.triangles)), points
