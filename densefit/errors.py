@@ -27,3 +27,9 @@ class QualityError(DensefitError):
     """The result does not pass a quality gate that the user asked for."""
 
     exit_code = 4
+
+
+class BatchError(DensefitError):
+    """Some of many takes failed; each failure was told."""
+
+    exit_code = 5

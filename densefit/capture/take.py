@@ -131,7 +131,7 @@ def _load_rig_and_videos(paths: list[Path], options: _Options) -> Take:
             )
         files[name] = path
     sources = _open_all(files, options)
-    return _make_take(_take_name(paths[1]), sources, rig, {}, paths[0], options)
+    return _make_take(take_name(paths[1]), sources, rig, {}, paths[0], options)
 
 
 def _load_take_file(path: Path, options: _Options) -> Take:
@@ -156,7 +156,7 @@ def _load_take_file(path: Path, options: _Options) -> Take:
             raise InputError(f"{path}: {unknown_camera(name, rig)} ({path.parent / str(rig_path)})")
     for key in ("offsets", "clock_rates"):
         _check_names(path, key, data.get(key), files)
-    return _make_take(_take_name(path), _open_all(files, options), rig, data, path, options)
+    return _make_take(take_name(path), _open_all(files, options), rig, data, path, options)
 
 
 def _make_take(
@@ -283,9 +283,8 @@ def _camera_name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_") or "camera"
 
 
-def _take_name(path: Path) -> str:
-    return (
-        path.resolve().parent.name
-        if path.stem in ("take", "rig") or not _is_yaml(path)
-        else path.stem
-    )
+def take_name(path: Path) -> str:
+    """What a take is called: after its take file, or after the folder of take.yaml."""
+    if path.is_dir() or path.stem in ("take", "rig") or not _is_yaml(path):
+        return (path if path.is_dir() else path.parent).resolve().name
+    return path.stem

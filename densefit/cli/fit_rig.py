@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from densefit.cli.flags import PredictFlags, TakeFlags
-from densefit.cli.options import AsJson, DryRun, Identity, Out
+from densefit.cli.flags import FitFlags, PredictFlags, TakeFlags
+from densefit.cli.options import AsJson, DryRun, Out
 
 
 def fit_rig(
     recordings: TakeFlags,
     out: Out,
     prediction: PredictFlags,
-    identity: Identity = None,
+    fitting: FitFlags,
     same_person: Annotated[
         bool,
         typer.Option(
@@ -23,37 +23,6 @@ def fit_rig(
             "take gets its own folder in --out.",
         ),
     ] = False,
-    refine_cameras: Annotated[
-        Literal["off", "extrinsics", "all"],
-        typer.Option(
-            "--refine-cameras",
-            help="Let given cameras move a little: extrinsics, or focal lengths too (all).",
-        ),
-    ] = "off",
-    refine_sync: Annotated[
-        bool,
-        typer.Option(
-            "--refine-sync",
-            help="Correct the cameras' time offsets by the head's motion (see sync.yaml).",
-        ),
-    ] = False,
-    meshes: Annotated[
-        bool, typer.Option("--meshes", help="Also write a mesh for each frame.")
-    ] = False,
-    overlay: Annotated[
-        bool, typer.Option("--overlay/--no-overlay", help="Draw the head over the footage.")
-    ] = True,
-    report_page: Annotated[
-        bool, typer.Option("--report/--no-report", help="Write report.html, to judge the fit by.")
-    ] = True,
-    max_residual_px: Annotated[
-        float | None,
-        typer.Option(
-            "--max-residual-px",
-            min=0.0,
-            help="Quality gate: exit code 4 if a camera's median residual is larger.",
-        ),
-    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -61,30 +30,19 @@ def fit_rig(
     from dataclasses import asdict
 
     from densefit.cli.results import print_json
-    from densefit.fit import FitOptions
     from densefit.fit_outputs import camera_table, check_residuals, scale_sentence
-    from densefit.fit_rig import FitRigOptions, run_fit_rig, run_same_person
+    from densefit.fit_rig import run_fit_rig, run_same_person
     from densefit.progress import info
 
     takes = recordings.load_each() if same_person else [recordings.load()]
-    predict = prediction.options()
     if dry_run:
         from densefit.cli.inspect import show
         from densefit.inspection import inspect_take
 
         for take in takes:
-            show(inspect_take(take, predict, out), as_json)
+            show(inspect_take(take, prediction.options(), out), as_json)
         return
-    options = FitRigOptions(
-        predict=predict,
-        fit=FitOptions(threads=prediction.threads, refine_cameras=refine_cameras),
-        identity=identity,
-        refine_sync=refine_sync,
-        overwrite=prediction.overwrite,
-        meshes=meshes,
-        overlay=overlay,
-        report=report_page,
-    )
+    options = fitting.options(prediction)
     if same_person:
         reports = run_same_person(takes, out, options)
     else:
@@ -102,4 +60,4 @@ def fit_rig(
                 if path is not None:
                     typer.echo(path)
     for report in reports:
-        check_residuals(report, max_residual_px)
+        check_residuals(report, fitting.max_residual_px)

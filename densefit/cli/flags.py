@@ -23,6 +23,7 @@ from densefit.cli.options import (
     Device,
     End,
     Every,
+    Identity,
     Inputs,
     Model,
     Overwrite,
@@ -36,6 +37,7 @@ from densefit.cli.options import (
 
 if TYPE_CHECKING:
     from densefit.capture import Take
+    from densefit.fit_rig import FitRigOptions
     from densefit.landmarks.predictor import PredictOptions
 
 
@@ -106,6 +108,60 @@ class PredictFlags:
 
 
 @dataclass(frozen=True)
+class FitFlags:
+    """What the fit does besides fitting."""
+
+    identity: Identity = None
+    refine_cameras: Annotated[
+        Literal["off", "extrinsics", "all"],
+        typer.Option(
+            "--refine-cameras",
+            help="Let given cameras move a little: extrinsics, or focal lengths too (all).",
+        ),
+    ] = "off"
+    refine_sync: Annotated[
+        bool,
+        typer.Option(
+            "--refine-sync",
+            help="Correct the cameras' time offsets by the head's motion (see sync.yaml).",
+        ),
+    ] = False
+    meshes: Annotated[bool, typer.Option("--meshes", help="Also write a mesh for each frame.")] = (
+        False
+    )
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", help="Draw the head over the footage.")
+    ] = True
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html, to judge the fit by.")
+    ] = True
+    max_residual_px: Annotated[
+        float | None,
+        typer.Option(
+            "--max-residual-px",
+            min=0.0,
+            help="Quality gate: exit code 4 if a camera's median residual is larger.",
+        ),
+    ] = None
+
+    def options(self, prediction: PredictFlags) -> FitRigOptions:
+        """As the stage takes them."""
+        from densefit.fit import FitOptions
+        from densefit.fit_rig import FitRigOptions
+
+        return FitRigOptions(
+            predict=prediction.options(),
+            fit=FitOptions(threads=prediction.threads, refine_cameras=self.refine_cameras),
+            identity=self.identity,
+            refine_sync=self.refine_sync,
+            overwrite=prediction.overwrite,
+            meshes=self.meshes,
+            overlay=self.overlay,
+            report=self.report,
+        )
+
+
+@dataclass(frozen=True)
 class ReportFlags:
     """What is said on the way; every command has these."""
 
@@ -167,6 +223,20 @@ def _refuse_nan(values: dict[str, Any]) -> None:
     for name, value in values.items():
         if isinstance(value, float) and math.isnan(value):
             raise UsageError(f"--{name.replace('_', '-')} nan: give a number")
+
+
+def as_arguments(group: Any) -> list[str]:
+    """The command line of a group's options, those at their defaults left out."""
+    arguments = []
+    for field in dataclasses.fields(group):
+        value, option = getattr(group, field.name), f"--{field.name.replace('_', '-')}"
+        if value == field.default:
+            continue
+        if isinstance(value, bool):
+            arguments.append(option if value else f"--no-{option[2:]}")
+        else:
+            arguments += [option, str(value)]
+    return arguments
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
