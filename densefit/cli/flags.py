@@ -107,6 +107,9 @@ class PredictFlags:
         return PredictOptions(**values, overlay=overlay)
 
 
+LANDMARKS: dict[str, Literal[68, 320, 703]] = {"68": 68, "320": 320, "703": 703}
+
+
 @dataclass(frozen=True)
 class FitFlags:
     """What the fit does besides fitting."""
@@ -126,6 +129,14 @@ class FitFlags:
             help="Correct the cameras' time offsets by the head's motion (see sync.yaml).",
         ),
     ] = False
+    landmarks: Annotated[
+        Literal["68", "320", "703"],
+        typer.Option("--landmarks", help="How many landmarks to fit: iBUG's, the face's, or all."),
+    ] = "703"
+    sigma: Annotated[
+        bool,
+        typer.Option("--sigma/--no-sigma", help="Weigh landmarks by their own uncertainty."),
+    ] = True
     meshes: Annotated[bool, typer.Option("--meshes", help="Also write a mesh for each frame.")] = (
         False
     )
@@ -151,7 +162,12 @@ class FitFlags:
 
         return FitRigOptions(
             predict=prediction.options(),
-            fit=FitOptions(threads=prediction.threads, refine_cameras=self.refine_cameras),
+            fit=FitOptions(
+                threads=prediction.threads,
+                refine_cameras=self.refine_cameras,
+                landmarks=LANDMARKS[self.landmarks],
+                use_sigma=self.sigma,
+            ),
             identity=self.identity,
             refine_sync=self.refine_sync,
             overwrite=prediction.overwrite,

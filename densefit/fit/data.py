@@ -18,6 +18,7 @@ from densefit.fit.observations import (
     LandmarkSource,
     landmark_region_weights,
     normalize_observations,
+    without_sigma,
 )
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors, make_priors
@@ -85,6 +86,8 @@ class FitData:
         if kept and kept[1].xy.dtype == self.model.dtype and np.array_equal(kept[0], picked):
             return kept[1]
         part = self.observations.take(self.frames[picked])
+        if not self.options.use_sigma:
+            part = without_sigma(part)
         flat = normalize_observations(
             part, self.cameras, self.landmark_weights, self.options.sigma_floor_px
         )

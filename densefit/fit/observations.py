@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -90,12 +90,26 @@ class NormalizedLandmarks:
 
 
 def landmark_region_weights(head: HeadModel, options: FitOptions) -> np.ndarray:
-    """Weight (L,) of each landmark from the weights of the regions."""
+    """Weight (L,) of each landmark: of its region, zero where `options.landmarks` leaves it out."""
     per_region = [
         next((w for key, w in options.region_weights.items() if key in name), 1.0)
         for name in head.region_names
     ]
-    return np.asarray(per_region, np.float64)[head.landmark_region]
+    weights = np.asarray(per_region, np.float64)[head.landmark_region]
+    chosen = {68: head.ibug68, 320: head.face320}.get(options.landmarks)
+    if chosen is None:
+        return weights
+    used = np.zeros(len(weights), bool)
+    used[chosen] = True
+    return np.where(used, weights, 0.0)
+
+
+def without_sigma(observations: Observations) -> Observations:
+    """The same landmarks, all of a picture as certain as its median one."""
+    empty = ~np.isfinite(observations.sigma).any(axis=2, keepdims=True)
+    sigma = np.where(empty, 1.0, observations.sigma)
+    median = np.nanmedian(sigma, axis=2, keepdims=True)
+    return replace(observations, sigma=np.where(np.isfinite(observations.sigma), median, np.nan))
 
 
 def normalize_observations(

@@ -55,6 +55,11 @@ class FitOptions:
     estimate_focal: bool | None = None
     """Solve for the focal length of every camera; None: of the cameras without K."""
 
+    landmarks: Literal[68, 320, 703] = 703
+    """How many of a head's landmarks count: iBUG's, those of the face, or all."""
+    use_sigma: bool = True
+    """False: all landmarks of a picture are as certain as its median one (an ablation)."""
+
     robust_scale: float = 4.0
     """c in standard deviations of rho(s) = c^2/2 s/(s + c^2), s = |x - mu|^2/sigma^2
     (Geman-McClure)."""

@@ -298,6 +298,26 @@ def test_sigma_scale_is_measured(head):
     np.testing.assert_allclose(result.sigma_scale, 3, rtol=0.25)
 
 
+def test_landmarks_that_are_left_out_do_not_count(head):
+    cameras = camera_ring(2)
+    truth = sample_truth(head, 6)
+    observations = observe(head, cameras, truth, 0.5)
+    observations.xy[:, :, 68:] += 300
+    errors = errors_mm(head, fit(head, cameras, observations, replace(PLAIN, landmarks=68)), truth)
+    assert np.median(errors[:, :68]) < 0.5
+
+
+def test_without_sigma_all_landmarks_count_alike(head):
+    cameras = camera_ring(2)
+    observations = observe(head, cameras, sample_truth(head, 4), 1.0)
+    flat = np.repeat(np.median(observations.sigma, axis=2, keepdims=True), 90, axis=2)
+    expected = fit(head, cameras, replace(observations, sigma=flat), PLAIN)
+    result = fit(head, cameras, observations, replace(PLAIN, use_sigma=False))
+    np.testing.assert_allclose(result.identity, expected.identity, atol=1e-6)
+    usual = fit(head, cameras, observations, PLAIN)
+    assert np.abs(usual.identity - expected.identity).max() > 1e-3
+
+
 def test_errors_name_the_problem(head):
     cameras = camera_ring(2)
     observations = observe(head, cameras, sample_truth(head, 3), 1.0)
