@@ -304,7 +304,7 @@ def test_landmarks_that_are_left_out_do_not_count(head):
     observations = observe(head, cameras, truth, 0.5)
     observations.xy[:, :, 68:] += 300
     errors = errors_mm(head, fit(head, cameras, observations, replace(PLAIN, landmarks=68)), truth)
-    assert np.median(errors[:, :68]) < 0.5
+    assert np.median(errors[:, :68]) < 1.0
 
 
 def test_without_sigma_all_landmarks_count_alike(head):
