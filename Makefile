@@ -18,11 +18,12 @@ STAMP := $(VENV)/.densefit-installed
 setup: $(STAMP)
 
 # The stamp makes later runs quick; it is remade when the dependencies change.
-$(STAMP): pyproject.toml .ci/make_venv.sh .ci/system_libraries.sh
+$(STAMP): pyproject.toml .ci/make_venv.sh .ci/system_libraries.sh .ci/node_tools.sh
 	.ci/make_venv.sh $(PYTHON) $(VENV)
 	.ci/system_libraries.sh
 	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
 	$(BIN)/python -m pip install -e ".[dev]"
+	.ci/node_tools.sh $(VENV)
 	touch $@
 
 demo: $(STAMP)

@@ -1,0 +1,154 @@
+"""Colours come from where the cameras saw them, and from nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration import Rig, write_rig
+from densefit.capture import MasterTimeline, load_take
+from densefit.errors import InputError
+from densefit.export import texture
+from densefit.export.glb import write_glb
+from densefit.export.materials import material_of
+from densefit.export.mesh_sequence import write_obj
+from densefit.export.scene import ExportOptions, ExportScene, frame_vertices, load_scene
+from densefit.footage import write_footage
+from densefit.head.model import HeadModel
+from densefit.landmarks.predictor import PredictOptions
+from tests.export.gltf_player import GltfPlayer
+from tests.export.rig_fixture import camera
+from tests.toy_fit import toy_head, write_toy_fit
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def head() -> HeadModel:
+    """Skin alone: three of four triangles; the rest are teeth, whose colour is the material's."""
+    from dataclasses import replace
+
+    plain = toy_head()
+    parts = np.zeros(len(plain.triangles), np.uint8)
+    parts[::4] = plain.part_names.index("teeth")
+    return replace(plain, triangle_part=parts)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, head: HeadModel, monkeypatch) -> ExportScene:
+    """One photo whose red grows to the right and whose green grows downwards."""
+    import cv2
+
+    monkeypatch.setattr(texture, "SIZE", SIZE)
+    out = tmp_path / "out"
+    out.mkdir()
+    still = np.zeros((1, 3))
+    stds = {"expression": (52,), "rotation": (3,), "translation": (3,), "joints": (4, 3)}
+    write_toy_fit(
+        out,
+        head,
+        expression=np.zeros((1, 52)),
+        rotation=still + [np.pi, 0, 0],
+        translation=still + [0, 0, 0.7],
+        joints=np.zeros((1, 4, 3)),
+        time=np.zeros(1),
+        valid=np.ones(1, bool),
+        residual_px=np.ones((1, 2)),
+        **{f"{name}_std": np.zeros((1, *shape)) for name, shape in stds.items()},
+    )
+    write_rig(out / "rig.yaml", Rig({"left": camera("left", 0.2)}, None))
+    row, column = np.mgrid[:480, :640]
+    image = np.stack([column * 255 / 640, row * 255 / 480, 0 * row + 40], -1).round()
+    cv2.imwrite(str(out / "left.png"), image.astype(np.uint8)[..., ::-1])
+    (out / "take.yaml").write_text("rig: rig.yaml\ncameras: {left: left.png}\n")
+    timeline = MasterTimeline(np.zeros(1), np.zeros((1, 1), np.int64), ("left",))
+    take = load_take([out / "take.yaml"])
+    write_footage(out, take, timeline, {"left": np.zeros(1)}, PredictOptions())
+    return load_scene(out, head, ExportOptions(texture=True))
+
+
+def test_texels_have_the_colour_of_their_pixel(scene: ExportScene):
+    colours = scene.colour_map.astype(float)
+    texels = texture.skin_texels(scene)
+    points = texels.at(frame_vertices(scene.fit, scene.head)[0].astype(np.float64))
+    assert scene.rig is not None
+    left = scene.rig.cameras["left"]
+    pixels = left.project(points)
+    towards = np.linalg.inv(left.T_camera_world)[:3, 3] - points
+    # The egg is convex: what faces the camera is seen.
+    outward = points - [0, 0, 0.7]
+    cosine = (outward * towards).sum(1)
+    cosine /= np.linalg.norm(outward, axis=1) * np.linalg.norm(towards, axis=1)
+    shown = colours[texels.row, texels.column]
+    expected = np.column_stack([pixels * [255 / 640, 255 / 480], np.full(len(pixels), 40.0)])
+    facing = cosine > 0.6
+    assert facing.sum() > 200
+    # Half a level from rounding twice; a few texels lie at the edge of what is seen.
+    assert np.percentile(np.abs(shown - expected)[facing], 95) < 2
+    # What is turned away cannot have the colour of the pixel behind which it lies.
+    hidden = cosine < -0.6
+    assert np.median(np.abs(shown - expected)[hidden][:, :2].max(axis=1)) > 5
+
+
+def test_other_parts_keep_their_material(scene: ExportScene):
+    (_, teeth), *_ = [item for item in texture._flat_parts(scene) if item[0] == "teeth"]
+    skin = texture.skin_texels(scene)
+    taken = set(zip(skin.row.tolist(), skin.column.tolist(), strict=True))
+    own = [
+        place
+        for place in zip(teeth.row.tolist(), teeth.column.tolist(), strict=True)
+        if place not in taken
+    ]
+    expected = 255 * np.power(material_of("teeth").rgb, 1 / 2.2)
+    assert own and all(np.abs(scene.colour_map[place] - expected).max() <= 1 for place in own)
+
+
+def test_glb_and_obj_carry_it(scene: ExportScene, tmp_path: Path):
+    import cv2
+
+    player = GltfPlayer(write_glb(scene, tmp_path)[0])
+    materials = {m["name"]: m["pbrMetallicRoughness"] for m in player.json["materials"]}
+    assert "baseColorTexture" in materials["skin"]
+    assert "baseColorTexture" not in materials["teeth"]
+    view = player.json["bufferViews"][player.json["images"][0]["bufferView"]]
+    start = view["byteOffset"]
+    data = np.frombuffer(player._binary[start : start + view["byteLength"]], np.uint8)
+    assert np.array_equal(cv2.imdecode(data, 1)[..., ::-1], scene.colour_map)
+    files = {path.name for path in write_obj(scene, tmp_path)}
+    assert {"head.mtl", "head.png", "neutral.obj"} <= files
+    assert (tmp_path / "neutral.obj").read_text().startswith("mtllib head.mtl\nusemtl head\n")
+    assert np.array_equal(cv2.imread(str(tmp_path / "head.png"))[..., ::-1], scene.colour_map)
+
+
+def test_usd_points_to_it(scene: ExportScene, tmp_path: Path):
+    pytest.importorskip("pxr", reason="the extra 'usd' is not installed")
+    from pxr import Usd, UsdShade
+
+    from densefit.export.usd import write_usd
+
+    stage_path, picture = write_usd(scene, tmp_path)
+    stage = Usd.Stage.Open(str(stage_path))
+    shader = UsdShade.Shader(stage.GetPrimAtPath("/head/materials/skin/surface"))
+    source, output, _ = shader.GetInput("diffuseColor").GetConnectedSource()
+    assert output == "rgb" and source.GetInput("file").Get().path == f"./{picture.name}"
+    teeth = UsdShade.Shader(stage.GetPrimAtPath("/head/materials/teeth/surface"))
+    assert not teeth.GetInput("diffuseColor").HasConnectedSource()
+
+
+def test_gaps_are_filled_smoothly():
+    known = np.zeros((32, 32))
+    known[4:8, :] = known[20:24, :] = 1
+    picture = np.zeros((32, 32, 3))
+    picture[4:8], picture[20:24] = 50, 150
+    filled = texture.spread(picture, known)
+    assert np.array_equal(filled[known > 0], picture[known > 0])
+    assert filled.min() >= 50 and filled.max() <= 150
+    assert filled[0, 0, 0] < 90 and filled[31, 31, 0] > 110 and 60 < filled[13, 16, 0] < 140
+
+
+def test_recordings_are_needed(scene: ExportScene):
+    (scene.out / "footage.npz").unlink()
+    with pytest.raises(InputError, match="--texture needs it"):
+        texture.bake_texture(scene)
