@@ -147,7 +147,7 @@ def identity_views(evidence: Evidence, side: int = SIDE) -> dict[str, str]:
     painter = HeadPainter(evidence.head, PLAIN)
     vertices = neutral_vertices(evidence.fit, evidence.head)
     # The face fills the picture; shoulders and the neck's end do not matter.
-    centre = np.array([0.0, -0.02, 0.0])
+    centre = np.array([0.0, -0.02, -0.06])
     views = {}
     for title, angle in (("front", 0.0), ("three quarters", 0.7), ("profile", np.pi / 2)):
         camera = orbit_camera(centre, angle, 1.2, side)
