@@ -74,7 +74,7 @@ def _head_section(evidence: Evidence) -> str:
     )
     scale = SCALES.get(fit.meta["scale"], fit.meta["scale"])
     facts = (
-        f"{fit.n_frames} frames at {fit.fps:.4g} a second, "
+        f"{_frames(evidence)}, "
         f"{len(evidence.cameras)} {'camera' if len(evidence.cameras) == 1 else 'cameras'}; "
         f"scale: {fit.meta['scale']} ({scale})."
     )
@@ -84,6 +84,13 @@ def _head_section(evidence: Evidence) -> str:
         f'<p class="verdict {mark}">{escape(verdict.level)}</p>'
         f"<p>{escape(facts)}</p><ul class='reasons'>{reasons}</ul>"
     )
+
+
+def _frames(evidence: Evidence) -> str:
+    count = evidence.fit.n_frames
+    if evidence.fit.meta.get("independent_frames") or count == 1:
+        return "one moment" if count == 1 else f"{count} separate pictures"
+    return f"{count} frames at {evidence.fit.fps:.4g} a second"
 
 
 def _viewer_section(evidence: Evidence) -> str:

@@ -40,7 +40,7 @@ class FramePictures:
 
     camera: str
     which: str
-    """worst, median or best."""
+    """worst, median, best, or only."""
     frame: int
     residual_px: float
     landmarks: str
@@ -49,11 +49,16 @@ class FramePictures:
 
 
 def telling_frames(residual_px: np.ndarray) -> dict[str, int]:
-    """Frames (of (T,), NaN where unseen) with the worst, the median and the best residual."""
+    """Frames (of (T,), NaN where unseen) with the worst, the median and the best residual.
+
+    A camera with a single frame has that `only`.
+    """
     seen = np.flatnonzero(np.isfinite(residual_px))
     if not len(seen):
         return {}
     order = seen[np.argsort(residual_px[seen], kind="stable")]
+    if len(seen) == 1:
+        return {"only": int(seen[0])}
     names = {"worst": order[-1], "median": order[(len(order) - 1) // 2], "best": order[0]}
     chosen: dict[str, int] = {}
     for which, frame in names.items():
@@ -82,7 +87,7 @@ def frame_pictures(evidence: Evidence) -> list[FramePictures]:
                 made.append(_one_frame(evidence, painters, camera, frame, which[frame], image))
         except InputError as error:
             warn(f"report: no pictures of camera {name} ({error})")
-    order = ["worst", "median", "best"]
+    order = ["only", "worst", "median", "best"]
     names = evidence.cameras
     return sorted(made, key=lambda p: (names.index(p.camera), order.index(p.which)))
 

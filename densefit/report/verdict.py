@@ -45,6 +45,7 @@ def judge(evidence: Evidence) -> Verdict:
         *_cameras(evidence),
         *_odd_frames(evidence),
         *_small_faces(evidence),
+        *_one_moment(evidence),
         *_scale(evidence),
     ]
     reasons.sort(key=lambda reason: -LEVELS.index(reason.level))
@@ -130,8 +131,17 @@ def _small_faces(evidence: Evidence) -> list[Reason]:
     return [Reason(USABLE, text)]
 
 
+def _one_moment(evidence: Evidence) -> list[Reason]:
+    if evidence.fit.valid.sum() > 1:
+        return []
+    text = "A single moment cannot tell the person's shape from the expression: give more frames."
+    return [Reason(GOOD, text)]
+
+
 def _scale(evidence: Evidence) -> list[Reason]:
     if evidence.fit.meta["scale"] == "calibrated":
         return [Reason(GOOD, "Sizes are calibrated: they are those of the rig.")]
+    deviation = evidence.fit.meta.get("scale_std")
+    known = f" (give or take {deviation:.1%})" if isinstance(deviation, float) and deviation else ""
     one = " A single camera cannot measure depth well either." if len(evidence.cameras) == 1 else ""
-    return [Reason(GOOD, f"Sizes are estimates from the average head, not measured.{one}")]
+    return [Reason(GOOD, f"Sizes are estimates from the average head, not measured{known}.{one}")]

@@ -105,7 +105,7 @@ def test_verdicts(evidence: Evidence):
 def test_telling_frames():
     residual = np.array([np.nan, 3.0, 1.0, 2.0, np.nan, 9.0, 4.0])
     assert telling_frames(residual) == {"worst": 5, "median": 1, "best": 2}
-    assert telling_frames(np.array([np.nan, 3.0])) == {"worst": 1}
+    assert telling_frames(np.array([np.nan, 3.0])) == {"only": 1}
     assert telling_frames(np.full(3, np.nan)) == {}
 
 
