@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _TRIAL_SECONDS = 0.6
 _TRIAL_FRAMES = 48
 _TRIAL_CROPS = 16
+# The best of some tries counts: the others shared the machine.
+_TRIALS = 3
 
 # Measured on two AVX2 cores: frames that the fit solves a second, and pictures that are drawn a
 # second on overlays of 512 x 512, while the network there did 180 crops a second. Other machines
@@ -298,7 +300,10 @@ def _network_rate(options: PredictOptions) -> float:
     seconds = 0.0
     for looker in looks:
         looker.look(pictures, places, _TRIAL_CROPS)  # the first call sets things up
-        begin = time.monotonic()
-        looker.look(pictures, places, _TRIAL_CROPS)
-        seconds += time.monotonic() - begin
+        tries = []
+        for _ in range(_TRIALS):
+            begin = time.monotonic()
+            looker.look(pictures, places, _TRIAL_CROPS)
+            tries.append(time.monotonic() - begin)
+        seconds += min(tries)
     return _TRIAL_CROPS / max(seconds, 1e-6)

@@ -14,12 +14,14 @@ from calibration.camera import NAME_PATTERN
 from calibration.keys import check_keys
 from calibration.rig import unknown_camera
 from calibration.safe_yaml import load_yaml
+from densefit.capture.events import event_offsets
 from densefit.capture.source import DEFAULT_FPS, Source, open_source
 from densefit.capture.sync_table import SyncTable, read_sync_table
 from densefit.errors import InputError
+from densefit.progress import info
 
 TAKE_KEYS = ("rig", "cameras", "sync", "offsets", "clock_rates")
-SYNC_MODES = ("auto", "pts", "timecode", "frames")
+SYNC_MODES = ("auto", "pts", "timecode", "frames", "clap", "flash")
 
 # Consumer cameras drift by some 100 ppm; a rate beyond this is a mistake in the file.
 _MAX_CLOCK_ERROR = 0.05
@@ -69,7 +71,8 @@ def load_take(
     Args:
         inputs: take.yaml (or its folder), one video, one photo, a folder of photos, a numbered
             pattern, or rig.yaml followed by recordings whose stems name the rig's cameras.
-        sync: replaces the take's own sync: auto, pts, timecode, frames or the path of a .csv.
+        sync: replaces the take's own sync: auto, pts, timecode, frames, clap, flash or the path of
+            a .csv.
         sequence: a folder of pictures is a film, not separate photos.
         strict: refuse damaged recordings.
         fps: of image sequences.
@@ -169,11 +172,18 @@ def _make_take(
 ) -> Take:
     """Put the parts together; `data` holds the take file's keys, `path` is named in messages."""
     mode, table = _sync(path, data.get("sync"), options.sync, list(sources))
+    offsets = _offsets(path, data.get("offsets") or {}, sources)
+    if mode in ("clap", "flash"):
+        found = event_offsets(mode, sources)
+        info(f"{mode}: offsets " + ", ".join(f"{n} {x:+.3f} s" for n, x in found.items()))
+        # From here on it is as if they had been given.
+        offsets = {camera: offsets[camera] + found[camera] for camera in sources}
+        mode = "pts"
     take = Take(
         name=name,
         sources=sources,
         rig=rig,
-        offsets=_offsets(path, data.get("offsets") or {}, sources),
+        offsets=offsets,
         clock_rates=_clock_rates(path, data.get("clock_rates") or {}, sources),
         sync=mode,
         sync_table=table,

@@ -50,7 +50,7 @@ class TakeFlags:
         str | None,
         typer.Option(
             "--sync",
-            metavar="auto|pts|timecode|frames|FILE.csv",
+            metavar="auto|pts|timecode|frames|clap|flash|FILE.csv",
             help="What tells which frames were taken together; default: what take.yaml says.",
         ),
     ] = None

@@ -103,7 +103,7 @@ def test_a_video_of_another_aspect_is_refused_at_once(folder: Path, make_video: 
         ({"rig": "other.yaml"}, ["other.yaml", "no such file"]),
         ({"rig": None}, ["several cameras need"]),
         ({"rig": 5}, ["rig is 5"]),
-        ({"sync": "clap"}, ["sync is 'clap'"]),
+        ({"sync": "stars"}, ["sync is 'stars'"]),
         ({"sync": "times.csv"}, ["times.csv", "no such file"]),
         ({"sync": "timecode"}, ["left.mp4", "no timecode"]),
         ({"offsets": {"middle": 1}}, ["offsets", "unknown key 'middle'"]),

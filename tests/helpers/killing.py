@@ -60,6 +60,33 @@ def predict_stage(take: Path, out: Path) -> None:
     predictor.predict(load_take([take]), out)
 
 
+def long_predict_stage(take: Path, out: Path, result: Path) -> None:
+    """`predict` with a tracker that costs nothing; leaves its largest resident memory, MB."""
+    import json
+    import resource
+
+    from square import SquareTracker
+
+    from densefit.capture import load_take
+    from densefit.landmarks import predictor
+    from densefit.landmarks.look import Sighting
+
+    class Still(SquareTracker):
+        seen = Sighting(
+            np.full((703, 2), 30, np.float32),
+            np.ones(703, np.float32),
+            np.array([30.0, 30, 20, 0, 0.9]),
+        )
+
+        def _see(self, picture: Any) -> Any:
+            return self.seen
+
+    predictor.make_tracker = lambda head, options: Still()  # type: ignore[assignment, return-value]
+    predictor.predict(load_take([take]), out)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result.write_text(json.dumps({"peak_mb": peak}))
+
+
 def fit_stage(take: Path, landmarks: Path, out: Path) -> None:
     """`fit-rig` from known landmarks, with meshes and overlays."""
     import torch
