@@ -25,10 +25,16 @@ COMMANDS = {
 }
 
 # group -> module with HELP and COMMANDS: name -> function
-GROUPS = {"rig": "densefit.cli.rig", "evaluate": "densefit.cli.evaluate"}
+GROUPS = {
+    "rig": "densefit.cli.rig",
+    "model": "densefit.cli.model",
+    "evaluate": "densefit.cli.evaluate",
+}
 
 # Shown below the options of each command's --help.
 EXAMPLES = {
+    "model import": "densefit model import ict ICT-FaceKit/ -o ict.npz",
+    "evaluate model": "densefit evaluate model --heads heads/ --ict ICT-FaceKit/",
     "evaluate now": "densefit evaluate now now_dataset/ -p meshes/ --metrical --unit m",
     "evaluate micc": "densefit evaluate micc florence/ -p meshes/",
     "evaluate 300w": "densefit evaluate 300w 300w/ --json 300w.json",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from densefit.cli import protocols
+from densefit.cli import model_scores, protocols
 
 HELP = "Measure models and results by published protocols."
 
-COMMANDS = {**protocols.COMMANDS}
+COMMANDS = {**model_scores.COMMANDS, **protocols.COMMANDS}
