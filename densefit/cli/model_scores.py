@@ -49,6 +49,8 @@ def evaluate_model(
 
     if heads is None and ict is None:
         raise UsageError("nothing to measure on: give --heads FOLDER, --ict FOLDER or both")
+    if curves is not None and ict is None:
+        raise UsageError("--curves needs people to compare with: give --ict FOLDER too")
     models = {"densefit" if model is None else model.stem: open_head(model)}
     models |= {path.stem: open_head(path) for path in peer or []}
     population = None
@@ -61,7 +63,7 @@ def evaluate_model(
     table = summary(run(models, heads, population, ModelOptions(people=people)))
     for measure, subject, name, value in table:
         typer.echo(f"{measure:28} {subject:16} {name:12} {value:6.3f} mm")
-    if curves is not None:
+    if curves is not None and population is not None:
         from densefit.evaluate.curves import plot_curves
 
         plot_curves(curves, models, population)

@@ -151,7 +151,7 @@ def _read_mesh(path: Path) -> tuple[Array, Array]:
     """Vertices (V, 3) in the file's units and triangles (F, 3); equal vertices are joined."""
     import open3d as o3d
 
-    mesh = o3d.io.read_triangle_mesh(str(path))
+    mesh = o3d.io.read_triangle_mesh(path)
     if not len(mesh.triangles):
         raise InputError(f"{path}: no triangles could be read")
     mesh = mesh.remove_duplicated_vertices().remove_degenerate_triangles()

@@ -63,3 +63,17 @@ def test_table_has_every_measure_of_every_model(head: HeadModel) -> None:
     assert table["drift", kind] < 1.0
     assert table["unseen scalp", kind] < table["mean head scalp", kind]
     assert {m for m, _ in table} >= {"sparse", "drift without lids and lips", "unseen neck"}
+
+
+def test_curves_of_a_model_on_its_own_people(head: HeadModel) -> None:
+    from densefit.evaluate.curves import face_points, measure, people_of
+
+    curves = measure(head, people_of(head, 3, True), people_of(head, 6, False))
+    assert curves.modes[-1] == head.identity_count
+    assert (np.diff(curves.compactness) >= 0).all() and curves.compactness[-1] == pytest.approx(1)
+    assert curves.generalisation[-1] < 1e-4 < curves.generalisation[0]  # all modes make its people
+    assert (np.diff(curves.generalisation) < 1e-6).all()
+    assert curves.specificity[0] < curves.specificity[-1]
+    mean, modes = face_points(head)
+    np.testing.assert_allclose(mean, head.landmarks(head.template)[head.face320], atol=1e-6)
+    assert modes.shape == (head.identity_count, 320, 3)
