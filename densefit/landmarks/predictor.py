@@ -49,7 +49,7 @@ class PredictOptions:
     """frame to stop before"""
     every: int = 1
     """use every n-th frame"""
-    quality: str = "fast"
+    quality: str = "high"
     """fast: one look at each frame; high: a close-up from the brows to the lower lip too"""
     face: str = "largest"
     """which of several faces: largest, left, right (of the picture), or "track N", N-th by size"""

@@ -24,7 +24,7 @@ from densefit.landmarks.network import (
     fold_batch_norm,
     load_network,
 )
-from densefit.landmarks.weights import DETECTOR_WEIGHTS, LANDMARK_WEIGHTS, save_weights
+from densefit.landmarks.weights import SHIPPED, save_weights
 
 SMALL = NetworkConfig(
     input_size=64, widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), head_width=8, components=24
@@ -128,11 +128,11 @@ def test_weights_round_trip_and_refusals(tmp_path: Path) -> None:
 
 
 def test_shipped_weights_suit_the_head_model() -> None:
-    if not (LANDMARK_WEIGHTS.exists() and DETECTOR_WEIGHTS.exists()):
-        pytest.skip("no weights in this checkout")
     from densefit.head import load_head
 
-    load_network(None, load_head().landmarks_version)
+    version = load_head().landmarks_version
+    for kind in ("landmarks", "closeup"):
+        load_network(None, version, kind)
+        assert SHIPPED[kind].stat().st_size <= 8e6
     load_detector()
-    assert LANDMARK_WEIGHTS.stat().st_size <= 8e6
-    assert DETECTOR_WEIGHTS.stat().st_size <= 2e6
+    assert SHIPPED["detector"].stat().st_size <= 2e6
