@@ -141,9 +141,13 @@ def _compose(
         label = camera.name if position >= 0 else f"{camera.name}: no picture"
         if position >= 0:
             image = streams[camera.name].at(position)
-            tile = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA)
-            _draw_landmarks(tile, camera.track, position, w / image.shape[1])
-            canvas[y : y + h, x : x + w] = tile
+            # Photos of one camera may differ in shape; the tile has that of the first.
+            scale = min(w / image.shape[1], h / image.shape[0])
+            wide, high = round(image.shape[1] * scale), round(image.shape[0] * scale)
+            tile = cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA)
+            _draw_landmarks(tile, camera.track, position, scale)
+            left, top = x + (w - wide) // 2, y + (h - high) // 2
+            canvas[top : top + high, left : left + wide] = tile
         size = max(0.4, w / 1100)
         for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
             place = (x + 8, y + int(30 * size) + 4)

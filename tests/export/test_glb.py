@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from densefit.export.glb import write_glb
 from densefit.export.orientation import world_to_up
-from densefit.export.scene import ExportOptions, ExportScene, frame_vertices
+from densefit.export.scene import ExportOptions, ExportScene, frame_vertices, load_scene
+from densefit.head.model import HeadModel
 from tests.export.gltf_player import GltfPlayer
+from tests.export.rig_fixture import write_toy_rig
 
 TOLERANCE = 5e-5  # m
 
@@ -83,6 +86,28 @@ def test_stated_bounds_are_the_data(scene: ExportScene, tmp_path):
         array, item = player.array(i), player.json["accessors"][i]
         assert np.array_equal(np.atleast_1d(array.min(axis=0)), np.float32(item["min"]))
         assert np.array_equal(np.atleast_1d(array.max(axis=0)), np.float32(item["max"]))
+
+
+def test_cameras_are_nodes_that_see_what_the_rig_sees(out: Path, head: HeadModel, tmp_path):
+    rig = write_toy_rig(out)
+    scene = load_scene(out, head, ExportOptions())
+    player = GltfPlayer(write_glb(scene, tmp_path)[0])
+    point = np.array([0.05, -0.03, 0.8])
+    in_file = player.world_matrix(player.node("world"), 0.0)[:3, :3] @ point
+    np.testing.assert_allclose(in_file, scene.axes("y") @ point, atol=1e-6)
+    for name, camera in rig.cameras.items():
+        node = player.node(f"camera_{name}")
+        item = player.json["cameras"][player.json["nodes"][node]["camera"]]
+        local = np.linalg.inv(player.world_matrix(node, 0.0)) @ [*in_file, 1]
+        focal = camera.height / 2 / np.tan(item["perspective"]["yfov"] / 2)
+        assert focal == pytest.approx(camera.K[1, 1])
+        # The camera looks along -z with y up; K in extras knows the rest.
+        shown = np.array(item["extras"]["K"]) @ [local[0], -local[1], -local[2]] / -local[2]
+        ahead = camera.T_camera_world @ [*point, 1]
+        np.testing.assert_allclose(shown, camera.K @ ahead[:3] / ahead[2], atol=0.01)
+    stabilized = load_scene(out, head, ExportOptions(stabilize=True))
+    still = GltfPlayer(write_glb(stabilized, tmp_path)[0])
+    assert "cameras" not in still.json, "the cameras would have to move with the head"
 
 
 def test_trimesh_opens_it(scene: ExportScene, tmp_path):
