@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+import typer.core
 
 from densefit import __version__
 from densefit.cli.flags import as_command
@@ -24,8 +25,9 @@ COMMANDS = {
     "train": ("densefit.cli.train", "train"),
 }
 
-# group -> module with HELP and COMMANDS: name -> function
+# group -> module with HELP and COMMANDS: name -> function, and GROUP where it parses its own way
 GROUPS = {
+    "calibrate": "densefit.cli.calibrate",
     "rig": "densefit.cli.rig",
     "model": "densefit.cli.model",
     "evaluate": "densefit.cli.evaluate",
@@ -47,6 +49,9 @@ EXAMPLES = {
     "demo": "densefit demo -o demo/",
     "synth": "densefit synth -n 24 -o faces/",
     "train": "densefit train --data shards/ -o run/ --task landmarks",
+    "calibrate recordings": "densefit calibrate a.mp4 b.mp4 --board chessboard:9x6:25mm -o rig.yaml",
+    "calibrate board": "densefit calibrate board charuco:5x7:35mm:26mm:DICT_4X4_50 -o board.pdf",
+    "rig check": "densefit rig check rig.yaml take.yaml",
     "rig convert": "densefit rig convert camera_array.toml my_rig/ --take recordings/",
 }
 
@@ -82,12 +87,14 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for name, (module, function) in COMMANDS.items():
-        work = getattr(importlib.import_module(module), function)
+    for name, (path, function) in COMMANDS.items():
+        work = getattr(importlib.import_module(path), function)
         app.command(name, epilog=example(name))(as_command(work, name))
-    for group, module in GROUPS.items():
-        commands = typer.Typer(no_args_is_help=True, help=importlib.import_module(module).HELP)
-        for name, function in importlib.import_module(module).COMMANDS.items():
+    for group, path in GROUPS.items():
+        module = importlib.import_module(path)
+        parser = getattr(module, "GROUP", typer.core.TyperGroup)
+        commands = typer.Typer(cls=parser, no_args_is_help=True, help=module.HELP)
+        for name, function in module.COMMANDS.items():
             full = f"{group} {name}"
             commands.command(name, epilog=example(full))(as_command(function, full))
         app.add_typer(commands, name=group)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from densefit.cli.options import Overwrite
+
+if TYPE_CHECKING:
+    from calibration import Rig
 
 HELP = "Convert and check rig files."
 
 
 def convert(
     source: Annotated[
-        Path,
-        typer.Argument(metavar="IN", help="Caliscope's camera_array.toml or aniposelib's .toml."),
+        Path, typer.Argument(metavar="IN", help="File or folder of another tool, or rig.yaml.")
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="rig.yaml to write, or the folder for it.")
+        Path, typer.Argument(metavar="OUT", help="rig.yaml or the folder for it; see --to.")
     ],
+    to: Annotated[str, typer.Option("--to", help="Format to write.")] = "densefit",
+    source_format: Annotated[
+        str | None, typer.Option("--from", help="Format of IN; default: recognized.")
+    ] = None,
     take: Annotated[
         Path | None,
         typer.Option("--take", metavar="FOLDER", help="Also write take.yaml for these videos."),
@@ -29,42 +37,89 @@ def convert(
         ),
     ] = None,
     units: Annotated[
-        Literal["m", "cm", "mm"],
-        typer.Option("--units", help="Unit of IN's translations (Caliscope: m)."),
-    ] = "m",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that exist.")
-    ] = False,
+        str | None,
+        typer.Option(
+            "--units",
+            help="Unit of IN's translations where it is open: m, cm, mm, metres per unit.",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="Picture size where IN does not say it: 1920x1080."),
+    ] = None,
+    names: Annotated[
+        str | None, typer.Option("--names", help="Cameras that IN only counts: left,right.")
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Convert another tool's calibration to rig.yaml, and its recording to take.yaml."""
-    from calibration import write_rig
-    from calibration.convert import read_toml_rig, write_take
-    from densefit.capture import load_take
+    """Convert a calibration between tools, and a recording to take.yaml.
+
+    Formats (docs/rig_formats.md): densefit, caliscope, freemocap, pose2sim, aniposelib, opencv,
+    easymocap, colmap, colmap-bin, nerfstudio, nersemble, nersemble-shared, multiface, facescape,
+    kalibr, metashape.
+    """
+    from calibration.formats import ReadOptions, format_of, parse_size, parse_units, read_any
+    from calibration.formats.registry import named
     from densefit.errors import UsageError
-    from densefit.files import ensure_out_dir
-    from densefit.progress import warn
+    from densefit.progress import info
 
     if timestamps is not None and take is None:
         raise UsageError("--timestamps goes with --take FOLDER; name the folder of the videos too")
-    rig_path = target if target.suffix.lower() in (".yaml", ".yml") else target / "rig.yaml"
+    goal = named(to)
+    if take is not None and to != "densefit":
+        raise UsageError("--take writes take.yaml for a rig.yaml; leave out --to")
+    path = _target(target, goal.target)
+    for existing in [path] if take is None else [path, path.with_name("take.yaml")]:
+        if existing.exists() and not existing.is_dir() and not overwrite:
+            raise UsageError(f"{existing} exists; give another OUT, or --overwrite to replace it")
+    options = ReadOptions(
+        parse_units(units), parse_size(size), tuple(names.split(",")) if names else ()
+    )
+    found = named(source_format) if source_format else format_of(source)
+    info(f"{source}: {found.what}")
+    rig = read_any(source, options, found.name)
+    _write(path, rig, to)
+    if take is not None:
+        _write_take(path, rig, take, timestamps)
+
+
+def _target(target: Path, usual: str) -> Path:
+    """The file to write: `target` itself where it is named like one of its format, else in it."""
+    if usual.endswith("/"):
+        return target
+    if target.suffix.lower() in (".yaml", ".yml", ".toml", ".json", ".xml", ".txt") or (
+        target.name == usual
+    ):
+        return target
+    return target / usual
+
+
+def _write(path: Path, rig: Rig, to: str) -> None:
+    from calibration.formats import write_any
+    from densefit.files import ensure_out_dir
+
+    ensure_out_dir(path.parent)
+    write_any(path, rig, to)
+    typer.echo(f"{path}: {len(rig.cameras)} cameras ({', '.join(rig.cameras)})")
+
+
+def _write_take(rig_path: Path, rig: Rig, folder: Path, timestamps: Path | None) -> None:
+    from calibration.take_file import write_take
+    from densefit.capture import load_take
+    from densefit.progress import warn
+
     take_path = rig_path.with_name("take.yaml")
-    for path in [rig_path] if take is None else [rig_path, take_path]:
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists; give another OUT, or --overwrite to replace it")
-    rig = read_toml_rig(source, units)
-    ensure_out_dir(rig_path.parent)
-    write_rig(rig_path, rig)
-    typer.echo(f"{rig_path}: {len(rig.cameras)} cameras ({', '.join(rig.cameras)})")
-    if take is None:
-        return
-    if timestamps is None and (take / "timestamps.csv").is_file():
-        timestamps = take / "timestamps.csv"
-    files = write_take(take_path, rig_path, rig.cameras, take, timestamps)
+    if timestamps is None and (folder / "timestamps.csv").is_file():
+        timestamps = folder / "timestamps.csv"
+    files = write_take(take_path, rig_path, rig.cameras, folder, timestamps)
     for name in files.missing:
-        warn(f"{take}: no video for camera '{name}'; it is left out of the take")
+        warn(f"{folder}: no video for camera '{name}'; it is left out of the take")
     loaded = load_take([take_path])
     sync = timestamps or "presentation times"
     typer.echo(f"{take_path}: {len(loaded.sources)} recordings, synchronized by {sync}")
+
+
+COMMANDS = {"convert": convert}
 
 
 COMMANDS = {"convert": convert}

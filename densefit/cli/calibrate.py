@@ -1,0 +1,140 @@
+"""`densefit calibrate`: a rig from recordings of a board; `densefit calibrate board`: the board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from densefit.cli.options import Overwrite, Strict
+
+
+class _RecordingsByDefault(TyperGroup):
+    """`densefit calibrate a.mp4 ...` needs no command between; only `board` is one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args:
+            args = ["--help"]
+        if args[0] not in self.commands:
+            args = ["recordings", *args]
+        return super().parse_args(ctx, args)
+
+
+HELP = "Calibrate cameras from recordings of a board; `calibrate board` prints one."
+GROUP = _RecordingsByDefault
+
+BOARD_HELP = (
+    "charuco:5x7:35mm:26mm:DICT_4X4_50[:inverted][:legacy] (squares), chessboard:9x6:25mm (inner "
+    "corners), circles:11x7:20mm[:asymmetric], aprilgrid:6x6:88mm:26.4mm (tag, gap), Caliscope's "
+    "charuco.toml or Kalibr's target.yaml."
+)
+
+
+def calibrate(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="VIDEOS_OR_FOLDERS...",
+            help="A video or a folder of pictures for each camera, or one folder of all "
+            "(left_0001.png, right_0001.png, ...), or a take.yaml.",
+        ),
+    ],
+    board: Annotated[str, typer.Option("--board", help=BOARD_HELP)],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RIG", help="rig.yaml to write.")],
+    intrinsics: Annotated[
+        Path | None,
+        typer.Option(
+            "--intrinsics",
+            metavar="FILE",
+            help="Keep these cameras' lenses: rig.yaml or a file that `rig convert` reads.",
+        ),
+    ] = None,
+    lens: Annotated[
+        str,
+        typer.Option("--lens", help="opencv5, opencv8, fisheye, or auto: by cross-validation."),
+    ] = "auto",
+    sync: Annotated[
+        str | None,
+        typer.Option("--sync", help="auto, pts, timecode, frames or a .csv, as in take.yaml."),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option("--every", min=1, help="Search every n-th moment; default: 400 in all."),
+    ] = None,
+    views: Annotated[
+        int, typer.Option("--views", min=3, help="Views of each camera to choose.")
+    ] = 40,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads; default: all cores.")
+    ] = None,
+    strict: Strict = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Calibrate cameras from recordings of a board (print one with `densefit calibrate board`).
+
+    Film the board in every camera's whole picture, near and far, tilted to all sides, held still;
+    then where neighbouring cameras see it together.
+    """
+    import os
+
+    from calibration.boards import parse_board
+    from calibration.calibrate import CalibrateOptions
+    from calibration.intrinsics import LENSES
+    from densefit.calibrate import BoardSearch, calibrate_recordings, tell
+    from densefit.errors import UsageError
+
+    if out.suffix.lower() not in (".yaml", ".yml"):
+        out = out / "rig.yaml"
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; give another -o, or --overwrite to replace it")
+    if lens not in ("auto", *LENSES):
+        raise UsageError(f"--lens {lens}: use auto, {', '.join(LENSES)}")
+    cores = threads or os.cpu_count() or 1
+    options = CalibrateOptions(
+        lenses=tuple(LENSES) if lens == "auto" else (lens,),
+        views_per_camera=views,
+        intrinsics={} if intrinsics is None else _known_cameras(intrinsics),
+    )
+    search = BoardSearch(every=every, sync=sync, strict=strict, threads=cores)
+    calibration, files = calibrate_recordings(inputs, parse_board(board), out, options, search)
+    tell(calibration)
+    typer.echo(f"{files.rig}: {len(calibration.rig.cameras)} cameras, rms {calibration.rms:.3f} px")
+    typer.echo(f"{files.coverage}")
+    typer.echo(f"{files.report}")
+
+
+def _known_cameras(path: Path) -> dict[str, Any]:
+    """Cameras of a file whose K is known, by name."""
+    from calibration.formats import read_any
+
+    rig = read_any(path)
+    return {name: camera for name, camera in rig.cameras.items() if camera.K is not None}
+
+
+def board_pdf(
+    board: Annotated[str, typer.Argument(metavar="BOARD", help=BOARD_HELP)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="PDF to write.")] = Path("board.pdf"),
+    paper: Annotated[
+        str, typer.Option("--paper", help="a4, a3, a2, a1, a0, letter, or fit: as large as needed.")
+    ] = "fit",
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a printable PDF of a board at true scale (print at 100 %, not 'fit to page')."""
+    from calibration.board_pdf import write_board_pdf
+    from calibration.boards import parse_board
+    from densefit.errors import UsageError
+    from densefit.files import ensure_out_dir
+
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; give another -o, or --overwrite to replace it")
+    parsed = parse_board(board)
+    ensure_out_dir(out.parent)
+    width, height = write_board_pdf(out, parsed, paper)
+    typer.echo(
+        f"{out}: {parsed.text()} on {width * 1e3:.0f} x {height * 1e3:.0f} mm; print at 100 %"
+    )
+
+
+COMMANDS = {"recordings": calibrate, "board": board_pdf}

@@ -1,0 +1,62 @@
+"""Takes made of recordings that lie in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from calibration import CalibrationError
+from calibration.take_file import write_take
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["A.mp4", "B.mp4"], {"A": "A.mp4", "B": "B.mp4"}),
+        (["take1-A.mov", "take1-B.mov"], {"A": "take1-A.mov", "B": "take1-B.mov"}),
+        (["A.mp4", "notes.txt"], {"A": "A.mp4"}),
+    ],
+)
+def test_take_joins_videos_by_name(
+    files: list[str], expected: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in files:
+        (folder / name).touch()
+    found = write_take(tmp_path / "take.yaml", tmp_path / "rig.yaml", ["A", "B"], folder)
+    data = yaml.safe_load((tmp_path / "take.yaml").read_text())
+    assert data == {
+        "rig": "rig.yaml",
+        "cameras": {name: f"videos/{file}" for name, file in expected.items()},
+    }
+    assert set(found.missing) == {"A", "B"} - set(expected)
+
+
+def test_take_joins_by_number_and_names_the_table(tmp_path: Path) -> None:
+    for name in ("port_0.mp4", "port_2.mp4", "timestamps.csv"):
+        (tmp_path / name).touch()
+    write_take(
+        tmp_path / "take.yaml",
+        tmp_path / "rig.yaml",
+        ["cam_0", "cam_2"],
+        tmp_path,
+        tmp_path / "timestamps.csv",
+    )
+    data = yaml.safe_load((tmp_path / "take.yaml").read_text())
+    assert data["cameras"] == {"cam_0": "port_0.mp4", "cam_2": "port_2.mp4"}
+    assert data["sync"] == "timestamps.csv"
+
+
+def test_take_refuses_to_guess(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="no such folder"):
+        write_take(tmp_path / "take.yaml", "rig.yaml", ["A"], tmp_path / "none")
+    with pytest.raises(CalibrationError, match="no video belongs"):
+        write_take(tmp_path / "take.yaml", "rig.yaml", ["A"], tmp_path)
+    (tmp_path / "x-A.mp4").touch()
+    (tmp_path / "y-A.mp4").touch()
+    with pytest.raises(CalibrationError, match="could both be camera 'A'"):
+        write_take(tmp_path / "take.yaml", "rig.yaml", ["A"], tmp_path)
+    assert not (tmp_path / "take.yaml").exists()
