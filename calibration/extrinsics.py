@@ -188,12 +188,12 @@ def check_agreement(
         CalibrationError: a mirrored recording, or pictures that were not taken together.
     """
     names = [camera.name for camera in cameras]
-    best = dict.fromkeys(names, 0.0)
+    best: dict[str, float] = {}
     for link in links:
         share = link.agreeing / link.shared
         for name in (link.first, link.second):
-            best[name] = max(best[name], share if link.shared > 2 else 1.0)
-    bad = [name for name in names if best[name] < _AGREEMENT]
+            best[name] = max(best.get(name, 0.0), share if link.shared > 2 else 1.0)
+    bad = [name for name, share in best.items() if share < _AGREEMENT]
     if not bad or len(names) < 2:
         return
     for camera in cameras:
@@ -212,8 +212,9 @@ def check_agreement(
             turned[2] = camera.width - 1 - intrinsics[2]
             lens[camera.name] = (model, turned)
             again = link_cameras(names, candidate_poses(flipped, board, lens))
-            own = [k for k in again if camera.name in (k.first, k.second)]
-            if own and max(k.agreeing / k.shared for k in own) > 0.8:
+            own = [k for k in again if camera.name in (k.first, k.second) and k.shared > 2]
+            # All its links must agree then: with one other camera that is mirrored too, one would.
+            if own and min(k.agreeing / k.shared for k in own) > 0.8:
                 others = [n for n in names if n != camera.name]
                 whom = camera.name if len(others) > 1 else f"{camera.name} (or {others[0]})"
                 raise CalibrationError(

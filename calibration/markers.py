@@ -60,8 +60,16 @@ def find_markers(gray: np.ndarray, name: str, border_bits: int = 1) -> dict[int,
     if numbers is None:
         return {}
     found: dict[int, np.ndarray] = {}
-    for number, quad in zip(np.ravel(numbers), corners, strict=True):
-        # A number that shows twice cannot be trusted at either place.
-        known = int(number) in found
-        found[int(number)] = np.full((4, 2), np.nan) if known else np.float64(quad).reshape(4, 2)
-    return {number: quad for number, quad in found.items() if np.isfinite(quad).all()}
+    ambiguous = set()
+    for number, quad in zip(map(int, np.ravel(numbers)), corners, strict=True):
+        quad = np.float64(quad).reshape(4, 2)
+        if number not in found:
+            found[number] = quad
+        # Inner and outer outline of a marker are one; a number at two places is not trusted.
+        elif np.linalg.norm(found[number].mean(axis=0) - quad.mean(axis=0)) > 0.2 * _side(quad):
+            ambiguous.add(number)
+    return {number: quad for number, quad in found.items() if number not in ambiguous}
+
+
+def _side(quad: np.ndarray) -> float:
+    return float(np.linalg.norm(quad - np.roll(quad, 1, axis=0), axis=1).mean())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from densefit.cli.options import Overwrite
+from densefit.cli.options import Device, Overwrite, Threads
 
 if TYPE_CHECKING:
     from calibration import Rig
@@ -119,7 +119,81 @@ def _write_take(rig_path: Path, rig: Rig, folder: Path, timestamps: Path | None)
     typer.echo(f"{take_path}: {len(loaded.sources)} recordings, synchronized by {sync}")
 
 
-COMMANDS = {"convert": convert}
+def check(
+    rig: Annotated[
+        Path, typer.Argument(metavar="RIG", help="rig.yaml, or a file that `rig convert` reads.")
+    ],
+    take: Annotated[
+        Path | None,
+        typer.Argument(metavar="[TAKE]", help="take.yaml: its faces are checked against the rig."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for rig.png and rig.html; default: RIG_check."),
+    ] = None,
+    units: Annotated[
+        str | None, typer.Option("--units", help="Unit of another tool's file where it is open.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="Picture size where the file does not say it.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Draw a rig, measure it, and name what is probably wrong with it (exit code 4 then)."""
+    from calibration.formats import ReadOptions, parse_size, parse_units
+    from densefit.errors import QualityError
+    from densefit.rig_check import check_rig
+
+    folder = out if out is not None else rig.with_name(f"{rig.stem}_check")
+    options = ReadOptions(parse_units(units), parse_size(size))
+    result = check_rig(rig, take, folder, options, threads, device)
+    for line in result.figures:
+        typer.echo(line)
+    typer.echo(f"{result.png}\n{result.html}")
+    if result.suspicions:
+        raise QualityError(f"{rig}: " + "; ".join(s.text for s in result.suspicions))
+    typer.echo("nothing suspicious found")
 
 
-COMMANDS = {"convert": convert}
+COMMANDS = {"convert": convert, "check": check}
+
+
+def check(
+    rig: Annotated[
+        Path, typer.Argument(metavar="RIG", help="rig.yaml, or a file that `rig convert` reads.")
+    ],
+    take: Annotated[
+        Path | None,
+        typer.Argument(metavar="[TAKE]", help="take.yaml: its faces are checked against the rig."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for rig.png and rig.html; default: RIG_check."),
+    ] = None,
+    units: Annotated[
+        str | None, typer.Option("--units", help="Unit of another tool's file where it is open.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="Picture size where the file does not say it.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Draw a rig, measure it, and name what is probably wrong with it (exit code 4 then)."""
+    from calibration.formats import ReadOptions, parse_size, parse_units
+    from densefit.errors import QualityError
+    from densefit.rig_check import check_rig
+
+    folder = out if out is not None else rig.with_name(f"{rig.stem}_check")
+    options = ReadOptions(parse_units(units), parse_size(size))
+    result = check_rig(rig, take, folder, options, threads, device)
+    for line in result.figures:
+        typer.echo(line)
+    typer.echo(f"{result.png}\n{result.html}")
+    if result.suspicions:
+        raise QualityError(f"{rig}: " + "; ".join(s.text for s in result.suspicions))
+    typer.echo("nothing suspicious found")
+
+
+COMMANDS = {"convert": convert, "check": check}

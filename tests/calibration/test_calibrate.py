@@ -12,7 +12,7 @@ from board_views import board_in_view, make_rig, observe, pictures
 from calibration import CalibrationError, Camera
 from calibration.board_shape import refined_points
 from calibration.boards import parse_board
-from calibration.bundle import Freedom, bundle_adjust, residuals_of, rms
+from calibration.bundle import BundleState, Freedom, bundle_adjust, residuals_of, rms
 from calibration.calibrate import CalibrateOptions, Calibration, calibrate, held_out_rms
 from calibration.coverage import write_coverage
 from calibration.extrinsics import start_state
@@ -84,22 +84,26 @@ def test_recovers_the_rig(rig: list[Camera], result: Calibration) -> None:
     for truth in rig:
         camera = result.rig.cameras[truth.name]
         assert np.linalg.norm(camera.position - truth.position) < 1.5e-3
-        assert angle_between(camera.T_camera_world[:3, :3], truth.T_camera_world[:3, :3]) < 2e-3
+        assert angle_between(camera.T_camera_world[:3, :3], truth.T_camera_world[:3, :3]) < 6e-3
         np.testing.assert_allclose(camera.K, truth.K, atol=5)
     np.testing.assert_array_equal(result.rig.cameras["cam0"].T_camera_world, np.eye(4))
 
 
 def test_deviations_are_those_of_repeated_experiments(rig: list[Camera]) -> None:
-    """Focal length over 12 noises: its scatter and the stated deviation agree."""
+    """Focal length over 16 noises: its scatter and the stated deviation agree."""
     stated, found = [], []
-    options = CalibrateOptions(lenses=("opencv5",), flexible_board=False)
-    pose = boards(12)
-    for seed in range(12):
-        views = observe(rig[:1], BOARD, pose, NOISE, np.random.default_rng(seed))
-        result = calibrate(views, BOARD, pictures(rig[:1]), options)
-        stated.append(result.std["cam0"][6])
-        found.append(result.rig.cameras["cam0"].K[0, 0])
-    assert 0.5 < np.std(found) / np.mean(stated) < 2.0
+    poses, camera = boards(8), rig[0]
+    truth = np.array([*camera.K[[0, 1], [0, 1]], *camera.K[:2, 2], *camera.dist])
+    free = Freedom(np.array([False]), (np.ones(9, bool),))
+    for seed in range(16):
+        views = observe([camera], BOARD, poses, NOISE, np.random.default_rng(seed))
+        corners, moments, _ = corners_of(views, BOARD.points(), ["cam0"])
+        T = np.stack([poses[m] for m in moments])
+        state = BundleState(np.eye(4)[None], ("opencv",), (truth,), T)
+        result = bundle_adjust(corners, state, free)
+        stated.append(result.std[0][6])
+        found.append(result.state.intrinsics[0][0])
+    assert 0.6 < np.std(found) / np.mean(stated) < 1.6
 
 
 def test_wrong_corners_and_a_bad_moment_do_no_harm(rig: list[Camera]) -> None:
@@ -156,15 +160,15 @@ def test_cross_validation_finds_the_lens(lens: str) -> None:
             base, model="opencv_fisheye", K=K, dist=np.array([-0.03, 0.01, -0.01, 0.002])
         )
     else:
-        K = np.array([[620.0, 0, 640], [0, 620, 475], [0, 0, 1]])
+        K = np.array([[480.0, 0, 640], [0, 480, 475], [0, 0, 1]])
         dist = np.array([0.9, 0.35, 0.0, 0.0, 0.02, 1.2, 0.6, 0.09])
         camera = replace(base, K=K, dist=dist)
     rng = np.random.default_rng(2)
-    poses = [board_in_view(rng, BOARD, 0.33) for _ in range(60)]
-    views = observe([camera], BOARD, poses, 0.05, rng)
+    poses = [board_in_view(rng, BOARD, 0.3, 1.4) for _ in range(150)]
+    views = observe([camera], BOARD, poses, 0.03, rng)
     assert len(views) >= 16
     fit = fit_intrinsics(
-        views[:24], BOARD, pictures([camera])[0], ("opencv5", "opencv8", "fisheye")
+        views[:20], BOARD, pictures([camera])[0], ("opencv5", "opencv8", "fisheye")
     )
     assert fit.lens == lens
     assert fit.rms < 0.1

@@ -1,0 +1,160 @@
+"""The stage behind `densefit rig check`: figures and pictures of a rig, and what is wrong with it.
+
+The geometry knows nothing of faces; with a take, landmarks become the points that cameras share.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from calibration import Rig
+from calibration.draw_rig import write_rig_html, write_rig_png
+from calibration.formats import ReadOptions, read_any
+from calibration.geometry import describe, rig_geometry
+from calibration.suspicion import Residuals, Suspicion, explain, residuals, suspicions
+from densefit.capture import Take, load_take, master_timeline
+from densefit.errors import InputError
+from densefit.files import ensure_out_dir
+from densefit.progress import info
+
+# Moments of a take and landmarks of a face that are enough to judge a rig by.
+_MOMENTS = 12
+_LANDMARKS = 120
+# The triangulated head may be this much larger or smaller than the average one.
+_SIZE_TOLERANCE = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class RigCheck:
+    """What was found."""
+
+    figures: list[str]
+    suspicions: list[Suspicion]
+    residuals: Residuals | None
+    """Of the take's landmarks; None without a take."""
+    png: Path
+    html: Path
+
+
+def check_rig(
+    rig_path: Path,
+    take_path: Path | None,
+    out: Path,
+    options: ReadOptions | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+) -> RigCheck:
+    """Measure, draw and judge a rig.
+
+    Args:
+        rig_path: rig.yaml or a file of another tool.
+        take_path: take.yaml, whose recordings are judged against this rig.
+        out: folder for rig.png and rig.html.
+        options: what a file of another tool leaves open.
+    Raises:
+        InputError, CalibrationError: nothing that could be checked.
+    """
+    rig = read_any(rig_path, options)
+    found = suspicions(rig)
+    figures = describe(rig_geometry(rig))
+    fit = None
+    if take_path is not None:
+        take = replace(load_take([take_path]), rig=rig)
+        names, xy = shared_landmarks(take, threads, device)
+        cameras = {name: take.camera(name) for name in names}
+        seen = Rig({**rig.cameras, **cameras}, rig.up)
+        fit = residuals([cameras[name] for name in names], xy)
+        figures += ["landmarks triangulated: median residual by camera"]
+        figures += [f"{n:<16} {m:8.2f} px" for n, m in zip(fit.names, fit.median, strict=True)]
+        explained = explain(seen, names, xy)
+        # The take knows better than the cameras' arrangement what is wrong.
+        found = explained or found
+        if not explained:
+            found = found + _wrong_size(fit)
+    ensure_out_dir(out)
+    write_rig_png(out / "rig.png", rig)
+    words = [f"suspicion: {s.text}" for s in found] or ["nothing suspicious found"]
+    write_rig_html(out / "rig.html", rig, [*figures, "", *words])
+    return RigCheck(figures, found, fit, out / "rig.png", out / "rig.html")
+
+
+def shared_landmarks(take: Take, threads: int | None, device: str) -> tuple[list[str], np.ndarray]:
+    """Landmarks of some moments of a take.
+
+    Returns:
+        Names of the cameras with K and extrinsics, and (C, N, 2) px, NaN where a face is not seen
+        or a landmark uncertain; N is a whole number of faces of `_LANDMARKS` landmarks.
+    Raises:
+        InputError: fewer than two such cameras see a face at the same moment.
+    """
+    from densefit.landmarks.files import read_landmarks
+    from densefit.landmarks.predictor import PredictOptions, predict
+
+    names = [n for n in take.sources if _placed(take, n)]
+    if len(names) < 2:
+        raise InputError(f"{take.name}: fewer than two cameras have K and T_camera_world")
+    frames = max(take.sources[name].n_frames_estimate for name in names)
+    options = PredictOptions(device=device, threads=threads, every=max(1, frames // _MOMENTS))
+    with tempfile.TemporaryDirectory(prefix="densefit-check-") as folder:
+        paths = predict(take, Path(folder), options)
+        tracks = {name: read_landmarks(paths[name]) for name in names}
+    line = master_timeline(take, {name: tracks[name].time for name in names})
+    kept = np.linspace(0, tracks[names[0]].xy.shape[1] - 1, _LANDMARKS).astype(int)
+    xy = np.full((len(names), len(line.time), _LANDMARKS, 2), np.nan)
+    for c, name in enumerate(names):
+        track = tracks[name]
+        for m, row in enumerate(line.index[:, c]):
+            if row >= 0 and track.valid[row]:
+                sigma = track.sigma[row][kept]
+                certain = sigma <= np.nanmedian(sigma)
+                xy[c, m, certain] = track.xy[row][kept][certain]
+    if not (np.isfinite(xy).all(axis=(3,)).sum(axis=0) >= 2).any():
+        raise InputError(f"{take.name}: no two cameras see a face at the same moment")
+    info(f"landmarks of {len(line.time)} moments in {len(names)} cameras")
+    return names, xy.reshape(len(names), -1, 2)
+
+
+def _placed(take: Take, name: str) -> bool:
+    camera = take.camera(name)
+    return camera.K is not None and camera.T_camera_world is not None
+
+
+def _wrong_size(fit: Residuals) -> list[Suspicion]:
+    """Whether the triangulated heads have the size of a head."""
+    ratios = []
+    for face in fit.points.reshape(-1, _LANDMARKS, 3):
+        seen = np.isfinite(face).all(axis=1)
+        if seen.sum() >= 30:
+            template = _template_landmarks()[seen]
+            ratios.append(_spread(face[seen]) / _spread(template))
+    if not ratios:
+        return []
+    ratio = float(np.median(ratios))
+    if abs(ratio - 1) <= _SIZE_TOLERANCE:
+        return []
+    for unit, factor in (("cm", 100.0), ("mm", 1000.0)):
+        if abs(ratio / factor - 1) <= 0.3:
+            text = f"translations seem to be in {unit}: write units: {unit}"
+            break
+    else:
+        text = "check units, or the size of a square that the rig was calibrated with"
+    return [Suspicion("units", f"the head comes out {ratio:.2f} times its usual size; {text}")]
+
+
+def _spread(points: np.ndarray) -> float:
+    """Median distance from the middle, robust against single wild points."""
+    return float(np.median(np.linalg.norm(points - np.median(points, axis=0), axis=1)))
+
+
+def _template_landmarks() -> np.ndarray:
+    """(_LANDMARKS, 3) metres: the same landmarks of the average head."""
+    from densefit.head import load_head
+
+    head = load_head(None)
+    corners = head.template[head.landmark_vertices]
+    landmarks = np.einsum("nk,nkj->nj", head.landmark_weights, corners)
+    return landmarks[np.linspace(0, len(landmarks) - 1, _LANDMARKS).astype(int)]

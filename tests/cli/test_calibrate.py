@@ -1,0 +1,174 @@
+"""`densefit calibrate` and `rig check` from the command line, on rendered recordings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from board_views import board_in_view, photograph, small_camera
+
+from calibration import Camera, Rig, read_rig, write_rig
+from calibration.boards import parse_board
+from calibration.rotations import matrix_from_vector, transform
+from densefit.calibrate_inputs import open_recordings
+from densefit.cli import main
+from densefit.errors import InputError
+
+TEXT = "charuco:6x5:40mm:30mm:DICT_4X4_50"
+BOARD = parse_board(TEXT)
+
+
+def two_cameras() -> list[Camera]:
+    left = small_camera()
+    R = matrix_from_vector(np.array([0, np.radians(25), 0]))
+    T = transform(R, np.array([0, 0, 0.6]) - R @ [0, 0, 0.6])
+    return [
+        Camera("left", 800, 600, "opencv", left.K, left.dist, np.eye(4)),
+        Camera("right", 800, 600, "opencv", left.K, left.dist, T),
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """left_0001.png, right_0001.png, ...: twelve pictures a camera."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(4)
+    for moment in range(12):
+        T = board_in_view(rng, BOARD, 0.6, 0.12)
+        for camera in two_cameras():
+            picture = photograph(camera, BOARD, T)
+            cv2.imwrite(str(folder / f"{camera.name}_{moment:04d}.png"), picture)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lenses") / "lenses.yaml"
+    write_rig(path, Rig({camera.name: camera for camera in two_cameras()}))
+    return path
+
+
+def test_from_pictures_to_a_rig(
+    folder: Path, given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rig.yaml"
+    command = ["calibrate", str(folder), "--board", TEXT, "-o", str(out)]
+    assert main([*command, "--intrinsics", str(given)]) == 0
+    printed = capsys.readouterr()
+    assert "2 cameras" in printed.out
+    assert "left 12, right 12" in printed.err
+    rig = read_rig(out)
+    truth = two_cameras()[1]
+    assert np.linalg.norm(rig.cameras["right"].position - truth.position) < 2e-3
+    np.testing.assert_array_equal(rig.cameras["right"].K, truth.K)
+    report = json.loads((tmp_path / "rig_calibration.json").read_text())
+    assert report["rms_px"] < 0.5 and report["board"] == TEXT
+    assert cv2.imread(str(tmp_path / "rig_coverage.png")) is not None
+    assert main(command) == 2  # it exists
+    assert main(["rig", "check", str(out), "-o", str(tmp_path / "check")]) == 0
+    assert (tmp_path / "check" / "rig.png").is_file() and (
+        tmp_path / "check" / "rig.html"
+    ).is_file()
+    assert "baseline" in capsys.readouterr().out
+
+
+def test_bad_input_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for side, size in (("0001", (80, 60)), ("0002", (60, 80))):
+        cv2.imwrite(str(mixed / f"a_{side}.png"), np.zeros((*size, 3), np.uint8))
+    one = [str(folder / f"left_{i:04d}.png") for i in range(4)]
+    for arguments, code, message in (
+        ([*one, "--board", "charuco:6x5:40mm:30mm:DICT_5X5_50"], 3, "markers are of DICT_4X4"),
+        ([*one, "--board", "chess:9x6:20mm"], 3, "unknown kind 'chess'"),
+        ([str(mixed), "--board", TEXT], 3, "pictures of one size"),
+        ([str(tmp_path / "none.mp4"), "--board", TEXT], 3, "no such file"),
+        ([*one, "--board", TEXT, "--lens", "thin"], 2, "--lens thin"),
+        ([*one, "--board", TEXT, "--every", "2"], 3, "seen in 2 usable pictures"),
+    ):
+        assert main(["calibrate", *arguments, "-o", str(tmp_path / "new.yaml")]) == code
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "new.yaml").exists()
+
+
+def test_a_camera_that_never_sees_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(3):
+        source = folder / f"left_{i:04d}.png"
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+        cv2.imwrite(str(tmp_path / f"right_{i:04d}.png"), np.full((600, 800), 90, np.uint8))
+    assert main(["calibrate", str(tmp_path), "--board", TEXT, "-o", str(tmp_path / "r.yaml")]) == 3
+    error = capsys.readouterr().err
+    assert (
+        "camera 'right'" in error and "others see it (left)" in error and "film it again" in error
+    )
+
+
+def test_videos_are_joined_in_time(tmp_path: Path) -> None:
+    for name, count in (("a", 6), ("b", 4)):
+        with av.open(str(tmp_path / f"{name}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+            for i in range(count):
+                picture = np.full((64, 96, 3), 40 * i, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+    recordings = open_recordings([tmp_path])
+    assert [(c.name, c.width) for c in recordings.cameras] == [("a", 96), ("b", 96)]
+    assert recordings.n_moments == 6
+    assert recordings.seconds_per_moment == pytest.approx(0.04)
+    seen = {m: int(gray.mean()) for m, _, gray in recordings.pictures("b", {1, 3, 5})}
+    assert list(seen) == [1, 3]
+    assert abs(seen[1] - 40) < 8 and abs(seen[3] - 120) < 8
+
+
+def test_pictures_that_cannot_be_matched(tmp_path: Path) -> None:
+    for side, names in (("left", "ab"), ("right", "abc")):
+        (tmp_path / side).mkdir()
+        for name in names:
+            cv2.imwrite(str(tmp_path / side / f"{name}.png"), np.zeros((8, 8), np.uint8))
+    with pytest.raises(InputError, match="cannot tell which pictures were taken together"):
+        open_recordings([tmp_path])
+
+
+def test_a_printable_board(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "board.pdf"
+    assert main(["calibrate", "board", TEXT, "-o", str(out), "--paper", "a3"]) == 0
+    assert "297 x 420 mm" in capsys.readouterr().out
+    assert out.read_bytes().startswith(b"%PDF-1.4")
+    assert main(["calibrate", "board", TEXT, "-o", str(out)]) == 2
+    assert main(["calibrate", "board", "charuco:6x5:90mm:30mm:DICT_4X4_50", "--paper", "a4",
+                 "-o", str(tmp_path / "x.pdf")]) == 3  # fmt: skip
+
+
+def test_rig_check_names_the_cause(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cameras = {}
+    for camera in two_cameras():
+        T = camera.T_camera_world.copy()
+        T[:3, 3] *= 1000
+        cameras[camera.name] = Camera(camera.name, 800, 600, "opencv", camera.K, camera.dist, T)
+    write_rig(tmp_path / "rig.yaml", Rig(cameras))
+    assert main(["rig", "check", str(tmp_path / "rig.yaml")]) == 4
+    assert "units: mm" in capsys.readouterr().err
+    assert (tmp_path / "rig_check" / "rig.html").is_file()
+
+
+def test_convert_to_another_tool_and_back(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rig", "convert", str(given), str(tmp_path / "sfm"), "--to", "colmap"]) == 0
+    assert main(["rig", "convert", str(tmp_path / "sfm"), str(tmp_path / "back.yaml")]) == 3
+    assert "give --units" in capsys.readouterr().err
+    back = ["rig", "convert", str(tmp_path / "sfm"), str(tmp_path / "back.yaml"), "--units", "m"]
+    assert main(back) == 0
+    for name, camera in read_rig(tmp_path / "back.yaml").cameras.items():
+        original = read_rig(given).cameras[name]
+        np.testing.assert_allclose(camera.T_camera_world, original.T_camera_world, atol=1e-12)
+        np.testing.assert_allclose(camera.K, original.K)
