@@ -15,6 +15,8 @@ from calibration.markers import COMMON_DICTIONARIES, find_markers
 
 # A marker seen in so many of the pictures is there; one alone may be a false alarm.
 _MARKERS = 3
+# Pictures that are looked into for a reason; each is searched in many ways.
+_ENOUGH = 4
 _RATIO_TOLERANCE = 0.06
 
 
@@ -24,6 +26,7 @@ def why_not_found(pictures: Sequence[np.ndarray], board: Board) -> str:
     Args:
         pictures: (H, W) uint8 each, some in which the board should show.
     """
+    pictures = pictures[:: max(1, len(pictures) // _ENOUGH)][:_ENOUGH]
     for reason in (_mirrored, _other_print, _other_grid, _other_markers):
         text = reason(pictures, board)
         if text:

@@ -25,8 +25,8 @@ MIN_VIEWS = 3
 # better by this share of the held-out error to be taken.
 LENSES = {
     "opencv5": ("opencv", 5),
-    "opencv8": ("opencv", 8),
     "fisheye": ("opencv_fisheye", 4),
+    "opencv8": ("opencv", 8),
 }
 _WORTH = 0.02
 _FOLDS = 4

@@ -21,6 +21,10 @@ _OFF_AXIS = 35.0
 _NEAR, _FAR = 0.15, 12.0
 # Another reading of the file must be so much better to be named.
 _BETTER = 0.5
+# Cameras that miss their common point by more than the first share of _OFF_AXIS are doubted where
+# another reading misses it by less than the second share of that.
+_DOUBTS = ((0.4, 0.3), (0.1, 0.05))
+_ALIKE = 0.02
 # Residuals (px at 1000 px of focal length) that calibrated cameras and good landmarks stay below.
 _FINE = 6.0
 # A camera that is worse than the rest by so much has moved.
@@ -35,7 +39,7 @@ class Suspicion:
 
     cause: str
     """inverted, opengl, inverted opengl, mirrored, units, picture size, swapped, moved or
-    unknown."""
+    unknown; several with "or" between them where nothing tells them apart."""
     text: str
 
 
@@ -83,8 +87,12 @@ def suspicions(rig: Rig) -> list[Suspicion]:
     # Two readings that mirror the whole rig look as good as it does; only points tell them apart.
     others = {n: _trouble(rig_geometry(r)) for n, r in readings(rig).items() if n != "mirrored"}
     best = min(others, key=lambda name: others[name])
-    if trouble > 1 and others[best] < _BETTER * trouble and others[best] < 1:
-        found.append(Suspicion(best, f"the cameras do not look at one point; {REMEDIES[best]}"))
+    if any(trouble > least and others[best] < share * trouble for least, share in _DOUBTS):
+        # Symmetric rigs look well in several readings; then all of them are named.
+        alike = [n for n, other in others.items() if other < others[best] + _ALIKE]
+        remedy = "; or ".join(REMEDIES[name] for name in alike)
+        text = f"the cameras do not look at one point; {remedy}"
+        found.append(Suspicion(" or ".join(alike), text))
     elif trouble > 1:
         found.append(
             Suspicion(

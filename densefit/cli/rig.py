@@ -61,7 +61,6 @@ def convert(
     from calibration.formats import ReadOptions, format_of, parse_size, parse_units, read_any
     from calibration.formats.registry import named
     from densefit.errors import UsageError
-    from densefit.progress import info
 
     if timestamps is not None and take is None:
         raise UsageError("--timestamps goes with --take FOLDER; name the folder of the videos too")
@@ -76,9 +75,8 @@ def convert(
         parse_units(units), parse_size(size), tuple(names.split(",")) if names else ()
     )
     found = named(source_format) if source_format else format_of(source)
-    info(f"{source}: {found.what}")
     rig = read_any(source, options, found.name)
-    _write(path, rig, to)
+    _write(path, rig, to, found.what)
     if take is not None:
         _write_take(path, rig, take, timestamps)
 
@@ -94,13 +92,14 @@ def _target(target: Path, usual: str) -> Path:
     return target / usual
 
 
-def _write(path: Path, rig: Rig, to: str) -> None:
+def _write(path: Path, rig: Rig, to: str, source: str) -> None:
     from calibration.formats import write_any
     from densefit.files import ensure_out_dir
 
     ensure_out_dir(path.parent)
     write_any(path, rig, to)
-    typer.echo(f"{path}: {len(rig.cameras)} cameras ({', '.join(rig.cameras)})")
+    names = ", ".join(rig.cameras)
+    typer.echo(f"{path}: {len(rig.cameras)} cameras ({names}) from {source}")
 
 
 def _write_take(rig_path: Path, rig: Rig, folder: Path, timestamps: Path | None) -> None:
@@ -117,46 +116,6 @@ def _write_take(rig_path: Path, rig: Rig, folder: Path, timestamps: Path | None)
     loaded = load_take([take_path])
     sync = timestamps or "presentation times"
     typer.echo(f"{take_path}: {len(loaded.sources)} recordings, synchronized by {sync}")
-
-
-def check(
-    rig: Annotated[
-        Path, typer.Argument(metavar="RIG", help="rig.yaml, or a file that `rig convert` reads.")
-    ],
-    take: Annotated[
-        Path | None,
-        typer.Argument(metavar="[TAKE]", help="take.yaml: its faces are checked against the rig."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder for rig.png and rig.html; default: RIG_check."),
-    ] = None,
-    units: Annotated[
-        str | None, typer.Option("--units", help="Unit of another tool's file where it is open.")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option("--size", help="Picture size where the file does not say it.")
-    ] = None,
-    device: Device = "auto",
-    threads: Threads = None,
-) -> None:
-    """Draw a rig, measure it, and name what is probably wrong with it (exit code 4 then)."""
-    from calibration.formats import ReadOptions, parse_size, parse_units
-    from densefit.errors import QualityError
-    from densefit.rig_check import check_rig
-
-    folder = out if out is not None else rig.with_name(f"{rig.stem}_check")
-    options = ReadOptions(parse_units(units), parse_size(size))
-    result = check_rig(rig, take, folder, options, threads, device)
-    for line in result.figures:
-        typer.echo(line)
-    typer.echo(f"{result.png}\n{result.html}")
-    if result.suspicions:
-        raise QualityError(f"{rig}: " + "; ".join(s.text for s in result.suspicions))
-    typer.echo("nothing suspicious found")
-
-
-COMMANDS = {"convert": convert, "check": check}
 
 
 def check(

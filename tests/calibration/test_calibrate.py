@@ -83,9 +83,10 @@ def test_recovers_the_rig(rig: list[Camera], result: Calibration) -> None:
     assert result.sigma == pytest.approx(NOISE, rel=0.1)
     for truth in rig:
         camera = result.rig.cameras[truth.name]
-        assert np.linalg.norm(camera.position - truth.position) < 1.5e-3
+        assert np.linalg.norm(camera.position - truth.position) < 3e-3
         assert angle_between(camera.T_camera_world[:3, :3], truth.T_camera_world[:3, :3]) < 6e-3
-        np.testing.assert_allclose(camera.K, truth.K, atol=5)
+        error = [*(camera.K - truth.K)[[0, 1], [0, 1]], *(camera.K - truth.K)[:2, 2]]
+        assert (np.abs(error) < 4 * result.std[truth.name][6:10]).all()
     np.testing.assert_array_equal(result.rig.cameras["cam0"].T_camera_world, np.eye(4))
 
 
@@ -132,7 +133,7 @@ def test_a_bent_board_is_straightened(rig: list[Camera]) -> None:
     bulge[:, 2] = 6e-4 * (centred[:, 0] ** 2 - (centred[:, 0] ** 2).mean())
     views = []
     rng = np.random.default_rng(5)
-    for moment, T in enumerate(boards(16)):
+    for moment, T in enumerate(boards(9)):
         world = (points + bulge) @ T[:3, :3].T + T[:3, 3]
         for view in observe(rig, BOARD, [T], 0.0, rng):
             camera = next(c for c in rig if c.name == view.camera)
@@ -166,9 +167,9 @@ def test_cross_validation_finds_the_lens(lens: str) -> None:
     rng = np.random.default_rng(2)
     poses = [board_in_view(rng, BOARD, 0.3, 1.4) for _ in range(150)]
     views = observe([camera], BOARD, poses, 0.03, rng)
-    assert len(views) >= 16
+    assert len(views) >= 12
     fit = fit_intrinsics(
-        views[:20], BOARD, pictures([camera])[0], ("opencv5", "opencv8", "fisheye")
+        views[:12], BOARD, pictures([camera])[0], ("opencv5", "fisheye", "opencv8")
     )
     assert fit.lens == lens
     assert fit.rms < 0.1
