@@ -1,4 +1,4 @@
-"""Calibration measured: `python benchmarks/calibration.py [--data FOLDER] [--json FILE]`.
+"""Calibration measured: `python benchmarks/calibrate.py [--data FOLDER] [--json FILE]`.
 
 Without --data only the speed of the bundle adjustment: 8 cameras, 400 board views. With the folder
 of real recordings: OpenCV's stereo pair, three cameras with a chessboard, four with a ChArUco one.
