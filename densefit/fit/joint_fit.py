@@ -22,8 +22,9 @@ from densefit.fit.cameras import (
 from densefit.fit.data import FitData, Progress, pieces
 from densefit.fit.focal import start_focal
 from densefit.fit.keyframes import choose_keyframes
-from densefit.fit.linearization import Planes
+from densefit.fit.linearization import LossSettings, Planes
 from densefit.fit.newton_step import Deviations, deviations
+from densefit.fit.noise import Inflation, error_level, noise_model, noisy_deviations
 from densefit.fit.observations import LandmarkSource
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors
@@ -90,11 +91,12 @@ def fit_same_person(
     options = options or FitOptions()
     report = progress or (lambda _: None)
     with _threads(options.threads), torch.no_grad():
-        jobs, starts = [], []
+        jobs, starts, wider = [], [], []
         for number, take in enumerate(takes):
             own = replace(options, independent_frames=take.independent_frames)
             jobs.append(_job(head, take.cameras, take.observations, own, None))
             starts.append(jobs[-1].start())
+            wider.append(jobs[-1].spread(starts[-1])[1])
             report(0.5 * (number + 1) / len(takes))
         windows = [
             Windows(job, start.sigma_scale, lambda _: None)
@@ -103,7 +105,10 @@ def fit_same_person(
         states, fresh = [s.state for s in starts], [not s.whole for s in starts]
         solved = solve_together(windows, states, fresh, ROUNDS_APART)
         report(1.0)
-        return [j.result(s, x) for j, s, x in zip(jobs, starts, solved, strict=True)]
+        return [
+            job.result(start, inflated(solution, more))
+            for job, start, solution, more in zip(jobs, starts, solved, wider, strict=True)
+        ]
 
 
 def fit_offsets(
@@ -186,6 +191,15 @@ class Start:
     sigma_scale: Tensor
     """(C,)."""
     whole: bool
+    picked: np.ndarray
+    """Frames of the joint solve."""
+
+
+def inflated(solved: LongSolution, inflation: Inflation | None) -> LongSolution:
+    """A solution with the deviations that errors which go together give."""
+    if inflation is None:
+        return solved
+    return replace(solved, spread=inflation.apply(solved.spread))
 
 
 class JointFit(FitData):
@@ -196,11 +210,37 @@ class JointFit(FitData):
         long."""
         start = self.start()
         if start.whole:
-            spread = deviations(start.solution.system, self.priors(np.arange(len(self.frames))))
-            return self.result(start, LongSolution(start.state, spread))
+            return self.result(start, LongSolution(start.state, self.spread(start)[0]))
         self.progress(0.4)
+        inflation = self.spread(start)[1]
         windows = Windows(self, start.sigma_scale, lambda done: self.progress(0.4 + 0.6 * done))
-        return self.result(start, solve_together([windows], [start.state], [True])[0])
+        solved = solve_together([windows], [start.state], [True])[0]
+        return self.result(start, inflated(solved, inflation))
+
+    def spread(self, start: Start) -> tuple[Deviations, Inflation | None]:
+        """Deviations of the jointly solved frames, and by how much those exceed what independent
+        errors would give."""
+        priors, solution = self.priors(start.picked), start.solution
+        plain = deviations(solution.system, priors)
+        noise = noise_model(len(self.head.landmark_vertices), self.options)
+        if noise is None:
+            return plain, None
+        state, motion = solution.state, solution.state.motion
+        planes = self.adjusted(
+            self.raw_planes(start.picked), state.cameras, motion.rotation, motion.translation
+        )
+        planes = scaled(planes, start.sigma_scale)
+        world = self.world(state.identity, motion)
+        residual = measured_sigma_scale(planes, world, state.cameras, bounded=False)
+        seen = self.observations.valid[self.frames[start.picked]].sum(axis=1)
+        level = error_level(residual, float(seen[seen > 0].mean()))
+        loss = LossSettings(
+            self.options.robust_scale, self.options.correlation, False, self.options.chunk
+        )
+        noisy = noisy_deviations(
+            self.model, planes, priors, state, solution.system, loss, noise, level
+        )
+        return noisy, Inflation.of(noisy, plain)
 
     def start(self) -> Start:
         """Joint solve over all frames, or over keyframes with first poses of all frames."""
@@ -215,7 +255,7 @@ class JointFit(FitData):
         state = solution.state
         if not whole:
             state = replace(state, motion=rest(rotation, shift))
-        return Start(solution, state, sigma_scale, whole)
+        return Start(solution, state, sigma_scale, whole, picked)
 
     def first_state(self) -> tuple[State, Planes, Priors]:
         """Start, landmarks and priors of a joint solve over all frames."""

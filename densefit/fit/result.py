@@ -21,8 +21,8 @@ class FitResult:
     translation.
 
     Frames that no camera saw are NaN, but for those inside a gap of at most `FitOptions.max_gap`,
-    which the smoother fills (valid is False there). Deviations are those of Laplace's approximation
-    at the minimum, bounds ignored.
+    which the smoother fills (valid is False there). Deviations are those of errors that go together
+    as measured (see noise.py), bounds ignored.
     """
 
     identity: np.ndarray

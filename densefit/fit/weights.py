@@ -86,9 +86,14 @@ def squared_errors(planes: Planes, world: Tensor, cameras: CameraState) -> Tenso
     return torch.where(planes.precision > 0, error * planes.precision, torch.nan)
 
 
-def measured_sigma_scale(planes: Planes, world: Tensor, cameras: CameraState) -> Tensor:
+def measured_sigma_scale(
+    planes: Planes, world: Tensor, cameras: CameraState, bounded: bool = True
+) -> Tensor:
     """(C,): what to multiply the sigmas by, so that the more certain half of the landmarks fits
     them.
+
+    Args:
+        bounded: keep to SIGMA_SCALE_RANGE.
 
     The size of a network's sigma carries over badly from renders to footage, in both directions;
     how they compare with one another carries over well.
@@ -100,7 +105,8 @@ def measured_sigma_scale(planes: Planes, world: Tensor, cameras: CameraState) ->
         typical = torch.where(p > 0, p, torch.nan).nanmedian(1, keepdim=True).values
         certain = s[:, c][(p >= typical) & (p > 0)]
         ratio = float(certain.nanmedian()) / RAYLEIGH_MEDIAN_SQ if len(certain) else 1.0
-        out.append(float(np.clip(np.sqrt(ratio), *SIGMA_SCALE_RANGE)))
+        scale = float(np.sqrt(ratio))
+        out.append(float(np.clip(scale, *SIGMA_SCALE_RANGE)) if bounded else scale)
     return torch.tensor(out, dtype=torch.float64)
 
 
