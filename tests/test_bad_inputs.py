@@ -85,7 +85,7 @@ def test_flipped_videos(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.stress
 def test_many_damaged_videos(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in (*broken.cut_videos(folder, 12), *broken.flipped_videos(folder, 30)):
+    for path in (*broken.cut_videos(folder, 12), *broken.flipped_videos(folder, 60)):
         predict_some(path, folder, capsys)
 
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killing import check_no_broken_file, fit_stage, kill_after, predict_stage, run, same_arrays
+from killing import (
+    Stage,
+    check_no_broken_file,
+    fit_stage,
+    kill_after,
+    predict_stage,
+    run,
+    same_arrays,
+)
 from known_take import make_scene
 from square import square_video
 
@@ -29,28 +37,37 @@ def squares(tmp_path: Path) -> Path:
     return tmp_path / "take.yaml"
 
 
-def predict_killed(take: Path, folder: Path, kills: int, runs: int) -> int:
-    """Compare `runs` killed runs with an undisturbed one; returns how many kills hit."""
+def kill_often(kills: int, seconds: float, folder: Path, stage: Stage, *arguments: Path) -> int:
+    """Kill the stage until it was running `kills` times; returns how many output folders it took.
+
+    Each folder's run is killed and started again until it ends by itself.
+    """
     rng = np.random.default_rng(kills)
-    whole = folder / "whole"
-    run(predict_stage, take, whole)
-    seconds = run(predict_stage, take, folder / "timed")
-    hits = 0
-    for number in range(runs):
-        out = folder / f"killed{number}"
-        for _ in range(kills // runs):
-            hits += kill_after(rng.uniform(0, seconds), predict_stage, take, out)
+    hits = folders = 0
+    while hits < kills:
+        out = folder / f"killed{folders}"
+        folders += 1
+        assert folders < 20 * kills, "the runs end before they can be killed"
+        while hits < kills and kill_after(rng.uniform(0, seconds), stage, *arguments, out):
+            hits += 1
             check_no_broken_file(out)
-        run(predict_stage, take, out)
+        run(stage, *arguments, out)
+    return folders
+
+
+def predict_killed(take: Path, folder: Path, kills: int) -> None:
+    whole = folder / "whole"
+    run(predict_stage, take, folder / "first")  # starts the server of the children, too
+    seconds = run(predict_stage, take, whole)
+    for number in range(kill_often(kills, seconds, folder, predict_stage, take)):
+        out = folder / f"killed{number}"
         for name, frames in LENGTHS.items():
             same_arrays(whole / "landmarks" / f"{name}.npz", out / "landmarks" / f"{name}.npz")
             assert len(np.load(out / "landmarks" / f"{name}.npz")["time"]) == frames
         assert not list(out.rglob(".*.part*")), "temporary files of killed runs must go"
-    return hits
 
 
-def fit_killed(folder: Path, kills: int, runs: int) -> int:
-    rng = np.random.default_rng(kills)
+def fit_killed(folder: Path, kills: int) -> None:
     scene = make_scene(folder)
     landmarks = folder / "known"
     landmarks.mkdir()
@@ -58,32 +75,29 @@ def fit_killed(folder: Path, kills: int, runs: int) -> int:
         write_landmarks(landmarks / f"{name}.npz", track)
     whole = folder / "whole"
     seconds = run(fit_stage, scene.take, landmarks, whole)
-    hits = 0
-    for number in range(runs):
+    for number in range(kill_often(kills, seconds, folder, fit_stage, scene.take, landmarks)):
         out = folder / f"killed{number}"
-        for _ in range(kills // runs):
-            hits += kill_after(rng.uniform(0, seconds), fit_stage, scene.take, landmarks, out)
-            check_no_broken_file(out)
-        run(fit_stage, scene.take, landmarks, out)
         same_arrays(whole / "fit.npz", out / "fit.npz")
-        names = {str(p.relative_to(whole)) for p in whole.rglob("*") if p.is_file()}
-        assert {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()} == names
-    return hits
+        assert files_in(out) == files_in(whole)
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_predict_killed(squares: Path, tmp_path: Path) -> None:
-    predict_killed(squares, tmp_path, kills=4, runs=1)
+    predict_killed(squares, tmp_path, kills=3)
 
 
 def test_fit_killed(tmp_path: Path) -> None:
-    fit_killed(tmp_path, kills=1, runs=1)
+    fit_killed(tmp_path, kills=1)
 
 
 @pytest.mark.stress
 def test_predict_killed_often(squares: Path, tmp_path: Path) -> None:
-    assert predict_killed(squares, tmp_path, kills=40, runs=10) > 20
+    predict_killed(squares, tmp_path, kills=38)
 
 
 @pytest.mark.stress
 def test_fit_killed_often(tmp_path: Path) -> None:
-    assert fit_killed(tmp_path, kills=15, runs=5) > 5
+    fit_killed(tmp_path, kills=12)

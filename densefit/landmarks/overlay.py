@@ -47,11 +47,15 @@ def write_overlays(
     ensure_out_dir(folder)
     written = []
     for name, source in take.sources.items():
+        video = folder / f"{name}.mp4"
+        if video.is_file() and video.stat().st_mtime_ns > paths[name].stat().st_mtime_ns:
+            written.append(video)  # drawn from these landmarks by an earlier run
+            continue
         track = read_landmarks(paths[name])
         if source.kind in ("photo", "photos"):
             written.append(_write_pictures(source, track, folder / name, options))
         else:
-            written.append(_write_video(source, track, folder / f"{name}.mp4", options))
+            written.append(_write_video(source, track, video, options))
     return written
 
 

@@ -7,6 +7,7 @@ threads nor on where an earlier run was interrupted.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -163,9 +164,17 @@ class _Camera:
     """One camera on its way through the recording."""
 
     def __init__(
-        self, source: Source, writer: PartWriter, options: PredictOptions, start: int
+        self,
+        source: Source,
+        writer: PartWriter,
+        options: PredictOptions,
+        start: int,
+        decoder_threads: int,
     ) -> None:
-        """start: how many of the chosen frames to pass over; earlier runs have done them."""
+        """start: how many of the chosen frames to pass over; earlier runs have done them.
+
+        decoder_threads: each holds a picture or two.
+        """
         from densefit.capture import open_frames
         from densefit.landmarks.look import Place
 
@@ -183,7 +192,7 @@ class _Camera:
             options.start,
             options.end,
             options.every,
-            threads=options.threads or 0,
+            threads=decoder_threads,
             skip=start,
         )
 
@@ -222,11 +231,14 @@ def _where_they_stopped(
     may concern cameras that have finished since.
     """
     start = min(len(writer) for writer in writers.values() if not writer.finished)
+    # All cameras' decoders together have the machine's threads, so that memory does not grow with
+    # the number of cameras times that of threads.
+    threads = max(1, (options.threads or os.cpu_count() or 1) // len(sources))
     cameras = {}
     for name, source in sources.items():
         done = len(writers[name])
         if not writers[name].finished or start < done < start + PART_FRAMES + BLOCK_FRAMES:
-            cameras[name] = _Camera(source, writers[name], options, start)
+            cameras[name] = _Camera(source, writers[name], options, start, threads)
     return cameras
 
 

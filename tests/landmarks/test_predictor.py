@@ -104,7 +104,11 @@ def test_one_camera_without_a_face_is_a_warning(
     assert read_landmarks(paths["left"]).valid.all()
     assert not read_landmarks(paths["right"]).valid.any()
     assert "no face in any frame of camera 'right'" in capsys.readouterr().err
-    assert len(load_overlay(tmp_path / "out" / "overlay" / "left.mp4")) == 8
+    overlay = tmp_path / "out" / "overlay" / "left.mp4"
+    assert len(load_overlay(overlay)) == 8
+    drawn = overlay.stat().st_mtime_ns
+    predict(take, tmp_path / "out", PredictOptions(overlay=True))
+    assert overlay.stat().st_mtime_ns == drawn
 
 
 def test_photos_are_looked_at_one_by_one(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
