@@ -21,7 +21,6 @@ STAND_INS = {"opencv-python": ("opencv-python-headless", "opencv-contrib-python"
                                "opencv-contrib-python-headless")}  # fmt: skip
 OPTIONAL = ("usd-core", "bpy")
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mjpeg")
-OPTIONAL_WEIGHTS = ("closeup",)
 TEST_FRAMES = 4
 TEST_RESIDUAL_PX = 3.0
 
@@ -153,9 +152,6 @@ def _models() -> Iterator[Finding]:
         f"{head.identity_count} identity modes, landmarks {head.landmarks_version[:16]}",
     )
     for kind, path in SHIPPED.items():
-        if not path.is_file() and kind in OPTIONAL_WEIGHTS:
-            yield Finding(path.name, "not there; only --quality high needs it")
-            continue
         try:
             _, metadata = read_weights(path, kind)
         except DensefitError as error:

@@ -31,12 +31,12 @@ def test_damaged_and_missing_weights_are_findings(tmp_path, monkeypatch):
 
     damaged = tmp_path / "landmarks_fast.safetensors"
     damaged.write_bytes(b"not weights")
-    files = {"landmarks": damaged, "closeup": tmp_path / "a", "detector": tmp_path / "b"}
+    files = {"landmarks": damaged, "detector": tmp_path / "gone.safetensors"}
     monkeypatch.setattr(weights, "SHIPPED", files)
     found = {finding.name: finding for finding in doctor._models()}
     assert not found[damaged.name].good and "not a readable file" in found[damaged.name].text
-    assert found["a"].good and "--quality high" in found["a"].text
-    assert not found["b"].good
+    gone = found["gone.safetensors"]
+    assert not gone.good and "no such file of weights" in gone.text
 
 
 def test_a_problem_is_exit_code_4_and_the_rest_is_still_examined(capsys, monkeypatch):
