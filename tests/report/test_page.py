@@ -157,7 +157,7 @@ def screenshot(page: Path, picture: Path) -> np.ndarray:
         "--virtual-time-budget=10000", f"--user-data-dir={picture.parent / 'profile'}",
     ]  # fmt: skip
     subprocess.run([browser, *flags, f"--screenshot={picture}", page.as_uri()], check=True,
-                   capture_output=True)  # fmt: skip
+                   capture_output=True, timeout=300)  # fmt: skip
     return cv2.imread(str(picture))
 
 
