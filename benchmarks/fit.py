@@ -1,16 +1,21 @@
-"""Speed of the joint fit: `python benchmarks/fit.py [--json FILE] [--frames 120] [--cameras 1 3
-8]`.
+"""Speed of the joint fit.
+
+    python benchmarks/fit.py [--json FILE] [--frames 120] [--cameras 1 4 8 16] [--threads 1]
+        [--peer-frames 4]
 
 Landmarks are those of the shipped head with 1 px noise and 2 % outliers. Frames a second count all
-of `fit` (first poses, joint solve over identity and motion, deviations), in process time on one
-thread. The peer minimises the very same energy of a few frames from the same start with autograd
-and L-BFGS (strong Wolfe, history 20, float64) until it is within 1e-3 of the fit's minimum.
+of `fit` (first poses, solve, deviations): with identity unknown (takes over 240 frames through
+keyframes and windows) and with identity known; wall time with more than one thread, process time
+with one. An iteration is one linearization and one step. Peak memory is that of the process so far.
+The peer minimises the very same energy of a few frames from the same start with autograd and L-BFGS
+(strong Wolfe, history 20, float64) until it is within 1e-3 of the fit's minimum.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -24,12 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from densefit.fit import FitOptions, fit
 from densefit.fit.joint_fit import JointFit
 from densefit.fit.linearization import LossSettings, linearize
-from densefit.fit.solver import minimize
+from densefit.fit.newton_step import solve_step
+from densefit.fit.solver import minimize, step_box
 from densefit.head import HeadModel, load_head
 from tests.fit.reference_energy import ReferenceEnergy
 from tests.fit.synthetic import camera_ring, observe, sample_truth
 
-PEER_FRAMES = 4
 CLOSE = 1e-3
 
 
@@ -44,21 +49,50 @@ class Row:
     peer_value: float | None = None
 
 
+def clock() -> float:
+    """Seconds: of the process on one thread, of the wall on more."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 def throughput(head: HeadModel, cameras: int, frames: int, options: FitOptions, name: str) -> Row:
     """Frames a second of the whole fit."""
     rig = camera_ring(cameras)
-    observations = observe(head, rig, sample_truth(head, frames), 1.0, outliers=0.02)
-    start = time.process_time()
+    truth = sample_truth(head, frames)
+    observations = observe(head, rig, truth, 1.0, outliers=0.02)
+    if options.identity is not None:
+        options = replace(options, identity=truth.identity)
+    start = clock()
     fit(head, rig, observations, options)
-    return Row(name, frames / (time.process_time() - start), "frames/s")
+    return Row(name, frames / (clock() - start), "frames/s")
 
 
-def against_lbfgs(head: HeadModel, cameras: int) -> Row:
+def stages(head: HeadModel, cameras: int, frames: int = 60) -> list[Row]:
+    """Milliseconds a frame of the parts of one iteration, identity known and unknown."""
+    rig = camera_ring(cameras)
+    observations = observe(head, rig, sample_truth(head, frames), 1.0, outliers=0.02)
+    rows = []
+    with torch.no_grad():
+        job = JointFit(head, rig, observations, FitOptions(), np.arange(frames))
+        begun = clock()
+        start, planes, priors = job.first_state()
+        rows.append(("first poses", clock() - begun))
+        loss = LossSettings(4.0, 15.0, False, 48)
+        for known, name in ((True, "identity known"), (False, "identity unknown")):
+            begun = clock()
+            system = linearize(job.model, planes, priors, start, loss, not known)
+            rows.append((f"linearization, {name}", clock() - begun))
+            begun = clock()
+            solve_step(system, priors, step_box(job.model, start), 1e-3, None)
+            rows.append((f"step, {name}", clock() - begun))
+    return [Row(f"{n}, {cameras} cameras", 1e3 * t / frames, "ms/frame") for n, t in rows]
+
+
+def against_lbfgs(head: HeadModel, cameras: int, frames: int) -> Row:
     """Seconds to the minimum of one energy, ours and the peer's."""
     rig = camera_ring(cameras)
-    observations = observe(head, rig, sample_truth(head, PEER_FRAMES), 1.0, outliers=0.02)
+    observations = observe(head, rig, sample_truth(head, frames), 1.0, outliers=0.02)
     options = FitOptions(double=True, tolerance=1e-7)
-    job = JointFit(head, rig, observations, options, np.arange(PEER_FRAMES))
+    job = JointFit(head, rig, observations, options, np.arange(frames))
     start, planes, priors = job.first_state()
     # A start inside the bounds, which the peer's change of variables needs.
     start.motion.expression[:, job.model.free] = 0.05
@@ -77,9 +111,9 @@ def against_lbfgs(head: HeadModel, cameras: int) -> Row:
         f"autograd L-BFGS {reached:.3f} after {peer_seconds:.1f} s"
     )
     return Row(
-        f"fit, {cameras} cameras, {PEER_FRAMES} frames, to within 1e-3 of the minimum",
-        PEER_FRAMES / our_seconds, "frames/s",
-        "autograd L-BFGS on the same energy", PEER_FRAMES / peer_seconds,
+        f"fit, {cameras} cameras, {frames} frames, to within 1e-3 of the minimum",
+        frames / our_seconds, "frames/s",
+        "autograd L-BFGS on the same energy", frames / peer_seconds,
     )  # fmt: skip
 
 
@@ -126,22 +160,36 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    parser.add_argument("--frames", type=int, default=120, help="frames of each take")
-    parser.add_argument("--cameras", type=int, nargs="+", default=[1, 3, 8])
+    parser.add_argument("--frames", type=int, nargs="+", default=[120], help="of each take")
+    parser.add_argument("--cameras", type=int, nargs="+", default=[1, 4, 8, 16])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--peer-frames", type=int, default=4, help="0: without the peer")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    head, frames, options = load_head(), arguments.frames, FitOptions()
-    throughput(head, 1, 4, options, "warm-up")
-    rows = [
-        throughput(head, c, frames, options, f"joint fit, {c} cameras, {frames} frames")
-        for c in arguments.cameras
-    ]
+    head, options = load_head(), FitOptions()
     known = replace(options, identity=np.zeros(head.identity_count))
-    rows.append(throughput(head, 3, frames, known, f"identity known, 3 cameras, {frames} frames"))
-    rows.append(against_lbfgs(head, 3))
-    for row in rows:
-        peer = f"   ({row.peer}: {row.peer_value:.2f})" if row.peer_value is not None else ""
-        print(f"{row.name:62s} {row.value:8.1f} {row.unit}{peer}")
+    rows: list[Row] = []
+
+    def add(*more: Row) -> None:
+        for row in more:
+            peer = f"   ({row.peer}: {row.peer_value:.2f})" if row.peer_value is not None else ""
+            print(f"{row.name:62s} {row.value:8.1f} {row.unit}{peer}", flush=True)
+            rows.append(row)
+
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        throughput(head, 1, 4, options, "warm-up")
+        suffix = "" if threads == 1 else f", {threads} threads"
+        for cameras in arguments.cameras:
+            add(*stages(head, cameras))
+            for frames in arguments.frames:
+                what = f"{cameras} cameras, {frames} frames{suffix}"
+                add(throughput(head, cameras, frames, options, f"identity unknown, {what}"))
+                add(throughput(head, cameras, frames, known, f"identity known, {what}"))
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                add(Row(f"peak memory after {what}", peak, "MB"))
+    if arguments.peer_frames:
+        torch.set_num_threads(1)
+        add(against_lbfgs(head, 3, arguments.peer_frames))
     if arguments.json:
         arguments.json.write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n")
 

@@ -46,20 +46,30 @@ def triangulate(planes: Planes, matrices: Tensor, cameras: list[int]) -> tuple[T
     """
     xy, precision = planes.xy[:, :, cameras].double(), planes.precision[:, cameras].double()
     p = matrices[cameras]
-    rows = (
-        xy[..., None] * p[:, 2][None, None, :, None] - p[:, :2].permute(1, 0, 2)[None, :, :, None]
-    )
+    frames, _, count, landmarks = xy.shape
+    # Rows p0 - u p2 and p1 - v p2: their products are linear in w, w u, w v, w (u^2 + v^2).
+    outer = [torch.einsum("ca,cb->cab", p[:, i], p[:, j]) for i, j in ((0, 2), (1, 2))]
+    parts = [
+        torch.einsum("cia,cib->cab", p[:, :2], p[:, :2]),
+        *(-(product + product.mT) for product in outer),
+        torch.einsum("ca,cb->cab", p[:, 2], p[:, 2]),
+    ]
+    products = torch.stack(parts).reshape(4 * count, 16).T.contiguous()
+    u, v = xy.unbind(1)
+    monomials = torch.stack([torch.ones_like(u), u, v, u * u + v * v], 1)
     weight = precision
-    points = torch.zeros(xy.shape[0], xy.shape[3], 3, dtype=torch.float64)
+    points = torch.zeros(frames, 3, landmarks, dtype=torch.float64)
+    eye = torch.eye(3, dtype=torch.float64)
     for _ in range(3):
-        normal = torch.einsum("tkcla,tkclb,tcl->tlab", rows[..., :3], rows[..., :3], weight)
-        right = -torch.einsum("tkcla,tkcl,tcl->tla", rows[..., :3], rows[..., 3], weight)
+        sums = products @ (monomials * weight[:, None]).reshape(frames, 4 * count, landmarks)
+        full = sums.reshape(frames, 4, 4, landmarks).permute(0, 3, 1, 2)
+        normal, right = full[..., :3, :3], -full[..., :3, 3]
         size = normal.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
         ridge = 1e-9 * size + 1e-12
-        points = torch.linalg.solve(normal + ridge * torch.eye(3, dtype=torch.float64), right)
-        depth = torch.einsum("ca,tla->tcl", p[:, 2, :3], points) + p[:, 2, 3][None, :, None]
+        points = torch.linalg.solve(normal + ridge * eye, right).mT
+        depth = p[:, 2, :3] @ points + p[:, 2, 3, None]
         weight = precision / depth.square().clamp_min(1e-4)
-    return points.mT.contiguous(), (precision > 0).sum(1)
+    return points.contiguous(), (precision > 0).sum(1)
 
 
 def procrustes(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -206,7 +206,8 @@ def contact_points(model: ContactModel, identity: Tensor, expression: Tensor) ->
 def find_contacts(model: ContactModel, points: Tensor) -> Contacts:
     """All contacts of points (t, 3, N)."""
     lids = points[:, :, : model.lids]
-    distance = lids.norm(dim=1)
+    x, y, z = lids.unbind(1)
+    distance = (x * x + y * y + z * z).sqrt()
     frame, point = torch.nonzero(distance < model.radius + MARGIN).unbind(1)
     away = lids[frame, :, point]
     length = distance[frame, point]

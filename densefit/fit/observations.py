@@ -135,7 +135,7 @@ def normalize_observations(
         if not usable.any():
             continue
         points = pixels[usable]
-        flat = camera.normalize(points)
+        flat = _normalized(camera, points)
         scale = _local_scale(camera, points, flat)
         good = np.isfinite(flat).all(axis=1) & np.isfinite(scale)
         sigma_n = np.hypot(sigma[usable], floor_px) * scale
@@ -143,6 +143,14 @@ def normalize_observations(
         rows = np.broadcast_to(weights, usable.shape)[usable]
         precision[:, c][usable] = np.where(good, rows / np.square(sigma_n), 0)
     return NormalizedLandmarks(xy, precision)
+
+
+def _normalized(camera: Camera, points: np.ndarray) -> np.ndarray:
+    """Pinhole coordinates (N, 2) of pixels (N, 2); without a lens there is nothing to undo."""
+    if camera.model == "opencv" and not np.any(camera.dist):
+        K = np.asarray(camera.K)
+        return (points - K[:2, 2]) / K[[0, 1], [0, 1]]
+    return camera.normalize(points)
 
 
 def _local_scale(camera: Camera, points: np.ndarray, flat: np.ndarray) -> np.ndarray:
