@@ -8,7 +8,7 @@ VENV        ?= .venv
 TORCH       ?= torch==2.13.0
 TORCH_INDEX ?=
 OUT         ?= out
-BENCHMARKS  ?= fit synth predict trio
+BENCHMARKS  ?= fit synth predict trio calibrate
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.densefit-installed

@@ -49,7 +49,7 @@ EXAMPLES = {
     "demo": "densefit demo -o demo/",
     "synth": "densefit synth -n 24 -o faces/",
     "train": "densefit train --data shards/ -o run/ --task landmarks",
-    "calibrate recordings": "densefit calibrate a.mp4 b.mp4 --board chessboard:9x6:25mm -o r.yaml",
+    "calibrate recordings": "densefit calibrate recordings *.mp4 --board chessboard:9x6:25mm -o .",
     "calibrate board": "densefit calibrate board charuco:5x7:35mm:26mm:DICT_4X4_50 -o board.pdf",
     "rig check": "densefit rig check rig.yaml take.yaml",
     "rig convert": "densefit rig convert camera_array.toml my_rig/ --take recordings/",

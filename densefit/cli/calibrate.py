@@ -51,6 +51,10 @@ def calibrate(
             help="Keep these cameras' lenses: rig.yaml or a file that `rig convert` reads.",
         ),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="Picture size of --intrinsics, where FILE does not say it."),
+    ] = None,
     lens: Annotated[
         str,
         typer.Option("--lens", help="opencv5, opencv8, fisheye, or auto: by cross-validation."),
@@ -95,7 +99,7 @@ def calibrate(
     options = CalibrateOptions(
         lenses=tuple(LENSES) if lens == "auto" else (lens,),
         views_per_camera=views,
-        intrinsics={} if intrinsics is None else _known_cameras(intrinsics),
+        intrinsics={} if intrinsics is None else _known_cameras(intrinsics, size),
     )
     search = BoardSearch(every=every, sync=sync, strict=strict, threads=cores)
     calibration, files = calibrate_recordings(inputs, parse_board(board), out, options, search)
@@ -105,11 +109,12 @@ def calibrate(
     typer.echo(f"{files.report}")
 
 
-def _known_cameras(path: Path) -> dict[str, Any]:
+def _known_cameras(path: Path, size: str | None) -> dict[str, Any]:
     """Cameras of a file whose K is known, by name."""
-    from calibration.formats import read_any
+    from calibration.formats import ReadOptions, parse_size, read_any
 
-    rig = read_any(path)
+    # Only lenses are taken, so the unit of length does not matter.
+    rig = read_any(path, ReadOptions(metres=1.0, size=parse_size(size)))
     return {name: camera for name, camera in rig.cameras.items() if camera.K is not None}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -11,6 +12,8 @@ from densefit.cli.options import Device, Overwrite, Threads
 
 if TYPE_CHECKING:
     from calibration import Rig
+
+T = TypeVar("T")
 
 HELP = "Convert and check rig files."
 
@@ -64,21 +67,31 @@ def convert(
 
     if timestamps is not None and take is None:
         raise UsageError("--timestamps goes with --take FOLDER; name the folder of the videos too")
-    goal = named(to)
+    goal = _typed(named, to)
+    metres, pixels = _typed(parse_units, units), _typed(parse_size, size)
+    options = ReadOptions(metres, pixels, tuple(names.split(",")) if names else ())
     if take is not None and to != "densefit":
         raise UsageError("--take writes take.yaml for a rig.yaml; leave out --to")
     path = _target(target, goal.target)
     for existing in [path] if take is None else [path, path.with_name("take.yaml")]:
         if existing.exists() and not existing.is_dir() and not overwrite:
             raise UsageError(f"{existing} exists; give another OUT, or --overwrite to replace it")
-    options = ReadOptions(
-        parse_units(units), parse_size(size), tuple(names.split(",")) if names else ()
-    )
-    found = named(source_format) if source_format else format_of(source)
+    found = _typed(named, source_format) if source_format else format_of(source)
     rig = read_any(source, options, found.name)
     _write(path, rig, to, found.what)
     if take is not None:
         _write_take(path, rig, take, timestamps)
+
+
+def _typed(parse: Callable[[Any], T], text: str | None) -> T:
+    """An option's value; a malformed one is a usage error."""
+    from calibration import CalibrationError
+    from densefit.errors import UsageError
+
+    try:
+        return parse(text)
+    except CalibrationError as error:
+        raise UsageError(str(error)) from error
 
 
 def _target(target: Path, usual: str) -> Path:
@@ -145,7 +158,7 @@ def check(
     from densefit.rig_check import check_rig
 
     folder = out if out is not None else rig.with_name(f"{rig.stem}_check")
-    options = ReadOptions(parse_units(units), parse_size(size))
+    options = ReadOptions(_typed(parse_units, units), _typed(parse_size, size))
     result = check_rig(rig, take, folder, options, threads, device)
     for line in result.figures:
         typer.echo(line)
