@@ -14,8 +14,8 @@ from densefit.errors import InputError
 from densefit.export.scene import iterate_vertices
 from densefit.fit_file import FitFile, open_head, read_fit
 from densefit.footage import Footage, read_footage
+from densefit.landmarks import slices
 from densefit.landmarks.files import LandmarkTrack
-from densefit.landmarks.slices import frame_of, open_landmarks
 from densefit.picture_size import picture_camera
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def gather_evidence(out: Path, model: Path | None = None) -> Evidence:
     for name in fit.meta["cameras"]:
         path = out / "landmarks" / f"{name}.npz"
         if path.is_file():
-            tracks[name] = open_landmarks(path)
+            tracks[name] = slices.open_landmarks(path)
     return Evidence(out, fit, head, read_rig(rig_path), read_footage(out), tracks)
 
 
@@ -174,7 +174,7 @@ def _landmark_distance(
     camera, row = evidence.known_camera(name), evidence.row(name, frame)
     if camera is None or row < 0:
         return None
-    xy, sigma, side = frame_of(evidence.tracks[name], row)
+    xy, sigma, side = slices.frame_of(evidence.tracks[name], row)
     shown = track_camera(camera, evidence, name, frame).project(landmarks)
     return (
         np.linalg.norm(shown - xy, axis=1) / side,
