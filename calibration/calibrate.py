@@ -32,7 +32,7 @@ from calibration.extrinsics import (
 from calibration.intrinsics import LENSES, IntrinsicsFit, fit_intrinsics
 from calibration.rig import Rig
 from calibration.selection import select_views
-from calibration.time_offsets import corner_velocities, offset_step
+from calibration.time_offsets import corner_velocities, offset_step, velocities_are_known
 from calibration.views import CameraPictures, View, corners_of, views_of
 
 Report = Callable[[str], None]
@@ -155,8 +155,10 @@ def calibrate(
     if flexible is None:
         flexible = len(ordered) >= FLEXIBLE_VIEWS
     velocity = None
-    if options.seconds_per_moment is not None and len(ordered) >= FLEXIBLE_VIEWS and len(names) > 1:
-        velocity = corner_velocities(ordered, views)
+    period = options.seconds_per_moment
+    if period is not None and len(ordered) >= FLEXIBLE_VIEWS and len(names) > 1:
+        if velocities_are_known(views, period):
+            velocity = corner_velocities(ordered, views)
     adjusted = adjust(
         corners, state, set(fits), names, board.points(), flexible, velocity, progress
     )

@@ -166,9 +166,11 @@ def _fits_plane(points: np.ndarray, xy: np.ndarray) -> bool:
     return bool(np.median(np.linalg.norm(mapped - xy, axis=1)) < 0.15 * _nearest(xy))
 
 
-@functools.cache
 def _blob_detector(picture_side: int) -> Any:
-    """Dark blobs from a few pixels up to a tenth of the picture across."""
+    """Dark blobs from a few pixels up to a tenth of the picture across.
+
+    Made anew each time: it keeps what it found last, and cameras are searched side by side.
+    """
     import cv2
 
     parameters = cv2.SimpleBlobDetector.Params()

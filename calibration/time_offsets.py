@@ -16,6 +16,8 @@ from calibration.views import View
 
 # Offsets of more than this many moments are no matter of first order.
 _MOST = 1.0
+# Seconds between neighbouring pictures beyond which their difference is no velocity.
+_LONGEST_STEP = 0.2
 # Corners that move less than this say nothing, px per moment.
 _LEAST_SPEED = 0.3
 
@@ -33,8 +35,7 @@ def corner_velocities(ordered: Iterable[View], every_view: Iterable[View]) -> np
     moments: dict[str, list[int]] = {}
     for camera, moment in known:
         moments.setdefault(camera, []).append(moment)
-    # The usual distance of moments that were searched: every frame, or every n-th.
-    step = {c: int(np.diff(sorted(m)).min()) if len(m) > 1 else 1 for c, m in moments.items()}
+    step = {camera: _step(own) for camera, own in moments.items()}
     out = []
     for view in ordered:
         sums = np.zeros((len(view.detection.ids), 2))
@@ -49,6 +50,18 @@ def corner_velocities(ordered: Iterable[View], every_view: Iterable[View]) -> np
             count[i] += 1
         out.append(sums / np.maximum(count, 1)[:, None])
     return np.concatenate(out) if out else np.zeros((0, 2))
+
+
+def _step(moments: Iterable[int]) -> int:
+    """The usual distance of moments that were searched: every frame, or every n-th."""
+    ordered = sorted(set(moments))
+    return int(np.diff(ordered).min()) if len(ordered) > 1 else 1
+
+
+def velocities_are_known(views: Iterable[View], seconds_per_moment: float) -> bool:
+    """Whether moments follow one another closely enough for velocities: a hand turns a board the
+    other way within a few tenths of a second."""
+    return _step(view.moment for view in views) * seconds_per_moment <= _LONGEST_STEP
 
 
 def offset_step(

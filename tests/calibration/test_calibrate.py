@@ -19,7 +19,7 @@ from calibration.extrinsics import start_state
 from calibration.intrinsics import fit_intrinsics
 from calibration.projection import project_with_derivatives
 from calibration.quality import summary, weaknesses
-from calibration.rotations import angle_between
+from calibration.rotations import angle_between, matrix_from_vector, transform
 from calibration.selection import farthest_points, hold_out, select_views
 from calibration.views import View, corners_of
 
@@ -175,6 +175,30 @@ def test_cross_validation_finds_the_lens(lens: str) -> None:
     assert fit.lens == lens
     assert fit.rms < 0.1
     np.testing.assert_allclose(fit.intrinsics[:4], [K[0, 0], K[1, 1], K[0, 2], K[1, 2]], atol=6)
+
+
+def test_a_late_camera_is_noticed(rig: list[Camera]) -> None:
+    """cam1 takes its pictures 0.4 frames late: 16 ms at 25 frames/s, to be added to its clock."""
+
+    def board_at(time: float) -> np.ndarray:
+        turn = np.array([0.3 * np.sin(time / 3), 0.3 * np.cos(time / 4), 0.1])
+        R = matrix_from_vector(turn)
+        centre = np.array([0.12 * np.sin(time / 5), 0.08 * np.cos(time / 3), 1.0])
+        return transform(R, centre - R @ BOARD.points().mean(axis=0))
+
+    rng, pair, views = np.random.default_rng(0), rig[:2], []
+    for moment in range(26):
+        for camera, late in zip(pair, (0.0, 0.4), strict=True):
+            seen = observe([camera], BOARD, [board_at(moment + late)], 0.1, rng)
+            views += [replace(view, moment=moment) for view in seen]
+    options = CalibrateOptions(
+        intrinsics={c.name: c for c in pair}, seconds_per_moment=0.04, flexible_board=False
+    )
+    result = calibrate(views, BOARD, pictures(pair), options)
+    assert result.time_offsets["cam0"] == 0
+    assert result.time_offsets["cam1"] == pytest.approx(0.016, abs=0.001)
+    deaf = calibrate(views, BOARD, pictures(pair), replace(options, seconds_per_moment=0.5))
+    assert not deaf.time_offsets and deaf.rms > 2 * result.rms
 
 
 def test_given_intrinsics_are_kept(rig: list[Camera]) -> None:
