@@ -136,6 +136,7 @@ def _other_markers(pictures: Sequence[np.ndarray], board: Board) -> str:
     if board.kind not in ("charuco", "aprilgrid"):
         return ""
     counts = {}
+    pictures = pictures[:2]
     for name in dict.fromkeys((board.dictionary, *COMMON_DICTIONARIES)):
         counts[name] = max(
             (len(find_markers(p, name)) for g in pictures for p in (g, 255 - g)), default=0
@@ -165,6 +166,8 @@ def _larger_chessboard(pictures: Sequence[np.ndarray], board: Board) -> tuple[in
         if ok and meta is not None:
             rows, columns = meta.shape[:2]
             sizes[max(rows, columns), min(rows, columns)] += 1
+            if sizes.most_common(1)[0][1] == 2:
+                break
     return sizes.most_common(1)[0][0] if sizes else None
 
 

@@ -15,6 +15,7 @@ from calibration import Rig
 from calibration.draw_rig import write_rig_html, write_rig_png
 from calibration.formats import ReadOptions, read_any
 from calibration.geometry import describe, rig_geometry
+from calibration.rig import unknown_camera
 from calibration.suspicion import Residuals, Suspicion, explain, residuals, suspicions
 from densefit.capture import Take, load_take, master_timeline
 from densefit.errors import InputError
@@ -63,7 +64,7 @@ def check_rig(
     figures = describe(rig_geometry(rig))
     fit = None
     if take_path is not None:
-        take = replace(load_take([take_path]), rig=rig)
+        take = _with_rig(load_take([take_path]), rig, rig_path)
         names, xy = shared_landmarks(take, threads, device)
         cameras = {name: take.camera(name) for name in names}
         seen = Rig({**rig.cameras, **cameras}, rig.up)
@@ -80,6 +81,14 @@ def check_rig(
     words = [f"suspicion: {s.text}" for s in found] or ["nothing suspicious found"]
     write_rig_html(out / "rig.html", rig, [*figures, "", *words])
     return RigCheck(figures, found, fit, out / "rig.png", out / "rig.html")
+
+
+def _with_rig(take: Take, rig: Rig, rig_path: Path) -> Take:
+    """The take with the rig that is checked instead of its own."""
+    for name in take.sources:
+        if name not in rig.cameras:
+            raise InputError(f"{rig_path}: {unknown_camera(name, rig)}; {take.name} has it")
+    return replace(take, rig=rig)
 
 
 def shared_landmarks(take: Take, threads: int | None, device: str) -> tuple[list[str], np.ndarray]:

@@ -34,10 +34,10 @@ def two_cameras() -> list[Camera]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """left_0001.png, right_0001.png, ...: twelve pictures a camera."""
+    """left_0001.png, right_0001.png, ...: eight pictures a camera."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(4)
-    for moment in range(12):
+    for moment in range(8):
         T = board_in_view(rng, BOARD, 0.6, 0.12)
         for camera in two_cameras():
             picture = photograph(camera, BOARD, T)
@@ -60,7 +60,7 @@ def test_from_pictures_to_a_rig(
     assert main([*command, "--intrinsics", str(given)]) == 0
     printed = capsys.readouterr()
     assert "2 cameras" in printed.out
-    assert "left 12, right 12" in printed.err
+    assert "left 8, right 8" in printed.err
     rig = read_rig(out)
     truth = two_cameras()[1]
     assert np.linalg.norm(rig.cameras["right"].position - truth.position) < 2e-3
