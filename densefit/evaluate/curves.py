@@ -61,7 +61,7 @@ def measure(head: HeadModel, held_out: Array, population: Array, seed: int = 0) 
     variance = strength**2
     steps = np.array([s for s in STEPS if s < len(modes)] + [len(modes)])
     rng = np.random.default_rng(seed)
-    draws = rng.normal(size=(40, len(strength))) * strength
+    draws = rng.normal(size=(20, len(strength))) * strength
     general, specific = [], []
     for count in steps:
         part = axes[:, :count]
@@ -111,7 +111,7 @@ def plot_curves(path: Path, models: dict[str, HeadModel], ict: HeadModel) -> Non
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    held_out, population = people_of(ict, 20, True), people_of(ict, 60, False)
+    held_out, population = people_of(ict, 16, True), people_of(ict, 40, False)
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
     titles = ("compactness", "generalisation (mm)", "specificity (mm)")
     for name, head in models.items():

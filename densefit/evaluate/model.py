@@ -42,6 +42,8 @@ class ModelOptions:
     sparse_points: int = 400
     sparse_noise: float = 1.5e-3
     """Metres: standard deviation per axis."""
+    sparse_draws: int = 4
+    """Draws of points and noise that the sparse figure is the mean of; one alone is off by 7 %."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,15 @@ def _distances(
     others = face_samples(surface, options.points, seed=1)
     deviation = ScanFitOptions.expression_deviation if expressive else 0.0
     dense = fitter.fit(scan, ScanFitOptions(expression_deviation=deviation))
-    few = noisy(scan, options.sparse_points, options.sparse_noise)
-    sparse = fitter.fit(
-        few,
-        ScanFitOptions(
-            noise=options.sparse_noise, effective_points=None, expression_deviation=deviation
-        ),
+    few = ScanFitOptions(
+        noise=options.sparse_noise, effective_points=None, expression_deviation=deviation
     )
+    draws = [noisy(scan, options.sparse_points, options.sparse_noise, seed)
+             for seed in range(options.sparse_draws)]  # fmt: skip
+    sparse = [surface_distance(fitter.head, fitter.fit(d, few), others).mean() for d in draws]
     return [
-        Row(name, surface.name, measure, _mm(surface_distance(fitter.head, fit, others).mean()))
-        for measure, fit in (("dense", dense), ("sparse", sparse))
+        Row(name, surface.name, "dense", _mm(surface_distance(fitter.head, dense, others).mean())),
+        Row(name, surface.name, "sparse", _mm(float(np.mean(sparse)))),
     ]
 
 

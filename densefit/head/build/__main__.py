@@ -34,6 +34,7 @@ from densefit.head.build.landmarks import place
 from densefit.head.build.lids import left_lines, lid_margins, lid_settling, turn_lids
 from densefit.head.build.makehuman import read_base, young_adult
 from densefit.head.build.placement import Landmarks
+from densefit.head.build.population import with_statistics_of_people
 from densefit.head.lids import LID_FIELDS
 from densefit.head.model import DEFAULT_ASSET, EXPRESSION_INDEX
 
@@ -75,7 +76,8 @@ def build(data: Path, ict_folder: Path, out: Path) -> None:
     drop = shapes[EXPRESSION_INDEX["jawOpen"]][:, 1]
     landmarks = place(head, ict.neutral[ict.landmarks], drop < 0.35 * drop.min())
     shapes = turn_lids(head, shapes, left_lines(head.vertices, landmarks))
-    basis, eyes = identity(data, base, head, ict_fields(head, ict), IdentityOptions())
+    people = with_statistics_of_people(ict_fields(head, ict), ict)
+    basis, eyes = identity(data, base, head, people, IdentityOptions())
     basis = line_with_skin(head, basis, shapes[EXPRESSION_INDEX["jawOpen"]])
     write(head, shapes, basis, eyes, landmarks, out)
 

@@ -106,7 +106,7 @@ def lip_vertices(vertices: Array) -> Array:
 class IdentityOptions:
     """How the identity space is put together."""
 
-    modes: int = 192
+    modes: int = 250
     artist_samples: int = 400
     artist_modes: int = 60
     artist_spread: float = 0.6

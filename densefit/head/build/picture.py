@@ -1,4 +1,8 @@
-"""Draws the template with its landmarks: `python -m densefit.head.build.picture docs/head.png`."""
+"""Draws a head with its landmarks: `python -m densefit.head.build.picture docs/head.png`.
+
+`--people` draws random people of the prior instead; `--model` another head, such as an imported
+one, whose landmarks show how well the registration carried them over.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ VIEWS = (
 )
 
 
-def draw(head: HeadModel, vertices: Array, view: View, size: int) -> Array:
+def draw(head: HeadModel, vertices: Array, view: View, size: int, landmarks: bool = True) -> Array:
     """A shaded picture (size, size, 3) uint8 RGB; hidden landmarks are hollow."""
     import cv2
 
@@ -69,7 +73,7 @@ def draw(head: HeadModel, vertices: Array, view: View, size: int) -> Array:
     palette = rng.integers(30, 220, (len(head.region_names), 3))
     points = head.landmarks(vertices) - view.centre
     pixel = (np.stack([points @ right, -(points @ up)], 1) / view.half + 1) / 2 * size - 0.5
-    for i, (px, py) in enumerate(pixel):
+    for i, (px, py) in enumerate(pixel if landmarks else ()):
         if not (0 <= px < size and 0 <= py < size):
             continue
         seen = points[i] @ back > 0.5 - hit["t_hit"][int(py), int(px)] - 1.5e-3
@@ -79,17 +83,37 @@ def draw(head: HeadModel, vertices: Array, view: View, size: int) -> Array:
     return picture
 
 
+TURNS = (0.0, 0.5, -0.6, 1.2)
+"""Radians: the people of a contact sheet are seen from these sides in turn."""
+
+
+def contact_sheet(head: HeadModel, people: int, size: int, seed: int = 7) -> Array:
+    """Random people of the prior, eight a row: (rows * size, 8 * size, 3) uint8 RGB."""
+    rng, tiles = np.random.default_rng(seed), []
+    for i in range(people):
+        vertices = head.neutral(rng.normal(size=head.identity_count)).astype(np.float64)
+        turn = TURNS[i % len(TURNS)]
+        view = View((0, -0.02, -0.03), (np.sin(turn), 0.05, np.cos(turn)), 0.15)
+        tiles.append(draw(head, vertices, view, size, landmarks=False))
+    return np.vstack([np.hstack(tiles[i : i + 8]) for i in range(0, people, 8)])
+
+
 def main() -> None:
     """Write the picture."""
     import cv2
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--size", type=int, default=720, help="of one of the four views, pixels")
+    parser.add_argument("--model", type=Path, help="head model; default: the shipped one")
+    parser.add_argument("--people", type=int, help="draw so many random people (in rows of 8)")
+    parser.add_argument("--size", type=int, help="of one of the views, pixels")
     options = parser.parse_args()
-    head = load_head()
-    tiles = [draw(head, head.template, view, options.size) for view in VIEWS]
-    sheet = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
+    head = load_head(options.model)
+    if options.people:
+        sheet = contact_sheet(head, options.people, options.size or 200)
+    else:
+        tiles = [draw(head, head.template, view, options.size or 720) for view in VIEWS]
+        sheet = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
     cv2.imwrite(str(options.out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
 
