@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from densefit.errors import InputError
 from densefit.evaluate.scans import CLIP
 from densefit.head.build.mesh import similarity
 from densefit.head.model import HeadModel
@@ -105,11 +106,18 @@ def people_of(ict: HeadModel, number: int, odd: bool) -> Array:
 
 
 def plot_curves(path: Path, models: dict[str, HeadModel], ict: HeadModel) -> None:
-    """Draw the three curves of all models into one picture (needs matplotlib)."""
-    import matplotlib
+    """Draw the three curves of all models into one picture.
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise InputError("--curves draws with matplotlib: pip install 'densefit[plots]'") from error
 
     held_out, population = people_of(ict, 16, True), people_of(ict, 40, False)
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
