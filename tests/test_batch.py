@@ -61,11 +61,11 @@ def test_the_command(
 ) -> None:
     takes = [str(tmp_path / name / "take.yaml") for name in ("one", "bad")]
     out = ["-o", str(tmp_path / "out")]
-    assert main(["batch", *takes, *out, "--no-overlay", "--quality", "high"]) == 5
+    assert main(["batch", *takes, *out, "--no-overlay", "--quality", "fast"]) == 5
     captured = capsys.readouterr()
     assert "9 of 10" in captured.out and "1.25" in captured.out and "gone" in captured.out
     assert "error: 1 of 2 takes failed: bad" in captured.err
-    assert commands[0][-3:] == ["--quality", "high", "--no-overlay"]
+    assert commands[0][-3:] == ["--quality", "fast", "--no-overlay"]
     assert main(["batch", takes[0], *out, "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)
     assert result["report"] == REPORT

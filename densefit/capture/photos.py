@@ -84,8 +84,8 @@ def _check_size(path: Path) -> None:
         return  # of a kind that only OpenCV knows, which has a limit of its own
     if sizes == [0]:
         raise InputError(
-            f"{path}: damaged, or larger than {MAX_PIXELS // 10**6} megapixels; convert it to a "
-            "smaller PNG or JPEG"
+            f"{path}: not a picture that can be decoded: damaged, or larger than "
+            f"{MAX_PIXELS // 10**6} megapixels; convert it to a smaller PNG or JPEG"
         )
 
 

@@ -57,11 +57,11 @@ def lips_behind_teeth(head, identity, expression, joints) -> int:
     return count
 
 
-def sunken(head, frames: int, seed: int = 23) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sunken(head, frames: int, seed: int = 22) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Identity, expressions and eyes of a person whose lids and lips enter eyes and teeth."""
     rng = np.random.default_rng(seed)
     model = contact_model(head, f8)
-    identity = 1.3 * rng.normal(size=head.identity_count)
+    identity = 2.0 * rng.normal(size=head.identity_count)
     expression = np.zeros((frames, 52))
     for name in ("mouthPressLeft", "mouthPressRight", "mouthRollLower", "mouthRollUpper",
                  "eyeBlinkLeft", "mouthShrugLower"):  # fmt: skip
