@@ -76,8 +76,12 @@ class ContactModel:
         return int(self.template.shape[1])
 
 
-def contact_model(head: HeadModel, dtype: torch.dtype) -> ContactModel:
-    """Reduce a head; one without eyeballs or teeth has fewer contacts or none."""
+def contact_model(head: HeadModel, dtype: torch.dtype, lids_settle: bool = False) -> ContactModel:
+    """Reduce a head; one without eyeballs or teeth has fewer contacts or none.
+
+    lids_settle: the head model itself lays the lids on the eyeballs, so that they need not be held
+    off; where the linear shapes would put them says nothing then.
+    """
     skin = _part(head, "skin")
     eyes = _part(head, "eyes", "iris", "pupil")
     at: list[np.ndarray] = []
@@ -86,7 +90,7 @@ def contact_model(head: HeadModel, dtype: torch.dtype) -> ContactModel:
     for joint in (2, 3):
         middle = head.joint_centres[joint]
         own = eyes[np.linalg.norm(head.template[eyes] - middle, axis=1) < LID_REACH]
-        if not len(own):
+        if lids_settle or not len(own):
             continue
         radius = float(np.linalg.norm(head.template[own] - middle, axis=1).mean())
         near = skin[np.linalg.norm(head.template[skin] - middle, axis=1) < LID_REACH]

@@ -132,7 +132,7 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
         free=numbers(np.array(free), torch.long),
         gaze=numbers(np.array(GAZE_EXPRESSIONS), torch.long),
         gaze_map=numbers(_gaze_map(head)),
-        contacts=contact_model(head, dtype),
+        contacts=contact_model(head, dtype, lids_settle=head.lids is not None),
     )
 
 
