@@ -40,7 +40,7 @@ def synth(
         typer.Option(
             "--parts",
             help="Also write part masks (png): 0 background, 1 + part of the head model, "
-            "100 hair, 101 clothes and glasses.",
+            "100 hair, 101 clothes, glasses and headphones.",
         ),
     ] = False,
     seed: Seed = 0,

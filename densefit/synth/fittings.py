@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from densefit.head.model import HeadModel
-from densefit.synth.props import COLUMNS
+from densefit.synth.clothes import COLUMNS
 from densefit.synth.surface_marks import MARK
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -1,4 +1,5 @@
-"""All vertices of a scene in the head frame: head, solid hair, clothes, glasses, strips."""
+"""All vertices of a scene in the head frame: head, solid hair, clothes, glasses, headphones,
+strips."""
 
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ from torch import Tensor
 from densefit.head.model import HeadModel
 from densefit.head.rotation import torch_rotation_matrix
 from densefit.head.torch_model import TorchHead
+from densefit.synth.clothes import collar, torso
 from densefit.synth.fittings import Anchors
+from densefit.synth.glasses import glasses_frame
 from densefit.synth.hair import Hair
+from densefit.synth.headphones import headphones
 from densefit.synth.layout import Layout
 from densefit.synth.materials import beard_distance
-from densefit.synth.props import collar, glasses_frame, torso
 from densefit.synth.scene import Scene
 from densefit.synth.shading import smoothstep
 from densefit.synth.strands import Skull, fit_skull, grow_beard, grow_scalp, strip_vertices
@@ -65,7 +68,8 @@ class GeometryBuilder:
         garments = self._garments(scene, skin, centres[:, 0], rotations[:, 0])
         temple, ear = skin[:, self.layout.fittings.temple, 0], skin[:, self.layout.fittings.ear]
         frame, lenses = glasses_frame(scene.glasses, centres[:, 2:], temple, ear)
-        bodies = torch.cat([skin, shell, *garments, frame, lenses], 1)
+        phones = headphones(scene.headphones, ear, skull)
+        bodies = torch.cat([skin, shell, *garments, frame, lenses, phones], 1)
         normals = self._normals(bodies)
         strips = self._strips(scene.hair, skin, normals[:, : self.layout.head_count], skull)
         landmarks = self.head.landmarks(skin)

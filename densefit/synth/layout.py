@@ -1,5 +1,5 @@
 """Topology and static attributes of everything in a picture, laid out one after the other: head,
-solid hair (the shell), torso, collar, frame and lenses of glasses, strips of hair."""
+solid hair (the shell), torso, collar, frame and lenses of glasses, headphones, strips of hair."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ import torch
 from torch import Tensor
 
 from densefit.head.model import HeadModel
+from densefit.synth.clothes import COLLAR_RINGS, COLUMNS, TORSO_RINGS, mean_clothes, torso
 from densefit.synth.fittings import below_neckline, find_fittings
+from densefit.synth.glasses import glasses_triangles
 from densefit.synth.hair import BEARD_STRIPS, SCALP_STRIPS
-from densefit.synth.props import (
-    COLLAR_RINGS,
-    COLUMNS,
-    TORSO_RINGS,
-    glasses_triangles,
-    grid_triangles,
-    mean_clothes,
-    torso,
-)
+from densefit.synth.headphones import headphone_triangles
 from densefit.synth.strands import BEARD_STEPS, SCALP_STEPS, strip_triangles
 from densefit.synth.surface_marks import GROUP_MARKS, MARK, MARKS, exposures, head_marks
+from densefit.synth.surfaces import grid_triangles
 
 GROUPS = ("skin", "eyes", "mouth", "hair", "props")
 """Groups of materials that are shaded together."""
 HAIR_PART, PROP_PART = 100, 101
-"""Labels of hair and of clothes and glasses in part masks."""
+"""Labels of hair and of things that are worn in part masks."""
 TEETH_BACK, LINING_BACK = 0.0015, 0.006
 """Metres by which teeth and the mouth's lining are sorted further back than they are: lips are
 thin, and what lies behind them must not poke through."""
@@ -55,6 +50,7 @@ class Layout:
     def _lay_out(self, head: HeadModel) -> None:
         f = self.fittings
         frame, lenses = glasses_triangles()
+        phones = headphone_triangles()
         strips = torch.cat([
             strip_triangles(SCALP_STRIPS, SCALP_STEPS),
             strip_triangles(BEARD_STRIPS, BEARD_STEPS) + SCALP_STRIPS * (SCALP_STEPS + 1) * 2,
@@ -65,6 +61,7 @@ class Layout:
             "collar": (COLLAR_RINGS * COLUMNS, grid_triangles(COLLAR_RINGS, COLUMNS, True)),
             "frame": (int(frame.max()) + 1, frame),
             "lenses": (int(lenses.max()) + 1, lenses),
+            "headphones": (int(phones.max()) + 1, phones),
             "strips": (int(strips.max()) + 1, strips),
         }
         self.start, first = {}, self.head_count
@@ -79,12 +76,13 @@ class Layout:
         lash = part == head.part_names.index("lashes")
         self.lashes, self.lenses = triangles[lash], placed["lenses"]
         self.solid = torch.cat([triangles[~lash], placed["shell"], placed["torso"]])
-        self.thin = torch.cat([placed["collar"], placed["frame"]])
+        self.thin = torch.cat([placed["collar"], placed["frame"], placed["headphones"]])
         self.strips = placed["strips"]
         self.triangles = torch.cat([self.solid, self.thin, self.strips])
         self.quads = self.strips[::2][:, [0, 1, 2]]
         self.quads = torch.cat([self.quads, self.quads[:, 2:] + 1], 1)
-        sizes = [len(blocks[n][1]) for n in ("shell", "torso", "collar", "frame", "strips")]
+        drawn = ("shell", "torso", "collar", "frame", "headphones", "strips")
+        sizes = [len(blocks[name][1]) for name in drawn]
         self._name_triangles(head, part[~lash], sizes)
 
     def _name_triangles(self, head: HeadModel, part: Tensor, sizes: list[int]) -> None:
@@ -99,9 +97,9 @@ class Layout:
         centre = torch.as_tensor(head.template).to(self.device)[self.solid[: len(part)]].mean(1)
         oral = (centre[:, 1] < -0.053) & (centre[:, 0].abs() < 0.036)
         group[(part == names.index("mouth")) & oral] = 2
-        codes = torch.tensor([3, 0, 4, 4, 3]).repeat_interleave(torch.tensor(sizes))
-        props = torch.tensor([0, 0, 0, 1, 0]).repeat_interleave(torch.tensor(sizes))
-        labels = torch.tensor([HAIR_PART, PROP_PART, PROP_PART, PROP_PART, HAIR_PART])
+        codes = torch.tensor([3, 0, 4, 4, 4, 3]).repeat_interleave(torch.tensor(sizes))
+        props = torch.tensor([0, 0, 0, 1, 2, 0]).repeat_interleave(torch.tensor(sizes))
+        labels = torch.tensor([HAIR_PART, *[PROP_PART] * 4, HAIR_PART])
         labels = labels.repeat_interleave(torch.tensor(sizes))
         nothing = torch.tensor([-1], device=self.device)
         self.group_table = torch.cat([nothing, group, codes.to(self.device)])

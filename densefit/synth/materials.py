@@ -12,9 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from densefit.synth.clothes import Clothes
+from densefit.synth.glasses import Glasses
 from densefit.synth.hair import Hair
+from densefit.synth.headphones import Headphones
 from densefit.synth.looks import Looks
-from densefit.synth.props import Clothes, Glasses
 from densefit.synth.shading import (
     Lighting,
     Surface,
@@ -304,14 +306,17 @@ def shade_hair(
 
 
 def shade_props(
-    surface: Surface, lighting: Lighting, clothes: Clothes, glasses: Glasses, textures: Textures
-) -> Tensor:
-    """Collars (part 0) and frames of glasses (part 1)."""
-    frame = (surface.part == 1)[:, None]
-    cloth = _column(clothes.color) * (
+    surface: Surface, lighting: Lighting, clothes: Clothes, glasses: Glasses,
+    headphones: Headphones, textures: Textures,
+) -> Tensor:  # fmt: skip
+    """Collars (part 0), frames of glasses (part 1) and headphones (part 2)."""
+    frame, phones = (surface.part == 1)[:, None], (surface.part == 2)[:, None]
+    scarf = _column(clothes.collar) == 5
+    cloth = torch.where(scarf, _column(clothes.second), _column(clothes.color)) * (
         1 + 0.12 * plane_noise(textures, surface.place[:, :2], 600.0)[:, :1]
     )
     albedo = torch.where(frame, _column(glasses.color), cloth)
+    albedo = torch.where(phones, _column(headphones.color), albedo)
     # A single layer seen from behind answers with its other side.
     normal = surface.normal * torch.where(dot(surface.normal, surface.view) < 0, -1.0, 1.0)
     occlusion = torch.where(frame, 0.9, 0.75)
@@ -319,4 +324,6 @@ def shade_props(
     rim = fresnel(dot(normal, surface.view), 0.05)
     mirror = lighting.mirrored(normal, surface.view).clamp_max(8.0) * rim
     shine = highlight(surface, lighting, normal, 32, 256) * 2
-    return albedo * light + torch.where(frame, (mirror + shine) * _column(glasses.gloss), 0.0)
+    gloss = torch.where(frame, _column(glasses.gloss), 0.0)
+    gloss = torch.where(phones, _column(headphones.gloss), gloss)
+    return albedo * light + (mirror + shine) * gloss

@@ -33,6 +33,10 @@ ACTS: dict[str, dict[str, Range]] = {
         "cheekSquint": (0.5, 1), "eyeSquint": (0.1, 0.7), "mouthLowerDown": (0, 0.5),
         "noseSneer": (0, 0.3),
     },
+    "roar": {
+        "mouthSmile": (0.1, 0.8), "jawOpen": (0.55, 1), "mouthUpperUp": (0.3, 1),
+        "mouthLowerDown": (0.2, 1), "cheekSquint": (0, 0.8), "eyeSquint": (0, 0.5),
+    },
     "vowel a": {"jawOpen": (0.2, 0.6), "mouthLowerDown": (0, 0.4), "mouthUpperUp": (0, 0.3)},
     "vowel e": {
         "jawOpen": (0.08, 0.3), "mouthStretch": (0.1, 0.6), "mouthSmile": (0, 0.4),
@@ -93,8 +97,8 @@ ACTS: dict[str, dict[str, Range]] = {
 }  # fmt: skip
 ACT_WEIGHTS = {
     "smile": 4.0, "toothy smile": 6.0, "grin": 6.0, "laugh": 4.0, "vowel a": 4.0, "vowel e": 4.0,
-    "vowel o": 3.0, "vowel u": 2.0, "lips closed": 2.0, "surprise": 2.0, "shout": 1.5,
-    "tongue": 1.5,
+    "vowel o": 3.0, "vowel u": 2.0, "lips closed": 2.0, "surprise": 2.0, "shout": 2.0,
+    "tongue": 1.5, "roar": 2.5, "yawn": 1.5,
 }  # fmt: skip
 """Relative frequency of acts; 1 for those not named."""
 

@@ -46,7 +46,7 @@ class RenderBatch:
 
     rgba: (B, 4, S, S) uint8, colour not multiplied by alpha; landmarks_px: (B, 703, 2) float32;
     depth: (B, 703) metres; visible: (B, 703) bool; parts: (B, S, S) uint8, head part + 1,
-    100 hair, 101 clothes and glasses, 0 background; views: the cameras;
+    100 hair, 101 what is worn, 0 background; views: the cameras;
     vertices: (B, V, 3) metres, head frame.
     """
 
@@ -225,7 +225,9 @@ class Renderer:
         self, scene: Scene, lighting: Lighting, surface: Surface, posed: _Posed,
         covered: raster.Fragments,
     ) -> Tensor:  # fmt: skip
-        return shade_props(surface, lighting, scene.clothes, scene.glasses, self.textures)
+        return shade_props(
+            surface, lighting, scene.clothes, scene.glasses, scene.headphones, self.textures
+        )
 
     def _blend_thin(
         self, scene: Scene, geometry: Geometry, camera: Tensor, pixels: Tensor,

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from densefit.synth.clothes import Clothes, sample_clothes
+from densefit.synth.glasses import Glasses, sample_glasses
 from densefit.synth.hair import Hair, sample_hair
+from densefit.synth.headphones import Headphones, sample_headphones
 from densefit.synth.light import Light, sample_light
 from densefit.synth.looks import Looks, sample_looks
 from densefit.synth.people import People, sample_people
-from densefit.synth.props import Clothes, Glasses, sample_clothes, sample_glasses
 from densefit.synth.sampling import Dice
 from densefit.synth.views import Poses, sample_poses
 
@@ -38,6 +40,7 @@ class Scene:
     hair: Hair
     clothes: Clothes
     glasses: Glasses
+    headphones: Headphones
     light: Light
 
 
@@ -67,4 +70,5 @@ def sample_scene(
         clothes=sample_clothes(dice),
         glasses=sample_glasses(dice),
         light=sample_light(dice, environments),
+        headphones=sample_headphones(dice),
     )

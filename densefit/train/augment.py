@@ -22,6 +22,8 @@ class AugmentOptions:
     crops: geometry.CropOptions = field(default_factory=geometry.CropOptions)
     edge: float = 0.08
     """the edge of the picture runs through the crop"""
+    light: float = 0.3
+    """brighter and darker in parts"""
     resolution: float = 0.55
     """blur and low resolution"""
     noise: float = 0.55
@@ -152,8 +154,11 @@ class Augmenter:
         return colours.mean((2, 3))
 
     def _degrade(self, image: Tensor) -> Tensor:
-        """Colour for all; resolution, noise and compression for random subsets."""
+        """Colour for all; light, resolution, noise and compression for random subsets."""
         draws, options, count = self.draws, self.options, len(image)
+        if options.light:
+            chosen = draws.subset(count, options.light)
+            image[chosen] = photometric.random_light(image[chosen], draws)
         image = photometric.random_colour(image, draws)
         if options.resolution:
             chosen = draws.subset(count, options.resolution)

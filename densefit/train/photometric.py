@@ -37,6 +37,17 @@ def random_colour(image: Tensor, draws: Draws) -> Tensor:
     return out.addcmul_(out * (1 - out), bend)
 
 
+def random_light(image: Tensor, draws: Draws) -> Tensor:
+    """Light that changes over the picture: smooth random gains of every part, slightly coloured."""
+    count, channels, size, _ = image.shape
+    grey = draws.normal(0.30, count, 1, 3, 3).clamp(-0.7, 0.7)
+    colour = draws.normal(0.06, count, channels, 3, 3)
+    gain = functional.interpolate(
+        grey + colour, (size, size), mode="bicubic", align_corners=True
+    )  # fmt: skip
+    return image * gain.exp()
+
+
 def random_resolution(image: Tensor, draws: Draws, coarsest: float = 34.0) -> Tensor:
     """Blur (defocus, motion along an axis) and low resolution, down to `coarsest` pixels a side.
 

@@ -48,6 +48,8 @@ def portrait(renderer: Renderer, seed: int = 4, yaw: float = 0.0, **expression: 
     rotation = torch.diag(torch.tensor([1.0, -1, -1])) @ turned
     poses = Poses(rotation[None], torch.tensor([[0.0, 0, 0.9]]), 1.5 * one, torch.zeros(1, 2))
     glasses = replace(scene.glasses, worn=one < 0)
+    headphones = replace(scene.headphones, worn=one < 0)
     return replace(
-        scene, people=people, hair=hair, looks=looks, light=light, poses=poses, glasses=glasses
-    )
+        scene, people=people, hair=hair, looks=looks, light=light, poses=poses, glasses=glasses,
+        headphones=headphones,
+    )  # fmt: skip

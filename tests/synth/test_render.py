@@ -10,6 +10,8 @@ import torch
 
 from calibration.camera import Camera
 from densefit.synth import raster
+from densefit.synth.clothes import COLLARS
+from densefit.synth.layout import PROP_PART
 from densefit.synth.render import RenderBatch, Renderer
 from densefit.synth.sampling import rows
 from densefit.synth.views import camera_points, project
@@ -106,6 +108,28 @@ def test_visibility(renderer: Renderer) -> None:
     assert closed.visible[0, lips].any()
     assert not closed.visible[0, head.region("left_iris")[-1]], "behind the lid"
     assert shut.visible[0, head.region("left_iris")[-1]]
+
+
+def test_what_is_worn_hides_landmarks(renderer: Renderer) -> None:
+    bare = portrait(renderer, yaw=0.7)
+    neck = renderer.head.region("neck_middle")
+    on = torch.ones(1, dtype=torch.bool)
+    scarf = torch.full((1,), COLLARS.index("scarf"))
+    worn = replace(
+        bare,
+        headphones=replace(bare.headphones, worn=on, radius=0.04 * torch.ones(1)),
+        clothes=replace(bare.clothes, collar=scarf, collar_height=0.055 * torch.ones(1)),
+    )
+    for scene, least, most in ((bare, 0.5, 1.0), (worn, 0.0, 0.3)):
+        batch = renderer.render(scene, 128)
+        ears = [float(batch.visible[0, renderer.head.region(f"{s}_ear")].float().mean())
+                for s in ("left", "right")]  # fmt: skip
+        assert least <= max(ears) <= most
+    x, y = batch.landmarks_px[0, neck].round().long().unbind(-1)
+    inside = (x >= 0) & (y >= 0) & (x < 128) & (y < 128)
+    assert (batch.parts[0, y[inside], x[inside]] == PROP_PART).any(), "the scarf on the neck"
+    lips = renderer.head.region("lips_outer_upper")
+    assert batch.visible[0, lips].float().mean() > 0.8
 
 
 def test_head_agrees_with_open3d(renderer: Renderer) -> None:
