@@ -14,8 +14,9 @@ DATA holds photos/ibug68 (pictures with .pts of 68 points), photos/aflw2000 (pic
 - jitter: the first frame of each clip as a still, with fresh noise (sigma 4) in 40 frames, encoded
   as H.264; root mean square motion of the 68 mapped points about their mean.
 - valid frames of the clips, and how far the lid gap over eye width agrees between the two.
-- following: how many frames still count as valid once the face has been painted over, and how many
-  after a cut to the next clip are off by more than 5 % of the eye distance (or not found).
+- following: how many frames still count as valid once the face has been painted over, how many
+  after a cut to the next clip are off by more than 5 % of the eye distance (or not found), and how
+  many are on a person beside when the followed one is hidden for a while.
 """
 
 from __future__ import annotations
@@ -26,21 +27,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from landmark_maps import apply_map, learn_map
+from landmarks_films import following, videos
 from landmarks_pts import add_network_options, closeup_file, nearest_face, read_pts
 from mediapipe_peer import add_options, peer_python, run_mediapipe
 
-from densefit.capture import VideoWriter, open_frames, open_source
 from densefit.capture.photos import read_photo
 from densefit.head import HeadModel, load_head
-from densefit.landmarks.look import Place
 from densefit.landmarks.tracker import FaceTracker, load_tracker
 
-NEAREST = 12
 YAW_BINS = ((0, 20), (20, 45), (45, 100))
 INNER = np.arange(17, 68)
-# MediaPipe's mesh: upper lid, lower lid, outer and inner corner of the right eye, then the left.
-_PEER_LIDS = ((159, 145, 33, 133), (386, 374, 263, 362))
-_IBUG_LIDS = (((37, 38), (41, 40), 36, 39), ((43, 44), (47, 46), 45, 42))
 
 
 @dataclass(frozen=True)
@@ -150,41 +147,19 @@ def _best(faces: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return best
 
 
-def learn_map(dense: np.ndarray, photos: list[Photo]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (68, 12) and convex weights (68, 12) of dense points for each annotated one.
-
-    dense: (P, N, 2). Least squares over the photos, in units of each one's scale.
-    """
-    from scipy.optimize import nnls
-
-    truth = np.stack([p.truth for p in photos])
-    scale = np.array([p.scale for p in photos])
-    apart = np.linalg.norm(dense[:, None] - truth[:, :, None], axis=-1) / scale[:, None, None]
-    nearest = np.argsort(apart.mean(0), axis=1)[:, :NEAREST]
-    weights = np.zeros((68, NEAREST))
-    for k in range(68):
-        columns = dense[:, nearest[k]] - truth[:, k, None]
-        system = (columns / scale[:, None, None]).transpose(0, 2, 1).reshape(-1, NEAREST)
-        # A heavy last row makes the weights sum to one.
-        system = np.concatenate([system, np.full((1, NEAREST), 1e3)])
-        target = np.append(np.zeros(len(system) - 1), 1e3)
-        weights[k] = nnls(system, target)[0]
-    return nearest, weights / weights.sum(1, keepdims=True)
-
-
-def apply_map(dense: np.ndarray, mapping: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Dense points (..., N, 2) -> the 68 annotated ones."""
-    nearest, weights = mapping
-    return (dense[..., nearest, :] * weights[..., None]).sum(-2)
+def _annotation(photos: list[Photo]) -> tuple[np.ndarray, np.ndarray]:
+    """Annotated points (P, 68, 2) px and scales (P,) px."""
+    return np.stack([p.truth for p in photos]), np.array([p.scale for p in photos])
 
 
 def mapped_errors(dense: np.ndarray, photos: list[Photo]) -> np.ndarray:
     """(P, 68) per cent of the scale; the map is learnt on the other persons' photos."""
     errors = np.full((len(photos), 68), np.nan)
+    truth, scale = _annotation(photos)
     usable = ~np.isnan(dense).any((1, 2))
     for i, photo in enumerate(photos):
         others = [k for k, p in enumerate(photos) if usable[k] and p.person != photo.person]
-        mapping = learn_map(dense[others], [photos[k] for k in others])
+        mapping = learn_map(dense[others], truth[others], scale[others])
         points = apply_map(dense[i], mapping)
         errors[i] = np.linalg.norm(points - photo.truth, axis=1) / photo.scale * 100
     return errors
@@ -229,140 +204,6 @@ def print_errors(
     return rows
 
 
-def still_videos(data: Path, folder: Path) -> list[np.ndarray]:
-    """Noisy stills of each clip's first frame, through a codec and back."""
-    rng = np.random.default_rng(1)
-    stills = []
-    for clip in sorted((data / "video").glob("*.mp4")):
-        first = next(iter(open_frames(open_source("c", clip), end="1"))).image
-        path = folder / f"{clip.stem}_still.mp4"
-        with VideoWriter(path, 30, first.shape[1], first.shape[0]) as writer:
-            for _ in range(40):
-                noisy = first + rng.normal(0, 4, first.shape)
-                writer.write(np.clip(noisy + 0.5, 0, 255).astype(np.uint8))
-        stills.append(np.stack([f.image for f in open_frames(open_source("c", path))]))
-    return stills
-
-
-def follow_clip(tracker: FaceTracker, frames: np.ndarray) -> np.ndarray:
-    """(T, 703, 2) px as `predict` follows a face; NaN where it is not found."""
-    out = np.full((len(frames), 703, 2), np.nan)
-    last = None
-    for i in range(0, len(frames), 4):
-        block = list(frames[i : i + 4])
-        seen = (
-            tracker.find(block, True)
-            if last is None
-            else tracker.follow(block, [last] * len(block))
-        )
-        for k, face in enumerate(seen):
-            if face is not None:
-                out[i + k], last = face.xy, face.place
-    return out
-
-
-def motion(points: np.ndarray) -> float:
-    """Root mean square distance px of points (T, K, 2) from their mean over time."""
-    return float(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean()))
-
-
-def lid_gap(points: np.ndarray, lids: tuple) -> np.ndarray:
-    """(T,) mean over both eyes of lid gap over eye width."""
-    gaps = []
-    for upper, lower, outer, inner in lids:
-        a, b = points[:, np.atleast_1d(upper)].mean(1), points[:, np.atleast_1d(lower)].mean(1)
-        width = np.linalg.norm(points[:, outer] - points[:, inner], axis=1)
-        gaps.append(np.linalg.norm(a - b, axis=1) / width)
-    return np.mean(gaps, 0)
-
-
-def videos(
-    data: Path, head: HeadModel, tracker: FaceTracker, python: str | None, folder: Path,
-    maps: tuple,
-) -> list[dict[str, object]]:  # fmt: skip
-    """Jitter of stills; valid frames and lid gap of clips."""
-    rows: list[dict[str, object]] = []
-    stills = still_videos(data, folder)
-    mine = [motion(apply_map(follow_clip(tracker, s), maps[0])) for s in stills]
-    line = f"jitter of a still: {np.mean(mine):.3f} px"
-    row: dict[str, object] = {"name": "jitter", "value": float(np.mean(mine)), "unit": "px"}
-    if python is not None:
-        answers, _ = run_mediapipe(python, stills, follow=True)
-        theirs = [motion(apply_map(a[:, 0], maps[1])) for a in answers]
-        line += f", MediaPipe {np.nanmean(theirs):.3f} px; each " + " ".join(
-            f"{a:.2f}/{b:.2f}" for a, b in zip(mine, theirs, strict=True)
-        )
-        row |= {"peer": "MediaPipe", "peer_value": float(np.nanmean(theirs))}
-    print(line)
-    rows.append(row)
-    for clip in sorted((data / "video").glob("*.mp4")):
-        frames = np.stack([f.image for f in open_frames(open_source("c", clip), end="300")])
-        seen = follow_clip(tracker, frames)
-        valid = float((~np.isnan(seen[:, 0, 0])).mean())
-        gap = lid_gap(seen[:, head.ibug68], _IBUG_LIDS)
-        low, high = np.nanquantile(gap, [0.02, 0.9])
-        line = f"{clip.stem:20s} valid {valid:6.1%}  lid gap {low:.2f} to {high:.2f}"
-        row = {"name": f"{clip.stem} valid", "value": valid, "unit": "share"}
-        if python is not None:
-            answer = run_mediapipe(python, [frames], follow=True)[0][0][:, 0]
-            peer_gap = lid_gap(answer, _PEER_LIDS)
-            found = float((~np.isnan(answer[:, 0, 0])).mean())
-            both = ~np.isnan(gap) & ~np.isnan(peer_gap)
-            agree = float(np.corrcoef(gap[both], peer_gap[both])[0, 1])
-            a, b = np.nanquantile(peer_gap, [0.02, 0.9])
-            line += (
-                f"   MediaPipe valid {found:6.1%} gap {a:.2f} to {b:.2f}, correlation {agree:.2f}"
-            )
-            row |= {"peer": "MediaPipe", "peer_value": found}
-        print(line)
-        rows.append(row)
-    return rows
-
-
-def following(data: Path, head: HeadModel, tracker: FaceTracker) -> list[dict[str, object]]:
-    """Frames until a loss is noticed, and until a cut is."""
-    openings = []
-    for clip in sorted((data / "video").glob("*.mp4")):
-        frames = [f.image for f in open_frames(open_source("c", clip), end="12")]
-        openings.append((clip.stem, frames, follow_clip(tracker, np.stack(frames))))
-    late, astray = [], []
-    for i, (_, frames, seen) in enumerate(openings):
-        painted = follow_clip(tracker, np.stack(frames[:8] + _painted(frames, seen[7])))
-        late.append(int((~np.isnan(painted[8:, 0, 0])).sum()))
-        _, other, alone = openings[(i + 1) % len(openings)]
-        last, wrong = Place(seen[5]), 0
-        for k, picture in enumerate(other[:6]):
-            face = tracker.follow([picture], [last])[0]
-            if face is None:
-                wrong += 1
-                continue
-            last = face.place
-            a, b = face.xy[head.ibug68], alone[k][head.ibug68]
-            apart = np.linalg.norm(a - b, axis=1).mean() / np.linalg.norm(b[36] - b[45])
-            wrong += bool(apart > 0.05)
-        astray.append(wrong)
-    print(f"frames still valid after the face was painted over: {late}")
-    print(f"frames astray after a cut: {astray}")
-    return [
-        {"name": "frames valid after painting over", "value": float(max(late)), "unit": "frames"},
-        {"name": "frames astray after a cut", "value": float(max(astray)), "unit": "frames"},
-    ]
-
-
-def _painted(frames: list[np.ndarray], face: np.ndarray) -> list[np.ndarray]:
-    """Frames with a smooth ellipse over where the face was, in the picture's mean colour."""
-    low, high = face.min(0), face.max(0)
-    centre, half = (low + high) / 2, (high - low) / 2
-    out = []
-    for frame in frames[8:]:
-        y, x = np.mgrid[: frame.shape[0], : frame.shape[1]]
-        inside = ((x - centre[0]) / half[0]) ** 2 + ((y - centre[1]) / half[1]) ** 2 < 1
-        covered = frame.copy()
-        covered[inside] = frame.mean((0, 1))
-        out.append(covered)
-    return out
-
-
 def main() -> None:
     """Print the tables."""
     import tempfile
@@ -381,9 +222,8 @@ def main() -> None:
     dense = densefit_dense(photos, tracker, head)
     missed = [p.name for p, d in zip(photos, dense, strict=True) if np.isnan(d).any()]
     print(f"{len(photos)} photos; densefit misses {len(missed)} {' '.join(missed)}")
-    scale = np.array([p.scale for p in photos])[:, None]
-    truth = np.stack([p.truth for p in photos])
-    raw = np.linalg.norm(dense[:, head.ibug68] - truth, axis=-1) / scale * 100
+    truth, scale = _annotation(photos)
+    raw = np.linalg.norm(dense[:, head.ibug68] - truth, axis=-1) / scale[:, None] * 100
     peer_errors, maps = None, [learn_map(*_found(dense, photos))]
     if python is not None:
         peer, retried = mediapipe_dense(photos, python)
@@ -402,10 +242,11 @@ def main() -> None:
         options.json.write_text(json.dumps(rows, indent=1))
 
 
-def _found(dense: np.ndarray, photos: list[Photo]) -> tuple[np.ndarray, list[Photo]]:
-    """The photos in which a face was found."""
-    keep = [i for i in range(len(photos)) if not np.isnan(dense[i]).any()]
-    return dense[keep], [photos[i] for i in keep]
+def _found(dense: np.ndarray, photos: list[Photo]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Dense points, annotation and scale of the photos in which a face was found."""
+    keep = ~np.isnan(dense).any((1, 2))
+    truth, scale = _annotation(photos)
+    return dense[keep], truth[keep], scale[keep]
 
 
 if __name__ == "__main__":

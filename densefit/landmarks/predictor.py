@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,12 +212,16 @@ class _Camera:
                 self.writer.add(nothing, nothing[:, 0], frame.time, None)
             else:
                 self.writer.add(sighting.xy, sighting.sigma, frame.time, sighting.roi)
-        last = sightings[-1]
-        self.last = None if last is None or self.separate else last.place
         self._position += len(frames)
-        if self.last is not None and self._position % PART_FRAMES == 0:
+        if self.separate:
+            return
+        last = sightings[-1]
+        if self._position % PART_FRAMES == 0:
             # Where a run may be taken up again, it must know no more than is in the files.
-            self.last = Place(self.last.xy)
+            self.last = None if last is None else Place(last.xy)
+        else:
+            place = self.last if last is None else last.place
+            self.last = place and replace(place, picture=frames[-1].image)
 
 
 def _where_they_stopped(

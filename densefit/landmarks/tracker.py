@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from densefit.head import HeadModel
 
 
+SAME_PLACE = 0.5
+"""A face found anew within so much of the lost one's crop (over its side) is the same."""
+
+
 @dataclass(frozen=True)
 class FaceChoice:
     """Which of several faces in a picture: `largest`, `left`, `right`, or `track` the number-th.
@@ -45,9 +49,9 @@ class FaceChoice:
     def of(self, faces: list[Sighting], near: np.ndarray | None = None) -> Sighting | None:
         """The chosen face; near: (>= 3,) where the wanted face was (x, y, side), if known."""
         if near is not None:
-            there = [f for f in faces if np.hypot(*(f.roi[:2] - near[:2])) < 0.5 * near[2]]
+            there = [face for face in faces if _apart(face, near) < SAME_PLACE * near[2]]
             if there:
-                return min(there, key=lambda f: float(np.hypot(*(f.roi[:2] - near[:2]))))
+                return min(there, key=lambda face: _apart(face, near))
         if self.rule == "left":
             return min(faces, key=lambda face: face.roi[0], default=None)
         if self.rule == "right":
@@ -253,7 +257,8 @@ class FaceTracker:
     def follow(self, pictures: list[np.ndarray], last: list[Place]) -> list[Sighting | None]:
         """Each picture's face near where it was; found anew where lost.
 
-        Of several faces found anew, the one where the lost one was; if none is there, as chosen.
+        Of several faces found anew, the one where the lost one was; if none is there, as chosen
+        among those that were not there before: whom the lost person stood beside is somebody else.
         """
         wanted = crop_around(np.stack([place.xy for place in last]), self.layout)
         rois = held(wanted, [place.roi for place in last])
@@ -267,12 +272,27 @@ class FaceTracker:
         out = self._sharpened(pictures, kept, last=last)
         again_in = [pictures[i] for i in lost]
         anew = [
-            self.options.face.of(found, rois[i])
+            self.options.face.of(self._without_bystanders(found, last[i], rois[i]), rois[i])
             for i, found in zip(lost, self._find_in(again_in), strict=True)
         ]
         for i, found in zip(lost, self._settled(again_in, anew), strict=True):
             out[i] = found
         return out
+
+    def _without_bystanders(
+        self, faces: list[Sighting], place: Place, roi: np.ndarray
+    ) -> list[Sighting]:
+        """The faces that may be the one lost from `roi`: near it, or not there a moment ago."""
+        away = [face for face in faces if _apart(face, roi) >= SAME_PLACE * roi[2]]
+        if place.picture is None or not away:
+            return faces
+        before = self._look([place.picture] * len(away), np.array([f.roi[:4] for f in away]))
+        others = [
+            id(face)
+            for face, look in zip(away, before, strict=True)
+            if self._is_face(look, self.options.lost_sigma)
+        ]
+        return [face for face in faces if id(face) not in others]
 
     def _badly_cropped(self, look: Sighting) -> bool:
         if look.roi[4] < 0.5 * self.options.presence:
@@ -294,6 +314,11 @@ class FaceTracker:
 
     def _look(self, pictures: list[np.ndarray], rois: np.ndarray) -> list[Sighting]:
         return self.face.look(pictures, rois, self.options.batch)
+
+
+def _apart(face: Sighting, roi: np.ndarray) -> float:
+    """Distance of a face's crop from another place, px."""
+    return float(np.hypot(*(face.roi[:2] - roi[:2])))
 
 
 def _box_roi(box: FaceBox, ratio: float) -> np.ndarray:

@@ -182,6 +182,22 @@ def test_a_face_found_anew_is_the_one_that_was_there(tracker: FaceTracker) -> No
     assert _middle(again) == pytest.approx([36, 30], abs=2)
 
 
+def test_a_bystander_is_not_taken_for_the_lost_person(tracker: FaceTracker) -> None:
+    tracker.face.network = CentralBlobNetwork()
+    both = _picture((33, 31, 12), (146, 92, 26))
+    tracker.options = TrackOptions(face=FaceChoice("left"))
+    first = tracker.find([both], film=True)[0]
+    assert first is not None
+    place = replace(first.place, picture=both)
+    # The left one is gone: the other, who stood there before, is somebody else ...
+    assert tracker.follow([_picture((146, 92, 26))], [place]) == [None]
+    # ... and who comes in elsewhere is the lost one; so is anybody after a cut.
+    back = tracker.follow([_picture((222, 21, 9), (146, 92, 26))], [place])[0]
+    assert _middle(back) == pytest.approx([222, 21], abs=2)
+    empty = replace(first.place, picture=_picture())
+    assert _middle(tracker.follow([_picture((146, 92, 26))], [empty])[0])[0] > 140
+
+
 def test_face_choices_are_checked() -> None:
     for text in ("biggest", "track", "track 0", "track -1", "left right", ""):
         with pytest.raises(ValueError, match="largest, left, right"):
