@@ -22,19 +22,26 @@ def export(
         ),
     ] = None,
     frames: Annotated[
-        str | None, typer.Option("--frames", help="Only frames a:b (b excluded).")
+        str | None, typer.Option("--frames", help="Only recorded frames a:b (b excluded).")
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option("--fps", help="Frame rate to write; default: the take's own times."),
+        typer.Option(
+            "--fps",
+            help="Resample to this rate, timing kept (photos: shown a second). [the take's own]",
+        ),
     ] = None,
     up: Annotated[
         Literal["world", "y", "z"],
-        typer.Option("--up", help="Axes; glb is always y-up, blender z-up, usd and bvh y-up or z."),
+        typer.Option(
+            "--up",
+            help="Turn the world so that this is up. `world`: each format's own rule (glb, usd, "
+            "bvh, nerfstudio: y; blender: z; the others: the rig's axes).",
+        ),
     ] = "world",
     unit: Annotated[
         Literal["m", "cm"],
-        typer.Option("--unit", help="Unit of lengths; glb and blender are always in metres."),
+        typer.Option("--unit", help="Unit of lengths (glTF means m: glb in cm says so)."),
     ] = "m",
     subdivide: Annotated[
         int, typer.Option("--subdivide", help="Levels of Catmull-Clark refinement of the mesh.")

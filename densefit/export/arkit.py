@@ -50,13 +50,13 @@ def write_arkit_csv(scene: ExportScene, folder: Path) -> list[Path]:
 def timecodes(scene: ExportScene, frames: np.ndarray) -> list[str]:
     """Timecode of `frames`: the recordings' own where they have one, else time on the master clock.
 
-    `--fps` counts from the first exported frame's timecode at the stated rate.
+    `--fps` counts from the first exported frame's timecode at that rate.
     """
     footage = read_footage(scene.out)
     known = footage is not None and np.isfinite(footage.timecode).all()
-    moments = footage.timecode if footage is not None and known else scene.fit.time
+    moments = footage.timecode if footage is not None and known else scene.recorded.time
     drop_frame = footage is not None and known and footage.drop_frame
-    start = moments[scene.frames[0]]
+    start = moments[scene.recorded_frames[0]]
     own = scene.options.fps is None
     seconds = moments[frames] if own else start + scene.seconds(frames)
     return [format_timecode(max(s, 0.0), scene.fps, drop_frame) for s in seconds]

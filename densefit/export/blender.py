@@ -30,7 +30,8 @@ PLACEHOLDER = 'DATA = ""'
 def write_blender(scene: ExportScene, folder: Path) -> list[Path]:
     """head.py: mesh, shape keys, armature, animation, cameras, and footage behind the cameras.
 
-    Blender's frame 1 is the first exported frame. Axes are z-up, metres, as Blender's own.
+    Blender's frame 1 is the first exported frame. Axes are z-up, as Blender's own, unless `up` says
+    y; with `unit` cm the scene counts centimetres.
     """
     rigged = rigged_head(scene)
     arrays = _arrays(scene, rigged)
@@ -50,19 +51,19 @@ def write_blender(scene: ExportScene, folder: Path) -> list[Path]:
 def _arrays(scene: ExportScene, rigged: RiggedHead) -> dict[str, tuple[str, np.ndarray]]:
     """Flat arrays by name, with the type code of Python's array module."""
     fit, frames, surface = scene.fit, scene.posed_frames, scene.surface
-    turn = scene.axes("z")
+    turn, scale = scene.axes(scene.up_of("z")), scene.scale
     rotation = quaternion_from_axis_angle(axis_angle(turn @ rotation_matrix(fit.rotation[frames])))
     joints = [quaternion_from_axis_angle(fit.joints[frames, j]) for j in range(len(JOINT_NAMES))]
     return {
-        "neutral": ("f", rigged.neutral),
+        "neutral": ("f", rigged.neutral * scale),
         "triangles": ("i", surface.triangles),
         "uv": ("f", surface.uv[surface.uv_triangles]),
         "part": ("i", surface.triangle_part),
-        "targets": ("f", rigged.targets),
+        "targets": ("f", rigged.targets * scale),
         "skinning": ("f", rigged.skinning),
         "frames": ("f", 1 + scene.seconds(frames) * scene.fps),
         "weights": ("f", rigged.weights),
-        "translation": ("f", fit.translation[frames] @ turn.T),
+        "translation": ("f", fit.translation[frames] @ turn.T * scale),
         "rotation": ("f", _w_first(rotation)),
         "joint_rotation": ("f", _w_first(np.stack(joints, axis=1))),
     }
@@ -82,7 +83,10 @@ def _header(scene: ExportScene, rigged: RiggedHead) -> dict[str, Any]:
             for look in [material_of(name)]
         ],
         "targets": list(rigged.names),
-        "joints": dict(zip(JOINT_NAMES, rigged.joint_centres.tolist(), strict=True)),
+        "joints": dict(
+            zip(JOINT_NAMES, (rigged.joint_centres * scene.scale).tolist(), strict=True)
+        ),
+        "scale": scene.scale,
         "fps": scene.fps,
         "range": [1, max(1, round(float(last)))],
         "cameras": [_camera(scene, camera, footage) for camera in scene.cameras.values()],
@@ -93,7 +97,7 @@ def _camera(scene: ExportScene, camera: Camera, footage: Footage | None) -> dict
     k, transform = camera.K, camera.T_camera_world
     assert k is not None and transform is not None
     inverse = np.linalg.inv(transform)
-    turn = scene.axes("z")
+    turn = scene.axes(scene.up_of("z"))
     rotation = quaternion_from_matrix(turn @ (inverse[:3, :3] * [1.0, -1.0, -1.0]))
     centre = k[:2, 2] + 0.5 - np.array([camera.width, camera.height]) / 2
     return {
@@ -102,7 +106,7 @@ def _camera(scene: ExportScene, camera: Camera, footage: Footage | None) -> dict
         "focal": float(k[0, 0] / camera.width),
         # Blender moves the picture by shares of its larger side; x against, y with OpenCV's.
         "shift": [float(-centre[0] / camera.width), float(centre[1] / camera.width)],
-        "location": (turn @ inverse[:3, 3]).tolist(),
+        "location": (turn @ inverse[:3, 3] * scene.scale).tolist(),
         "rotation": _w_first(rotation).tolist(),
         "K": k.reshape(-1).tolist(),
         "dist": camera.dist.tolist() or [0.0],
@@ -112,11 +116,11 @@ def _camera(scene: ExportScene, camera: Camera, footage: Footage | None) -> dict
 
 
 def _background(scene: ExportScene, name: str, footage: Footage | None) -> dict[str, Any] | None:
-    """The recording and which of its frames belongs to Blender's frame 1."""
+    """The recording, and which of its pictures belongs to each of Blender's frames."""
     if footage is None:
         return None
     recording = footage.recordings[footage.column(name)]
-    index = footage.index[scene.frames, footage.column(name)]
+    index = footage.index[scene.moments, footage.column(name)]
     seen = np.flatnonzero(index >= 0)
     if not len(seen):
         return None
@@ -124,14 +128,27 @@ def _background(scene: ExportScene, name: str, footage: Footage | None) -> dict[
     if recording.kind != "video":
         files = recording.open().files
         path, source = files[0], "FILE" if recording.kind == "photo" else "SEQUENCE"
-    first = int(index[seen[0]]) * footage.every + _first_frame(footage, recording.fps)
+    shown = 1 + np.round(scene.seconds(scene.frames[seen]) * scene.fps).astype(int)
+    picture = index[seen] * footage.every + _first_frame(footage, recording.fps)
     return {
         "path": str(path),
         "source": source,
-        "frame_start": 1 + int(seen[0]),
-        "frame_offset": first,
-        "frames": int(seen[-1] - seen[0] + 1),
+        "frame_start": int(shown[0]),
+        "frames": int(shown[-1] - shown[0] + 1),
+        "offsets": _offsets(shown, picture),
     }
+
+
+def _offsets(shown: np.ndarray, picture: np.ndarray) -> list[list[int]]:
+    """Blender plays a recording picture by picture from its first frame; where the take does not
+    (another rate, dropped or skipped pictures), this is added: [frame, offset] where it changes.
+
+    Args:
+        shown: (n,) Blender's frames.  picture: (n,) of the recording, counted from 0.
+    """
+    offset = picture - (shown - shown[0])
+    changes = np.flatnonzero(np.diff(offset, prepend=offset[0] - 1))
+    return [[int(shown[k]), int(offset[k])] for k in changes]
 
 
 def _first_frame(footage: Footage, fps: float) -> int:

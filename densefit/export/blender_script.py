@@ -2,7 +2,7 @@
 
     blender --background --python head.py -- head.blend      saves the scene
 
-Written by densefit; needs nothing but Blender. Axes are z-up, metres.
+Written by densefit; needs nothing but Blender.
 """
 
 import array
@@ -86,7 +86,8 @@ def add_armature(head: Any, header: Header, arrays: Arrays, collection: Any) -> 
     bpy.ops.object.mode_set(mode="EDIT")
     for name, (x, y, z) in header["joints"].items():
         bone = armature.data.edit_bones.new(name)
-        bone.head, bone.tail, bone.roll = (x, y, z), (x, y + 0.02, z), 0.0
+        bone.head, bone.roll = (x, y, z), 0.0
+        bone.tail = (x, y + 0.02 * header["scale"], z)
     bpy.ops.object.mode_set(mode="OBJECT")
     count = len(header["joints"])
     for column, name in enumerate(header["joints"]):
@@ -123,12 +124,12 @@ def animate(head: Any, armature: Any, header: Header, arrays: Arrays) -> None:
             key.keyframe_insert("value", frame=frame)
 
 
-def make_camera(item: dict[str, Any], collection: Any) -> Any:
+def make_camera(item: dict[str, Any], collection: Any, scale: float) -> Any:
     data = bpy.data.cameras.new(item["name"])
     data.sensor_fit, data.sensor_width = "HORIZONTAL", 36.0
     data.lens = item["focal"] * 36.0
     data.shift_x, data.shift_y = item["shift"]
-    data.clip_start, data.display_size = 0.01, 0.1
+    data.clip_start, data.clip_end, data.display_size = 0.01 * scale, 100 * scale, 0.1 * scale
     camera = bpy.data.objects.new(item["name"], data)
     collection.objects.link(camera)
     camera.location = item["location"]
@@ -153,8 +154,26 @@ def add_background(data: Any, footage: dict[str, Any]) -> None:
     background.frame_method = "STRETCH"
     if footage["source"] != "FILE":
         user = background.image_user
-        user.frame_start, user.frame_offset = footage["frame_start"], footage["frame_offset"]
-        user.frame_duration, user.use_auto_refresh = footage["frames"], True
+        user.frame_start, user.frame_duration = footage["frame_start"], footage["frames"]
+        user.use_auto_refresh = True
+        offsets = footage["offsets"]
+        for frame, offset in offsets:
+            user.frame_offset = offset
+            if len(offsets) > 1:
+                path = "background_images[0].image_user.frame_offset"
+                data.keyframe_insert(path, frame=frame)
+        for curve in animation_curves(data):
+            for key in curve.keyframe_points:
+                key.interpolation = "CONSTANT"
+
+
+def animation_curves(item: Any) -> list[Any]:
+    """F-curves of something animated; Blender 5 keeps them in layers."""
+    action = item.animation_data.action if item.animation_data else None
+    if action is None or hasattr(action, "fcurves"):
+        return list(action.fcurves) if action else []
+    strips = [strip for layer in action.layers for strip in layer.strips]
+    return [curve for strip in strips for bag in strip.channelbags for curve in bag.fcurves]
 
 
 def build() -> Any:
@@ -169,8 +188,9 @@ def build() -> Any:
     scene.render.fps = max(1, round(header["fps"]))
     scene.render.fps_base = scene.render.fps / header["fps"]
     scene.frame_start, scene.frame_end = header["range"]
+    scene.unit_settings.scale_length = 1 / header["scale"]
     for item in header["cameras"]:
-        camera = make_camera(item, collection)
+        camera = make_camera(item, collection, header["scale"])
         if scene.camera is None or item is header["cameras"][0]:
             scene.camera = camera
             scene.render.resolution_x, scene.render.resolution_y = item["size"]

@@ -23,8 +23,7 @@ def write_bvh(scene: ExportScene, folder: Path) -> list[Path]:
     The neck turns shoulders against the head and so is a child of it. BVH has a fixed frame time:
     the take's rate or `--fps`; frames without a head repeat the last one.
     """
-    up = "y" if scene.options.up == "world" else scene.options.up
-    turn, scale = scene.axes(up), scene.scale
+    turn, scale = scene.axes(scene.up_of("y")), scene.scale
     frames = _held(scene)
     fit = scene.fit
     rotation = turn @ rotation_matrix(fit.rotation[frames])

@@ -6,7 +6,8 @@ glTF does, so the file reproduces the fit: node `head_root` carries the rigid mo
 `neck`, `head`,
 `left_eye` and `right_eye` stand at the person's joint centres and turn, the morph weights are the
 expression. Node
-`world` above them turns the rig's world y-up.
+`world` above them turns the rig's world y-up. glTF means metres and +y up: `--unit cm` and `--up z`
+make `world` carry that scale and turn, for programs that take the numbers as they are.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from densefit.export.quaternions import quaternion_from_axis_angle, quaternion_f
 from densefit.export.rigged import RiggedHead, rigged_head
 from densefit.export.scene import ExportScene
 from densefit.head.model import JOINT_NAMES
+from densefit.progress import warn
 
 
 def write_glb(scene: ExportScene, folder: Path) -> list[Path]:
-    """head.glb, y-up, metres.
+    """head.glb, y-up and metres unless `up` and `unit` say otherwise.
 
     Gaps have no keys: players interpolate across them. The asset's extras list their frames.
     """
+    _warn_of_conventions(scene)
     gltf = GltfFile(f"densefit {densefit.__version__}")
     rigged = rigged_head(scene)
     nodes = _add_nodes(gltf, scene)
@@ -52,14 +55,32 @@ def write_glb(scene: ExportScene, folder: Path) -> list[Path]:
     return [gltf.write(folder / "head.glb")]
 
 
+def _warn_of_conventions(scene: ExportScene) -> None:
+    """Importers that follow the specification undo nothing of this."""
+    options = scene.options
+    if options.unit != "m":
+        warn(
+            f"glb: lengths in {options.unit}, as asked; glTF means metres, so programs that follow "
+            f"it show the head {scene.scale:g} times too large (Unreal turns metres into cm by "
+            f"itself)"
+        )
+    if options.up == "z":
+        warn(
+            "glb: z is up, as asked; glTF means y, so programs that follow it show the head lying "
+            "on its back (Blender turns y-up files by itself)"
+        )
+
+
 def _extras(scene: ExportScene) -> dict[str, Any]:
-    fit = scene.fit
-    absent = [int(frame) for frame in scene.frames if not fit.posed[frame]]
+    fit, chosen = scene.recorded, scene.recorded_frames
+    absent = [int(frame) for frame in chosen if not fit.posed[frame]]
     return {
         "model": fit.meta["model"],
         "scale": fit.meta["scale"],
+        "unit": scene.options.unit,
+        "up": scene.up_of("y"),
         "fps": scene.fps,
-        "frames": [int(scene.frames[0]), int(scene.frames[-1]) + 1],
+        "frames": [int(chosen[0]), int(chosen[-1]) + 1],
         "frames_without_head": absent,
     }
 
@@ -83,12 +104,13 @@ def _add_nodes(gltf: GltfFile, scene: ExportScene) -> dict[str, int]:
         "rotation": quaternion_from_axis_angle(fit.rotation[first]).tolist(),
     }
     nodes["head_root"] = gltf.add("nodes", root)
-    y_up = scene.axes("y")
     world = {
         "name": "world",
         "children": [nodes["head_root"], *_add_cameras(gltf, scene)],
-        "rotation": quaternion_from_matrix(y_up).tolist(),
+        "rotation": quaternion_from_matrix(scene.axes(scene.up_of("y"))).tolist(),
     }
+    if scene.scale != 1:
+        world["scale"] = [scene.scale] * 3
     nodes["world"] = gltf.add("nodes", world)
     return nodes
 

@@ -25,10 +25,11 @@ JPEG_QUALITY = 95
 def write_nerfstudio(scene: ExportScene, folder: Path) -> list[Path]:
     """transforms.json and images/<timestep>_<camera>.jpg, for every frame and camera that has both.
 
-    `transform_matrix` maps camera (OpenGL: +x right, +y up, -z forward) to the y-up world; with
-    `--stabilize` to the head frame, so that the cameras move and the head stands still.
-    `timestep_index` counts the exported frames, `camera_index` the cameras. Pixel centres are at
-    half-integers there, so cx and cy are half a pixel larger than in rig.yaml.
+    `transform_matrix` maps camera (OpenGL: +x right, +y up, -z forward) to the y-up world, or that
+    of `up`, in `unit`; with `--stabilize` to the head frame, so that the cameras move and the head
+    stands still. `timestep_index` counts the exported frames, `camera_index` the cameras. Pixel
+    centres are at half-integers there, so cx and cy are half a pixel larger than in rig.yaml.
+    Pictures exist only as recorded: `--fps` chooses those nearest to its instants.
     """
     footage = need_footage(scene.out, "--format nerfstudio")
     cameras = _known_cameras(scene)
@@ -38,10 +39,12 @@ def write_nerfstudio(scene: ExportScene, folder: Path) -> list[Path]:
     for stale in images.glob("*.jpg"):
         stale.unlink()
     entries: list[dict[str, Any]] = []
-    steps = {int(frame): step for step, frame in enumerate(scene.posed_frames)}
+    shown = np.unique(scene.moments)
+    shown = shown[scene.recorded.posed[shown]].tolist()
+    steps = {frame: step for step, frame in enumerate(shown)}
     with progress(len(cameras) * len(steps), "export nerfstudio", unit="pictures") as bar:
         for number, (name, camera) in enumerate(cameras.items()):
-            for frame, image in footage.pictures(name, scene.posed_frames.tolist()):
+            for frame, image in footage.pictures(name, shown):
                 file = images / f"{steps[frame]:05d}_{number:02d}.jpg"
                 _write_jpeg(file, image)
                 entries.append(
@@ -121,9 +124,11 @@ def _camera_matrix(scene: ExportScene, camera: Camera, frame: int) -> np.ndarray
     turn = np.eye(4)
     if scene.options.stabilize:
         turn = np.linalg.inv(_head_pose(scene.recorded, frame))
-    else:
-        turn[:3, :3] = scene.axes("y")
-    return turn @ T_world_camera
+    axes = np.eye(4)
+    axes[:3, :3] = scene.axes(scene.up_of("y"))
+    T_export_camera = axes @ turn @ T_world_camera
+    T_export_camera[:3, 3] *= scene.scale
+    return T_export_camera
 
 
 def _head_pose(fit: FitFile, frame: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from densefit.errors import InputError, UsageError
 from densefit.export.orientation import Z_FROM_Y, world_to_up
+from densefit.export.resample import nearest_frames, resample
 from densefit.export.surface import Surface, surface_of
 from densefit.fit_file import FitFile, posed_frames, read_fit
 from densefit.head.rotation import rotation_matrix
@@ -30,13 +31,16 @@ class ExportOptions:
     """Choices that all formats share."""
 
     frames: str | None = None
-    """Master frames as `a:b` (b excluded, either may be missing, negative counts from the end)."""
+    """Recorded master frames as `a:b` (b excluded, either may be missing, negative counts from the
+    end)."""
     fps: float | None = None
-    """Frames per second to state and to time keys with; default: the take's own times."""
+    """Frames per second to resample to, timing kept; default: the take's own frames. Independent
+    photos have no time: there it says how many are shown a second."""
     up: str = "world"
-    """Axes of meshes: `world` (the rig's), or turned so that up is `y` or `z`."""
+    """What is up: `y`, `z`, or `world`: the rig's axes, in formats that have a rule of their own
+    (glb, usd, bvh, nerfstudio: y; blender: z) that one."""
     unit: str = "m"
-    """Unit of lengths, `m` or `cm`, in the formats that leave it open."""
+    """Unit of lengths, `m` or `cm`."""
     subdivide: int = 0
     """Levels of Catmull-Clark refinement."""
     stabilize: bool = False
@@ -47,14 +51,20 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportScene:
-    """A checked fit with its head model."""
+    """A checked fit with its head model.
+
+    `fit` is what is written: as read, or resampled by `fps` and stilled by `stabilize`. What shows
+    the recordings again uses `recorded` and `recorded_frames`, and `moments` to go over from one
+    to the other.
+    """
 
     fit: FitFile
     head: HeadModel
     rig: Rig | None
-    frames: np.ndarray  # (N,) int64: master frames to export, in order
+    frames: np.ndarray  # (N,) int64: frames of `fit` to export, in order
     options: ExportOptions
-    unstabilized: FitFile | None = None  # as read, where `stabilize` changed `fit`
+    as_read: FitFile | None = None  # where `fit` is not
+    chosen: np.ndarray | None = None  # frames of `as_read`, where `frames` are others
 
     @property
     def fps(self) -> float:
@@ -67,8 +77,20 @@ class ExportScene:
 
     @property
     def recorded(self) -> FitFile:
-        """The fit with its head motion, even where `stabilize` takes it out of `fit`."""
-        return self.fit if self.unstabilized is None else self.unstabilized
+        """The fit as read: with its head motion and its own frames."""
+        return self.fit if self.as_read is None else self.as_read
+
+    @property
+    def recorded_frames(self) -> np.ndarray:
+        """Of `recorded`: those that `--frames` chose."""
+        return self.frames if self.chosen is None else self.chosen
+
+    @cached_property
+    def moments(self) -> np.ndarray:
+        """(N,) int64: the recorded frame nearest to each of `frames`."""
+        if self.chosen is None:
+            return self.frames
+        return nearest_frames(self.recorded, self.chosen, self.fit.time[self.frames])
 
     @cached_property
     def surface(self) -> Surface:
@@ -102,7 +124,7 @@ class ExportScene:
 
     def seconds(self, frames: np.ndarray) -> np.ndarray:
         """(N,) float64, s: when `frames` are shown; the first exported frame is at zero."""
-        if self.options.fps:
+        if self.options.fps:  # exactly on its grid
             return (frames - self.frames[0]) / self.options.fps
         return self.fit.time[frames] - self.fit.time[self.frames[0]]
 
@@ -116,6 +138,10 @@ class ExportScene:
     def export_from_world(self) -> np.ndarray:
         """(3, 3) float64: rotation from world axes to those asked for with `up`."""
         return self.axes(self.options.up)
+
+    def up_of(self, rule: str) -> str:
+        """`y` or `z`: what is up in a format whose rule is `rule`, unless `up` says otherwise."""
+        return rule if self.options.up == "world" else self.options.up
 
     def axes(self, up: str) -> np.ndarray:
         """(3, 3) float64: rotation from the world of `fit` to axes in which `up` is up."""
@@ -151,14 +177,16 @@ def load_scene(out: Path, head: HeadModel, options: ExportOptions) -> ExportScen
         raise UsageError(f"--unit {options.unit}: give {' or '.join(UNITS)}")
     if not 0 <= options.subdivide <= MAX_SUBDIVIDE:
         raise UsageError(f"--subdivide {options.subdivide}: give 0 to {MAX_SUBDIVIDE}")
-    fit = read_fit(out, head)
-    recorded = fit
+    recorded = fit = read_fit(out, head)
+    chosen = frames = parse_frames(options.frames, fit.n_frames)
+    if options.fps is not None and not fit.meta.get("independent_frames"):
+        fit = resample(fit, chosen, options.fps)
+        frames = np.arange(fit.n_frames)
     if options.stabilize:
         fit = without_head_motion(fit)
     rig_path = fit.path.with_name("rig.yaml")
     rig = read_rig(rig_path) if rig_path.is_file() else None
-    frames = parse_frames(options.frames, fit.n_frames)
-    scene = ExportScene(fit, head, rig, frames, options, recorded)
+    scene = ExportScene(fit, head, rig, frames, options, recorded, chosen)
     if not len(scene.posed_frames):
         which = f"frames {options.frames}" if options.frames else "no frame"
         raise InputError(

@@ -12,6 +12,7 @@ import numpy as np
 from densefit.export.scene import ExportScene
 from densefit.files import atomic_path
 from densefit.head.model import JOINT_NAMES
+from densefit.head.rotation import continuous_axis_angle, rotation_matrix
 from densefit.progress import progress
 
 
@@ -68,11 +69,14 @@ def _write_vertices(scene: ExportScene, archive: zipfile.ZipFile) -> None:
 
 
 def write_csv(scene: ExportScene, folder: Path) -> list[Path]:
-    """parameters.csv, one row a frame (empty cells where there is no head), and identity.csv."""
+    """parameters.csv, one row a frame (empty cells where there is no head), and identity.csv.
+
+    The translation is in `unit`, it and the rotation in the axes of `up`; angles in radians.
+    """
     fit = scene.fit
     axes = "xyz"
     columns: dict[str, np.ndarray] = {}
-    for name, array in (("rotation", fit.rotation), ("translation", fit.translation)):
+    for name, array in zip(("rotation", "translation"), _placement(scene), strict=True):
         columns.update({f"{name}_{axis}": array[:, i] for i, axis in enumerate(axes)})
     for j, joint in enumerate(JOINT_NAMES):
         columns.update({f"{joint}_{axis}": fit.joints[:, j, i] for i, axis in enumerate(axes)})
@@ -101,6 +105,17 @@ def write_csv(scene: ExportScene, folder: Path) -> list[Path]:
         _write_table(folder / "parameters.csv", ["frame", "time", "valid", *columns], rows),
         _write_table(folder / "identity.csv", ["coefficient", "value", "std"], identity),
     ]
+
+
+def _placement(scene: ExportScene) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation (T, 3) rad and translation (T, 3) in the axes and the unit asked for."""
+    fit, turn = scene.fit, scene.export_from_world
+    if scene.options.up == "world" or scene.options.stabilize and scene.options.up == "y":
+        rotation = fit.rotation  # untouched: as continuous as the fit's
+    else:
+        rotation = np.full(fit.rotation.shape, np.nan)
+        rotation[fit.posed] = continuous_axis_angle(turn @ rotation_matrix(fit.rotation[fit.posed]))
+    return rotation, fit.translation @ turn.T * scene.scale
 
 
 def _cell(value: float) -> str:

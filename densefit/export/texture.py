@@ -92,9 +92,9 @@ def write_texture(scene: ExportScene, path: Path) -> Path:
 def telling_frames(scene: ExportScene) -> list[int]:
     """Up to FRAMES frames, from the better half by residual, spread over the head's turn."""
     fit = scene.recorded
-    frames = scene.frames[fit.valid[scene.frames] & fit.posed[scene.frames]]
-    if not len(frames):
-        frames = scene.posed_frames
+    posed = scene.recorded_frames[fit.posed[scene.recorded_frames]]
+    seen = posed[fit.valid[posed]]
+    frames = seen if len(seen) else posed
     residual = np.nanmedian(np.where(np.isfinite(fit.residual_px), fit.residual_px, np.nan), axis=1)
     order = np.argsort(np.nan_to_num(residual[frames], nan=np.inf), kind="stable")
     better = frames[order[: max(FRAMES, len(frames) // 2)]]

@@ -37,7 +37,7 @@ def write_usd(scene: ExportScene, folder: Path) -> list[Path]:
     """
     Usd, UsdGeom, _, UsdSkel = _pxr()
     stage = Usd.Stage.CreateInMemory()
-    up = "y" if scene.options.up == "world" else scene.options.up
+    up = scene.up_of("y")
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z if up == "z" else UsdGeom.Tokens.y)
     UsdGeom.SetStageMetersPerUnit(stage, 1 / scene.scale)
     codes = scene.seconds(scene.posed_frames) * scene.fps

@@ -9,7 +9,7 @@ import numpy as np
 
 from densefit.fit.observations import Observations
 from densefit.fit.state import FrameLayout, Motion
-from densefit.head.rotation import axis_angle
+from densefit.head.rotation import continuous_axis_angle
 
 if TYPE_CHECKING:
     from calibration import Camera
@@ -63,24 +63,6 @@ class FitResult:
     iterations: int
     sigma_scale: np.ndarray
     """(C,): what the landmarks' sigmas were multiplied by."""
-
-
-def continuous_axis_angle(rotation: np.ndarray) -> np.ndarray:
-    """Rotation matrices (T, 3, 3) to vectors (T, 3) that never jump: angles may pass pi."""
-    vectors = axis_angle(rotation)
-    for t in range(1, len(vectors)):
-        angle = np.linalg.norm(vectors[t])
-        if angle < 1e-9:
-            # A full turn about the last axis is the same rotation, and nearer when the last was
-            # one.
-            last = np.linalg.norm(vectors[t - 1])
-            if last > np.pi:
-                vectors[t] = vectors[t - 1] / last * 2 * np.pi * np.round(last / (2 * np.pi))
-            continue
-        axis = vectors[t] / angle
-        along = float(axis @ vectors[t - 1])
-        vectors[t] = axis * (angle + 2 * np.pi * np.round((along - angle) / (2 * np.pi)))
-    return vectors
 
 
 def motion_arrays(

@@ -39,6 +39,24 @@ def axis_angle(rotation: Array) -> Array:
     return flat.reshape(*matrix.shape[:-2], 3)
 
 
+def continuous_axis_angle(rotation: Array) -> Array:
+    """Rotation matrices (T, 3, 3) to vectors (T, 3) that never jump: angles may pass pi."""
+    vectors = axis_angle(rotation)
+    for t in range(1, len(vectors)):
+        angle = np.linalg.norm(vectors[t])
+        if angle < 1e-9:
+            # A full turn about the last axis is the same rotation, and nearer when the last was
+            # one.
+            last = np.linalg.norm(vectors[t - 1])
+            if last > np.pi:
+                vectors[t] = vectors[t - 1] / last * 2 * np.pi * np.round(last / (2 * np.pi))
+            continue
+        axis = vectors[t] / angle
+        along = float(axis @ vectors[t - 1])
+        vectors[t] = axis * (angle + 2 * np.pi * np.round((along - angle) / (2 * np.pi)))
+    return vectors
+
+
 def torch_rotation_matrix(axis_angle: torch.Tensor) -> torch.Tensor:
     """Axis-angle (..., 3) in radians to rotation matrices (..., 3, 3), differentiable at zero."""
     import torch

@@ -74,7 +74,7 @@ class GltfPlayer:
         rotation = self.sample(node, "rotation", time)
         matrix[:3, :3] = _matrix(
             item.get("rotation", [0, 0, 0, 1]) if rotation is None else rotation
-        )
+        ) * item.get("scale", [1, 1, 1])
         translation = self.sample(node, "translation", time)
         matrix[:3, 3] = item.get("translation", [0, 0, 0]) if translation is None else translation
         parent = self.parents.get(node)

@@ -74,8 +74,12 @@ def test_timecode_of_the_recordings_is_kept(out: Path, head: HeadModel, tmp_path
     ]  # fmt: skip
     restated = load_scene(out, head, ExportOptions(fps=50, frames="1:"))
     rows = read_table(write_arkit_csv(restated, tmp_path)[0])
-    # 6 frames of 1/25 s are 12 of 1/50 s; then one number a row.
+    # 6 frames of 1/25 s are 12 of 1/50 s; then one number a row, twice as many rows a second.
     assert [row["Timecode"] for row in rows[:2]] == ["10:20:30:12.000", "10:20:30:13.000"]
+    assert rows[-1]["Timecode"] == "10:20:30:26.000"
+    here = restated.posed_frames
+    head_yaw = [float(row["HeadYaw"]) for row in rows]
+    assert len(head_yaw) == len(here) == 3 + 7
 
 
 @pytest.mark.parametrize("text", ["00:01:00;02", "00:10:00;00", "01:59:59;29", "23:59:59;29"])

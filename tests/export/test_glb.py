@@ -49,11 +49,36 @@ def test_gap_has_no_keys_and_is_listed(scene: ExportScene, tmp_path):
     assert np.isfinite(player.vertices(3.4 / 25)).all()
 
 
-def test_range_and_frame_rate(scene: ExportScene, tmp_path):
-    part = replace(scene, frames=np.arange(5, 8), options=ExportOptions(fps=50))
-    player = GltfPlayer(write_glb(part, tmp_path)[0])
+def test_range_and_frame_rate(out: Path, head: HeadModel, tmp_path):
+    """At 50 frames a second the film is as long as at 25, and shows the same heads."""
+    scene = load_scene(out, head, ExportOptions(fps=50, frames="5:8"))
+    player = GltfPlayer(write_glb(scene, tmp_path)[0])
     times = player.array(player.json["animations"][0]["samplers"][0]["input"])
-    assert times == pytest.approx([0, 0.02, 0.04])
+    assert times == pytest.approx([0, 0.02, 0.04, 0.06, 0.08])
+    expected = frame_vertices(scene.recorded, head, np.arange(5, 8)) @ scene.axes("y").T
+    for k, vertices in enumerate(expected):
+        shown = player.vertices(k / 25)[: len(vertices)]
+        assert np.abs(shown - vertices).max() < TOLERANCE
+    assert player.json["asset"]["extras"]["frames"] == [5, 8]
+
+
+def test_unit_and_up_are_honoured_with_a_word_of_warning(
+    out: Path, head: HeadModel, tmp_path, capsys: pytest.CaptureFixture[str]
+):
+    rig = write_toy_rig(out)
+    scene = load_scene(out, head, ExportOptions(unit="cm", up="z"))
+    player = GltfPlayer(write_glb(scene, tmp_path)[0])
+    expected = 100 * frame_vertices(scene.fit, head) @ scene.axes("z").T
+    count = len(head.template)
+    for frame in scene.posed_frames:
+        shown = player.vertices(scene.fit.time[frame] - scene.fit.time[0])
+        assert np.abs(shown[:count] - expected[frame]).max() < 100 * TOLERANCE
+    for name, camera in rig.cameras.items():
+        place = player.world_matrix(player.node(f"camera_{name}"), 0.0)[:3, 3]
+        centre = np.linalg.inv(camera.T_camera_world)[:3, 3]
+        np.testing.assert_allclose(place, 100 * scene.axes("z") @ centre, atol=1e-3)
+    said = capsys.readouterr().err
+    assert "glTF means metres" in said and "glTF means y" in said
 
 
 def test_independent_pictures_are_not_interpolated(scene: ExportScene, tmp_path):

@@ -43,9 +43,12 @@ def validate(path: Path) -> dict:
     return json.loads(done.stdout)
 
 
-def test_validator_has_nothing_to_say(out: Path, head: HeadModel, tmp_path: Path):
+@pytest.mark.parametrize(
+    "options", [ExportOptions(), ExportOptions(fps=60, unit="cm", up="z", subdivide=1)]
+)
+def test_validator_has_nothing_to_say(out: Path, head, tmp_path: Path, options: ExportOptions):
     write_toy_rig(out)
-    report = validate(write_glb(load_scene(out, head, ExportOptions()), tmp_path)[0])
+    report = validate(write_glb(load_scene(out, head, options), tmp_path)[0])
     issues = report["issues"]
     assert report["mimeType"] == "model/gltf-binary"
     assert report["info"]["animationCount"] == 1 and report["info"]["hasMorphTargets"]

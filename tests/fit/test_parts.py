@@ -22,11 +22,10 @@ from densefit.fit.newton_step import Box, deviations, solve_step
 from densefit.fit.observations import landmark_region_weights, normalize_observations
 from densefit.fit.options import EXPRESSION_SD, FitOptions
 from densefit.fit.priors import Priors, expression_deviations, expression_precision, eye_precision
-from densefit.fit.result import continuous_axis_angle
 from densefit.fit.state import CameraState
 from densefit.fit.weights import facing_weight, landmark_normals
 from densefit.head.model import EXPRESSION_NAMES
-from densefit.head.rotation import rotation_matrix
+from densefit.head.rotation import continuous_axis_angle, rotation_matrix
 from tests.fit.synthetic import camera_ring, observe, sample_truth, tiny_head
 
 f8 = torch.float64
