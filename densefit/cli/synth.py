@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from densefit.cli.options import Seed
+from densefit.cli.options import Model, Seed
 
 
 def synth(
@@ -21,7 +21,7 @@ def synth(
         typer.Option(
             "--format",
             help="png: finished pictures with backgrounds, and labels.npz. "
-            "shards: files of 256 cut-out renders for `densefit train`.",
+            "shards: files of 128 cut-out renders for `densefit train`.",
         ),
     ] = "png",
     environments: Annotated[
@@ -43,6 +43,7 @@ def synth(
             "100 hair, 101 clothes, glasses and headphones.",
         ),
     ] = False,
+    model: Model = None,
     seed: Seed = 0,
     threads: Annotated[
         int,
@@ -73,8 +74,9 @@ def synth(
         from densefit.synth.render_shards import ShardOptions, render_shards
 
         shard = ShardOptions(
-            count=count, seed=seed, size=size, environments=environments, device=chosen
-        )
+            count=count, seed=seed, size=size, environments=environments, device=chosen,
+            model=model,
+        )  # fmt: skip
         for path in render_shards(out, shard):
             typer.echo(path)
         return
@@ -82,6 +84,6 @@ def synth(
 
     options = PictureOptions(
         count=count, size=size, seed=seed, environments=environments, augment=not clean,
-        parts=parts, device=chosen,
+        parts=parts, device=chosen, model=model,
     )  # fmt: skip
     typer.echo(write_pictures(out, options))

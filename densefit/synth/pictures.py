@@ -37,6 +37,7 @@ class PictureOptions:
     count: pictures. size: pixels a side, a multiple of 16. seed: of everything random.
     environments: folder of HDR panoramas for light and background. augment: occluders, blur, noise,
     colour and compression, as cameras do. parts: write part masks too. device: cpu or cuda.
+    model: other head model than the shipped one.
     """
 
     count: int = 16
@@ -46,6 +47,7 @@ class PictureOptions:
     augment: bool = True
     parts: bool = False
     device: str = "cpu"
+    model: Path | None = None
     scene: SceneOptions = SceneOptions(margin=(1.3, 2.2), jitter=0.12)
 
 
@@ -65,7 +67,7 @@ def write_pictures(out: Path, options: PictureOptions) -> Path:
             f"--size {options.size}: give a multiple of 16 from {SMALLEST} to {LARGEST}"
         )
     out = ensure_out_dir(out)
-    head = load_head()
+    head = load_head(options.model)
     maps = load_environments(options.environments) if options.environments else None
     renderer = Renderer(head, options.device)
     generator = torch.Generator().manual_seed(options.seed)

@@ -34,7 +34,8 @@ class ShardOptions:
 
     count: pictures in all (rounded up to whole shards). seed: other seeds give other people.
     size: pixels a side. supersample: rendered larger by this factor. batch: scenes at once.
-    environments: folder of HDR panoramas. device: cpu or cuda.
+    environments: folder of HDR panoramas. device: cpu or cuda. model: other head model than the
+    shipped one, with the same landmarks (as `densefit model import` writes them).
     """
 
     count: int = 256
@@ -44,6 +45,7 @@ class ShardOptions:
     batch: int = 16
     environments: Path | None = None
     device: str = "cpu"
+    model: Path | None = None
     scene: SceneOptions = SceneOptions()
 
 
@@ -53,7 +55,7 @@ def render_shards(out: Path, options: ShardOptions, head: HeadModel | None = Non
     Raises:
         InputError: `environments` holds no panoramas.
     """
-    head = head or load_head()
+    head = head or load_head(options.model)
     out.mkdir(parents=True, exist_ok=True)
     total = -(-options.count // SHARD_SIZE)
     paths = [out / f"shard_{options.seed}_{k}.npz" for k in range(total)]
@@ -112,12 +114,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=16, help="scenes rendered at once")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--environments", type=Path, help="folder of .hdr panoramas to light with")
+    parser.add_argument("--model", type=Path, help="other head model, from `densefit model import`")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     options = ShardOptions(
         count=chosen.count, seed=chosen.seed, size=chosen.size, batch=chosen.batch,
-        environments=chosen.environments, device=chosen.device,
+        environments=chosen.environments, device=chosen.device, model=chosen.model,
     )  # fmt: skip
     render_shards(chosen.out, options)
     return 0

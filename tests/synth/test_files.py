@@ -12,6 +12,7 @@ from calibration.rig import read_rig
 from densefit.cli.app import run
 from densefit.errors import InputError, UsageError
 from densefit.files import read_npz
+from densefit.head import model as head_module
 from densefit.head.model import HeadModel
 from densefit.head.rotation import rotation_matrix
 from densefit.synth import render_shards as shards
@@ -57,6 +58,24 @@ def test_synth_writes_pictures_and_labels(tmp_path: Path, head: HeadModel) -> No
     first = (tmp_path / "000000.png").read_bytes()
     write_pictures(tmp_path / "again", PictureOptions(count=3, size=64, seed=3))
     assert (tmp_path / "again" / "000000.png").read_bytes() == first
+
+
+def test_synth_of_another_head_model(tmp_path: Path, head: HeadModel) -> None:
+    """Its geometry is what is rendered: here everybody has the same, larger head."""
+    values = read_npz(Path(head_module.__file__).with_name("head.npz"))
+    values["identity_scale"] = 0 * values["identity_scale"]
+    values["template"] = 1.5 * values["template"]
+    values["joint_centres"] = 1.5 * values["joint_centres"]
+    np.savez(tmp_path / "large.npz", **values)
+    command = ["synth", "-n", "2", "--size", "64", "--format", "png", "--seed", "3"]
+    span = []
+    for name, more in (("own", []), ("large", ["--model", str(tmp_path / "large.npz")])):
+        assert run([*command, "-o", str(tmp_path / name), *more]) == 0
+        depth = read_npz(tmp_path / name / "labels.npz")["depth"]
+        span.append(np.ptp(depth, axis=1))
+    assert (span[1] > 1.25 * span[0]).all()
+    with pytest.raises(InputError, match="check --model"):
+        run([*command, "-o", str(tmp_path / "x"), "--model", str(tmp_path / "none.npz")])
 
 
 def test_synth_refuses_what_it_cannot_do(tmp_path: Path) -> None:
