@@ -15,6 +15,7 @@ from calibration import read_rig
 from densefit.errors import QualityError
 from densefit.export.mesh_sequence import ply_writer
 from densefit.export.scene import iterate_vertices, neutral_vertices
+from densefit.export.surface import surface_of
 from densefit.files import ensure_out_dir
 from densefit.fit_file import FitFile
 from densefit.fit_meta import median
@@ -72,7 +73,7 @@ def remove_outputs(out: Path) -> None:
 def write_meshes(fit: FitFile, head: HeadModel, report: FitRigReport, sequence: bool) -> None:
     """meshes/neutral.ply and, on demand, the `sequence`; files that exist are kept."""
     folder = ensure_out_dir(report.neutral.parent)
-    write = ply_writer(head)
+    write = ply_writer(surface_of(head))
     if not report.neutral.is_file():
         write(report.neutral, neutral_vertices(fit, head))
     if not sequence:

@@ -19,7 +19,7 @@ MATERIALS = {
     "skin": SKIN,
     "ears": SKIN,
     "neck": SKIN,
-    "scalp": Material((0.42, 0.25, 0.18), 0.65),
+    "scalp": SKIN,  # its border runs in zigzags through the mesh, so another colour would show them
     "mouth": Material((0.20, 0.04, 0.04), 0.5),
     "eyes": Material((0.82, 0.80, 0.77), 0.15),
     "iris": Material((0.10, 0.16, 0.18), 0.15),

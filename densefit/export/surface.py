@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from densefit.export.neck_cut import shown_triangles
+
 if TYPE_CHECKING:
     from densefit.head.model import HeadModel
     from densefit.head.subdivide import Refinement
@@ -36,12 +38,13 @@ class Surface:
 
 def surface_of(head: HeadModel, levels: int = 0) -> Surface:
     """The head's surface after `levels` of Catmull-Clark refinement."""
+    shown = shown_triangles(head)
     if levels == 0:
         return Surface(
-            triangles=head.triangles,
+            triangles=head.triangles[shown],
             uv=head.uv,
-            uv_triangles=head.uv_triangles,
-            triangle_part=head.triangle_part,
+            uv_triangles=head.uv_triangles[shown],
+            triangle_part=head.triangle_part[shown],
             part_names=head.part_names,
             refinement=None,
             n_vertices=len(head.template),
@@ -51,11 +54,12 @@ def surface_of(head: HeadModel, levels: int = 0) -> Surface:
     fine = subdivide(
         head.triangles, head.uv_triangles, len(head.template), len(head.uv), levels=levels
     )
+    shown = shown[fine.source]
     return Surface(
-        triangles=fine.triangles,
+        triangles=fine.triangles[shown],
         uv=fine.apply_uv(head.uv),
-        uv_triangles=fine.uv_triangles,
-        triangle_part=head.triangle_part[fine.source],
+        uv_triangles=fine.uv_triangles[shown],
+        triangle_part=head.triangle_part[fine.source[shown]],
         part_names=head.part_names,
         refinement=fine,
         n_vertices=fine.matrix.shape[0],

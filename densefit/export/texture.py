@@ -2,8 +2,9 @@
 
 For a few frames that turn the head differently, every texel is looked up in every camera that sees
 it. The colours are averaged with weights that favour cameras that look straight at the surface;
-what the head itself hides is left out by a depth buffer. Texels that no camera saw are filled from
-their surroundings. Light and shade of the recording stay in the colours.
+what the head itself hides is left out by a depth buffer, and so is the head's outline, where hair
+and background begin. What no camera saw well goes over into colours that are spread along the
+surface from what was seen. Light and shade of the recording stay in the colours.
 """
 
 from __future__ import annotations
@@ -34,8 +35,19 @@ DEPTH_SIDE = 512
 """px: the depth buffer is at most this large."""
 HIDDEN_BEHIND = 0.004
 """m: how far a point may lie behind the depth buffer and still be seen."""
+OUTLINE = 0.01
+"""Of the head's size in the picture: what is as near as this to something OUTLINE_STEP farther away
+may show what lies behind the head."""
+OUTLINE_STEP = 0.02
+"""m."""
 SHARPNESS = 3
 """Power of the cosine between surface and view in the weights."""
+GLANCE = (0.25, 0.55)
+"""Best cosine of a texel: below the first its colour is spread from around, above the second its
+own."""
+PADDING = 1 / 256
+"""Of SIZE: how far around the skin its colours are kept, for filters and mipmaps that look past a
+seam."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ def bake_texture(scene: ExportScene) -> np.ndarray:
     texels = skin_texels(scene)
     total = np.zeros((len(texels.row), 3))
     weight = np.zeros(len(texels.row))
+    best = np.zeros(len(texels.row))
     frames = telling_frames(scene)
     cameras = {} if scene.rig is None else scene.rig.cameras
     known = {n: c for n, c in cameras.items() if c.K is not None and c.T_camera_world is not None}
@@ -76,8 +89,44 @@ def bake_texture(scene: ExportScene) -> np.ndarray:
                 colour, share = _seen(scene, texels, vertices.astype(np.float64), sized, image)
                 total += colour * share[:, None]
                 weight += share
+                best = np.maximum(best, share)
                 bar.advance(1)
-    return _filled(scene, texels, total, weight)
+    mean = total / np.maximum(weight, 1e-9)[:, None]
+    rise = (best ** (1 / SHARPNESS) - GLANCE[0]) / (GLANCE[1] - GLANCE[0])
+    own = np.clip(rise, 0, 1)[:, None]
+    return _laid_out(scene, texels, own * mean + (1 - own) * _from_around(scene, texels, mean, own))
+
+
+def _from_around(
+    scene: ExportScene, texels: Texels, colour: np.ndarray, share: np.ndarray
+) -> np.ndarray:
+    """(P, 3): colours of the vertices, which between those that were seen go over smoothly along
+    the mesh (the harmonic function with their colours), interpolated to the texels.
+
+    Args:
+        colour: (P, 3).  share: (P, 1) 0 to 1, how well each was seen.
+    """
+    import scipy.sparse as sp
+    from scipy.sparse.linalg import spsolve
+
+    count = len(scene.head.template)
+    weights = texels.weights * share
+    flat = texels.vertices.reshape(-1)
+    weight = np.bincount(flat, weights.reshape(-1), count)
+    shares = (weights[..., None] * colour[:, None]).reshape(-1, 3)
+    sums = np.stack([np.bincount(flat, shares[:, c], count) for c in range(3)], axis=1)
+    seen = weight > 0.5  # half a texel seen well
+    mean = sums.sum(axis=0) / max(weight.sum(), 1e-9)
+    skin = scene.head.triangles[scene.head.part_triangles(*_textured(scene))]
+    ends = skin[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    links = sp.coo_matrix((np.ones(len(ends)), ends.T), shape=(count, count)).tocsr()
+    links = ((links + links.T) > 0).astype(float)
+    # A faint pull to the mean colour keeps pieces solvable that nobody saw.
+    laplacian = sp.diags(np.asarray(links.sum(axis=1)).ravel() + 1e-4) - links
+    hold = sp.diags(np.where(seen, 1e3, 0.0))
+    target = sums / np.maximum(weight, 1e-9)[:, None]
+    right = np.where(seen[:, None], 1e3 * target, 0.0) + 1e-4 * mean
+    return texels.at(np.asarray(spsolve((laplacian + hold).tocsc(), right)))
 
 
 def write_texture(scene: ExportScene, path: Path) -> Path:
@@ -109,7 +158,11 @@ def telling_frames(scene: ExportScene) -> list[int]:
 
 def skin_texels(scene: ExportScene) -> Texels:
     """The texels of TEXTURED_PARTS, by rasterising the triangles in texture space."""
-    return _texels(scene, [n for n in scene.head.part_names if n in TEXTURED_PARTS])
+    return _texels(scene, _textured(scene))
+
+
+def _textured(scene: ExportScene) -> list[str]:
+    return [name for name in scene.head.part_names if name in TEXTURED_PARTS]
 
 
 def _texels(scene: ExportScene, parts: list[str]) -> Texels:
@@ -161,7 +214,8 @@ def _seen(
 def _hidden(
     scene: ExportScene, local: np.ndarray, camera: Camera, pixels: np.ndarray, depth: np.ndarray
 ) -> np.ndarray:
-    """(P,) bool: another part of the head lies in front of the texel."""
+    """(P,) bool: another part of the head lies before the texel, or the head's outline beside."""
+    import cv2
     import torch
 
     from densefit.synth.raster import depth_map
@@ -179,24 +233,27 @@ def _hidden(
     triangles = torch.from_numpy(scene.head.triangles[keep].astype(np.int64))
     inverse = depth_map(torch.from_numpy(stacked)[None], triangles, int(size[1]), int(size[0]))
     column, row = np.clip(np.round((pixels - low) * scale), 0, size - 1).astype(int).T
-    front = 1 / np.maximum(inverse[0].numpy()[row, column], 1e-6)
-    return depth > front + HIDDEN_BEHIND
+    front = inverse[0].numpy()
+    radius = max(1, round(OUTLINE * float(size.max())))
+    behind = 1 / np.maximum(cv2.erode(front, _window(radius))[row, column], 1e-6)
+    nearest = 1 / np.maximum(front[row, column], 1e-6)
+    return (depth > nearest + HIDDEN_BEHIND) | (behind > depth + OUTLINE_STEP)
 
 
-def _filled(
-    scene: ExportScene, texels: Texels, total: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
-    """The whole picture: baked skin, its gaps filled, the other parts in their materials."""
+def _window(radius: int) -> np.ndarray:
+    return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+
+
+def _laid_out(scene: ExportScene, texels: Texels, colour: np.ndarray) -> np.ndarray:
+    """The whole picture: the skin, what is around it filled, the other parts in their materials."""
+    import cv2
+
     picture = np.zeros((SIZE, SIZE, 3))
     known = np.zeros((SIZE, SIZE))
-    # A weight this small is a glance along the surface.
-    good = weight > 0.02
-    row, column = texels.row[good], texels.column[good]
-    picture[row, column] = total[good] / weight[good, None]
-    known[row, column] = 1
+    picture[texels.row, texels.column] = colour
+    known[texels.row, texels.column] = 1
     picture = np.where(known[..., None] > 0, picture, spread(picture, known))
-    taken = np.zeros((SIZE, SIZE), bool)
-    taken[texels.row, texels.column] = True
+    taken = cv2.dilate(known.astype(np.uint8), _window(round(PADDING * SIZE))) > 0
     for name, others in _flat_parts(scene):
         free = ~taken[others.row, others.column]
         colour = 255 * np.power(material_of(name).rgb, 1 / 2.2)

@@ -11,6 +11,7 @@ import torch
 
 from densefit.export.materials import material_of
 from densefit.export.mesh_arrays import vertex_normals
+from densefit.export.neck_cut import shown_triangles
 from densefit.synth.raster import Fragments, fragments, interpolate, rasterize
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class HeadPainter:
         self.options = options or PainterOptions()
         # Lashes are alpha cards, which would draw as black bands.
         keep = np.array([name != "lashes" for name in head.part_names])[head.triangle_part]
+        keep &= shown_triangles(head)
         self._head = head
         self._triangles = head.triangles[keep]
         self._torch_triangles = torch.from_numpy(self._triangles.astype(np.int64))

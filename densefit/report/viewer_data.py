@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from densefit.export.materials import material_of
+from densefit.export.neck_cut import shown_triangles
 from densefit.export.orientation import world_to_up
 from densefit.export.quaternions import quaternion_from_axis_angle
 from densefit.export.rigged import rigged_head
@@ -36,6 +37,7 @@ def viewer_data(evidence: Evidence) -> str:
     rotation = quaternion_from_axis_angle(axis_angle(turn @ rotation_matrix(fit.rotation[frames])))
     joints = [quaternion_from_axis_angle(fit.joints[frames, j]) for j in (0, 2, 3)]
     shown = ~np.isin(head.triangle_part, [i for i, n in enumerate(head.part_names) if n in HIDDEN])
+    shown &= shown_triangles(head)
     used = np.abs(shapes).max(axis=2) > step / 2
     arrays: dict[str, np.ndarray] = {
         "neutral": rigged.neutral.astype("<f4"),
