@@ -1,17 +1,21 @@
 """The stage `fit-rig`: a take becomes fit.npz, meta.json, rig.yaml, the neutral mesh and overlays.
 
 Each output is written whole. A second run with the same inputs keeps the fit and makes only what is
-missing; with other inputs it refuses, unless told to overwrite.
+missing, and a fit that was killed goes on after its last finished step; with other inputs it
+refuses, unless told to overwrite.
 """
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibration import Rig, write_rig
+from densefit import __version__
 from densefit.errors import InputError
 from densefit.files import ensure_out_dir, read_json
 from densefit.fit_file import open_head, read_fit, write_fit
@@ -44,6 +48,7 @@ from densefit.rig_units import check_units
 
 if TYPE_CHECKING:
     from densefit.capture import MasterTimeline, Take
+    from densefit.fit.checkpoints import Checkpoints
     from densefit.fit.options import FitOptions
     from densefit.fit.result import FitResult
     from densefit.head.model import HeadModel
@@ -52,6 +57,8 @@ if TYPE_CHECKING:
 
 # How a fit is computed, not what it is.
 NOT_PART_OF_THE_RESULT = ("threads", "device")
+PARTS = ".fit_parts"
+"""Folder in the output folder for finished steps of a fit that is not done."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
     ready = prepare(take, out, options)
     hashes, stated = _hashes(ready, {})
     if not _is_kept(ready, hashes):
-        _store(ready, _solve(ready.head, ready.inputs, ready.options.fit), hashes, stated)
+        _store(ready, _solve(ready, hashes), hashes, stated)
         return _finish(ready, kept=False)
     return _finish(ready, kept=True)
 
@@ -132,9 +139,12 @@ def run_same_person(takes: list[Take], out: Path, options: FitRigOptions) -> lis
     kept = [_is_kept(r, h) for r, (h, _) in zip(ready, hashes, strict=True)]
     if not all(kept):
         landmarks = [
-            TakeLandmarks(r.inputs.cameras, r.inputs.observations, r.take.independent_frames)
-            for r in ready
-        ]
+            TakeLandmarks(
+                r.inputs.cameras, r.inputs.observations, r.take.independent_frames,
+                _checkpoints(r, own),
+            )
+            for r, (own, _) in zip(ready, hashes, strict=True)
+        ]  # fmt: skip
         with progress(100, f"fit {len(takes)} takes of one person", unit="%") as bar:
             results = fit_same_person(
                 ready[0].head, landmarks, ready[0].options.fit, _percent(bar.advance)
@@ -181,6 +191,7 @@ def _finish(ready: Prepared, kept: bool) -> FitRigReport:
     """Meshes, overlays and the report of a stored fit."""
     report, options = ready.report, ready.options
     report.kept = kept
+    shutil.rmtree(ready.out / PARTS, ignore_errors=True)
     ready.clock.lap("fit")
     fit = read_fit(ready.out, ready.head)
     write_meshes(fit, ready.head, report, sequence=options.meshes)
@@ -268,12 +279,29 @@ def _refuse_changed(out: Path, hashes: dict[str, str]) -> None:
         )
 
 
-def _solve(head: HeadModel, inputs: FitInputs, options: FitOptions) -> FitResult:
+def _solve(ready: Prepared, hashes: dict[str, str]) -> FitResult:
     from densefit.fit import fit
 
-    frames = len(inputs.observations.time)
-    with progress(100, f"fit {frames} frames, {len(inputs.cameras)} cameras", unit="%") as bar:
-        return fit(head, inputs.cameras, inputs.observations, options, _percent(bar.advance))
+    inputs, checkpoints = ready.inputs, _checkpoints(ready, hashes)
+    title = f"fit {len(inputs.observations.time)} frames, {len(inputs.cameras)} cameras"
+    with progress(100, title, unit="%") as bar:
+        return fit(
+            ready.head, inputs.cameras, inputs.observations, ready.options.fit,
+            _percent(bar.advance), checkpoints,
+        )  # fmt: skip
+
+
+def _checkpoints(ready: Prepared, hashes: dict[str, str]) -> Checkpoints:
+    """Finished steps of an interrupted fit of just these inputs; of others they do not count."""
+    from densefit.fit.checkpoints import Checkpoints
+
+    parts = ready.out / PARTS
+    ensure_out_dir(parts)
+    key = hashlib.sha256(repr((__version__, sorted(hashes.items()))).encode()).hexdigest()[:16]
+    checkpoints = Checkpoints.of(parts, key)
+    if checkpoints.finished:
+        info(f"{ready.out}: the fit goes on after {checkpoints.finished} finished steps")
+    return checkpoints
 
 
 def _percent(advance: Callable[[int], None]) -> Callable[[float], None]:

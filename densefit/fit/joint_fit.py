@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from densefit.fit.cameras import (
     scale_deviation,
     scale_source,
 )
+from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.data import FitData, Progress, pieces
 from densefit.fit.focal import start_focal
 from densefit.fit.keyframes import choose_keyframes
@@ -32,6 +34,7 @@ from densefit.fit.result import FitResult, motion_arrays, residuals_px
 from densefit.fit.shots import segments
 from densefit.fit.solver import Solution, minimize
 from densefit.fit.state import CameraState, FrameLayout, State, rest
+from densefit.fit.steps import Begun, Poses, Start, inflated
 from densefit.fit.sync import Offsets, estimate_offsets
 from densefit.fit.weights import measured_sigma_scale, scaled
 from densefit.fit.windows import LongSolution, Windows, solve_together
@@ -54,6 +57,7 @@ class TakeLandmarks:
     cameras: list[Camera]
     observations: LandmarkSource
     independent_frames: bool = False
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
 
 def fit(
@@ -62,6 +66,7 @@ def fit(
     observations: LandmarkSource,
     options: FitOptions | None = None,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> FitResult:
     """Fit one identity, and expression and pose of every frame, to landmarks of C cameras.
 
@@ -70,12 +75,14 @@ def fit(
             T_camera_world the camera is placed by the head itself (the first one is the world when
             no camera has extrinsics).
         progress: called with the fraction of the work that is done.
+        checkpoints: where finished steps are kept; the same fit takes them from there.
     Raises:
         InputError: shapes that do not belong together, or no frame with a head.
     """
     options = options or FitOptions()
     with _threads(options.threads), torch.no_grad():
-        return _job(head, cameras, observations, options, progress).run()
+        job = _job(head, cameras, observations, options, progress)
+        return job.run(checkpoints or Checkpoints())
 
 
 def fit_same_person(
@@ -91,23 +98,22 @@ def fit_same_person(
     options = options or FitOptions()
     report = progress or (lambda _: None)
     with _threads(options.threads), torch.no_grad():
-        jobs, starts, wider = [], [], []
+        jobs, starts = [], []
         for number, take in enumerate(takes):
             own = replace(options, independent_frames=take.independent_frames)
             jobs.append(_job(head, take.cameras, take.observations, own, None))
-            starts.append(jobs[-1].start())
-            wider.append(jobs[-1].spread(starts[-1])[1])
+            starts.append(jobs[-1].begin(take.checkpoints))
             report(0.5 * (number + 1) / len(takes))
         windows = [
-            Windows(job, start.sigma_scale, lambda _: None)
-            for job, start in zip(jobs, starts, strict=True)
+            Windows(job, start.sigma_scale, lambda _: None, take.checkpoints)
+            for job, start, take in zip(jobs, starts, takes, strict=True)
         ]
         states, fresh = [s.state for s in starts], [not s.whole for s in starts]
         solved = solve_together(windows, states, fresh, ROUNDS_APART)
         report(1.0)
         return [
-            job.result(start, inflated(solution, more))
-            for job, start, solution, more in zip(jobs, starts, solved, wider, strict=True)
+            job.result(start, inflated(solution, start.inflation))
+            for job, start, solution in zip(jobs, starts, solved, strict=True)
         ]
 
 
@@ -181,41 +187,35 @@ def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> 
     return np.flatnonzero(bridged)
 
 
-@dataclass(frozen=True)
-class Start:
-    """A joint solve of a take, or of its keyframes."""
-
-    solution: Solution
-    state: State
-    """With the motion of all frames: solved where `whole`, else first poses."""
-    sigma_scale: Tensor
-    """(C,)."""
-    whole: bool
-    picked: np.ndarray
-    """Frames of the joint solve."""
-
-
-def inflated(solved: LongSolution, inflation: Inflation | None) -> LongSolution:
-    """A solution with the deviations that errors which go together give."""
-    if inflation is None:
-        return solved
-    return replace(solved, spread=inflation.apply(solved.spread))
-
-
 class JointFit(FitData):
     """One fit, step by step."""
 
-    def run(self) -> FitResult:
+    def run(self, checkpoints: Checkpoints) -> FitResult:
         """First poses, joint solve over all frames or keyframes, then windows where the take is
         long."""
-        start = self.start()
+        start = self.begin(checkpoints)
         if start.whole:
-            return self.result(start, LongSolution(start.state, self.spread(start)[0]))
+            return self.result(start, LongSolution(start.state, start.spread))
         self.progress(0.4)
-        inflation = self.spread(start)[1]
-        windows = Windows(self, start.sigma_scale, lambda done: self.progress(0.4 + 0.6 * done))
+        windows = Windows(
+            self, start.sigma_scale, lambda done: self.progress(0.4 + 0.6 * done), checkpoints
+        )
         solved = solve_together([windows], [start.state], [True])[0]
-        return self.result(start, inflated(solved, inflation))
+        return self.result(start, inflated(solved, start.inflation))
+
+    def begin(self, checkpoints: Checkpoints) -> Begun:
+        """The joint solve, from `checkpoints` if it is there."""
+        begun = checkpoints.keep("begun", Begun, partial(self._begin, checkpoints))
+        self.shot, self.placed = begun.shot, list(begun.placed)
+        return begun
+
+    def _begin(self, checkpoints: Checkpoints) -> Begun:
+        start = self.start(checkpoints)
+        spread, inflation = self.spread(start)
+        return Begun(
+            start.state, start.sigma_scale, start.whole, spread, inflation,
+            start.solution.energy, start.solution.iterations, self.shot, tuple(self.placed),
+        )  # fmt: skip
 
     def spread(self, start: Start) -> tuple[Deviations, Inflation | None]:
         """Deviations of the jointly solved frames, and by how much those exceed what independent
@@ -242,9 +242,9 @@ class JointFit(FitData):
         )
         return noisy, Inflation.of(noisy, plain)
 
-    def start(self) -> Start:
+    def start(self, checkpoints: Checkpoints | None = None) -> Start:
         """Joint solve over all frames, or over keyframes with first poses of all frames."""
-        cameras, rotation, shift, score = self._first_poses()
+        cameras, rotation, shift, score = self._first_poses(checkpoints or Checkpoints())
         self.progress(0.1)
         whole = len(self.frames) <= self.options.joint_frames
         picked = np.arange(len(self.frames))
@@ -259,7 +259,7 @@ class JointFit(FitData):
 
     def first_state(self) -> tuple[State, Planes, Priors]:
         """Start, landmarks and priors of a joint solve over all frames."""
-        cameras, rotation, shift, _ = self._first_poses()
+        cameras, rotation, shift, _ = self._first_poses(Checkpoints())
         every = np.arange(len(self.frames))
         planes = self.adjusted(self.raw_planes(every), cameras, rotation, shift)
         return (
@@ -268,7 +268,7 @@ class JointFit(FitData):
             self.priors(every),
         )
 
-    def _first_poses(self) -> tuple[CameraState, Tensor, Tensor, Tensor]:
+    def _first_poses(self, checkpoints: Checkpoints) -> tuple[CameraState, Tensor, Tensor, Tensor]:
         """Cameras with a start for what is unknown, and a first pose of every frame."""
         cameras, self.placed = camera_state(self.cameras, self.free_focal, self.refine)
         if cameras.unknowns:
@@ -283,12 +283,17 @@ class JointFit(FitData):
             cameras, self.placed = place_cameras(self.points, cameras, self.placed, planes)
         parts = []
         for picked in pieces(len(self.frames), self.options.window):
-            parts.append(
-                initial.initial_poses(self.points, cameras, self.raw_planes(picked), self.placed)
-            )
-        rotation, shift, score = (torch.cat(p) for p in zip(*parts, strict=True))
+            make = partial(self._poses, cameras, picked)
+            parts.append(checkpoints.keep(f"poses_{picked[0]:08d}", Poses, make))
+        rotation = torch.cat([part.rotation for part in parts])
+        shift = torch.cat([part.translation for part in parts])
+        score = torch.cat([part.score for part in parts])
         self.shot = segments(rotation, shift, score, self.observations.time[self.frames])
         return cameras, *initial.fill_poses(rotation, shift, score)
+
+    def _poses(self, cameras: CameraState, picked: np.ndarray) -> Poses:
+        raw = self.raw_planes(picked)
+        return Poses(*initial.initial_poses(self.points, cameras, raw, self.placed))
 
     def _joint(
         self, picked: np.ndarray, cameras: CameraState, rotation: Tensor, shift: Tensor
@@ -327,7 +332,7 @@ class JointFit(FitData):
 
         return advance
 
-    def result(self, start: Start, solved: LongSolution) -> FitResult:
+    def result(self, start: Begun, solved: LongSolution) -> FitResult:
         """The arrays of a finished fit."""
         self.progress(1.0)
         state, spread = solved.state, solved.spread
@@ -352,8 +357,8 @@ class JointFit(FitData):
             cameras=cameras,
             scale=scale,
             scale_std=0.0 if scale == "calibrated" else self._scale_std(state, spread),
-            energy=start.solution.energy,
-            iterations=start.solution.iterations,
+            energy=start.energy,
+            iterations=start.iterations,
             sigma_scale=start.sigma_scale.numpy(),
         )
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from densefit.fit import tridiagonal
 from densefit.fit.camera_prior import camera_prior_term
+from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.data import FitData, pieces
 from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
 from densefit.fit.newton_step import Deviations, deviations
@@ -49,6 +51,21 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Reduced:
+    """A quadratic model of the take in its border, the frames eliminated."""
+
+    matrix: Tensor
+    slope: Tensor
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Deviations (t, P) of a window's kept frames."""
+
+    frames: Tensor
+
+
+@dataclass(frozen=True)
 class LongSolution:
     """A take solved in windows."""
 
@@ -60,9 +77,16 @@ class Windows:
     """One long take."""
 
     def __init__(
-        self, data: FitData, sigma_scale: Tensor, progress: Callable[[float], None]
+        self,
+        data: FitData,
+        sigma_scale: Tensor,
+        progress: Callable[[float], None],
+        checkpoints: Checkpoints,
     ) -> None:
         self.data, self.sigma_scale, self.progress = data, sigma_scale, progress
+        self.checkpoints = checkpoints
+        self._turn = -1
+        """Number of the pass over the take, part of the names of what is kept."""
         self.options, self.count = data.options, len(data.frames)
         self.border_dtype = data.model.dtype
         self.seen = int(data.observations.seen[data.frames].sum())
@@ -102,24 +126,31 @@ class Windows:
             scales: of the robust loss, by default all stages. start, end: of the progress.
         """
         self._use(torch.float64 if self.options.double else torch.float32)
-        data, cameras = self.data, state.cameras.fixed()
+        self._turn += 1
         motions: list[Motion] = []
         for window in self._windows():
-            raw, priors = data.raw_planes(window.picked), data.priors(window.picked)
-            first = State(
-                state.identity, state.motion.take(slice(window.low, window.high)), cameras
-            )
-
-            def adjusted(reached: State, _: Planes | None, raw: Planes = raw) -> Planes:
-                return self._planes(raw, reached.motion, cameras)
-
-            solution = minimize(
-                data.model, adjusted(first, None), priors, first, self.options, False, scales,
-                on_stage=adjusted,
-            )  # fmt: skip
-            motions.append(solution.state.motion.take(window.keep))
+            name = f"motion{self._turn}_{window.low:08d}"
+            solve = partial(self._window_motion, state, window, scales)
+            motions.append(self.checkpoints.keep(name, Motion, solve))
             self.progress(start + (end - start) * (window.high / self.count))
         return replace(state, motion=concatenate(motions))
+
+    def _window_motion(
+        self, state: State, window: Window, scales: tuple[float, ...] | None
+    ) -> Motion:
+        """Solve one window; the frames that it keeps."""
+        data, cameras = self.data, state.cameras.fixed()
+        raw, priors = data.raw_planes(window.picked), data.priors(window.picked)
+        first = State(state.identity, state.motion.take(slice(window.low, window.high)), cameras)
+
+        def adjusted(reached: State, _: Planes | None) -> Planes:
+            return self._planes(raw, reached.motion, cameras)
+
+        solution = minimize(
+            data.model, adjusted(first, None), priors, first, self.options, False, scales,
+            on_stage=adjusted,
+        )  # fmt: skip
+        return solution.state.motion.take(window.keep)
 
     def _linearized(self, state: State, low: int, high: int) -> tuple[Linearization, Priors]:
         """The quadratic model of some frames with its border, priors of the border left out."""
@@ -133,18 +164,22 @@ class Windows:
         planes = self._planes(data.raw_planes(picked), part.motion, state.cameras)
         return linearize(data.model, planes, bare, part, loss, data.with_identity), priors
 
-    def reduced(self, state: State) -> tuple[Tensor, Tensor]:
+    def reduced(self, state: State) -> Reduced:
         """Matrix and gradient of the energy by the border (identity, this take's cameras), the
         frames eliminated; the prior of identity left out.
 
         The matrix leaves out the links between pieces, which makes it slightly too small; the
         gradient has them.
         """
+        self._use(self.border_dtype)
+        name = f"reduced{self._turn}"
+        return self.checkpoints.keep(name, Reduced, partial(self._reduced, state))
+
+    def _reduced(self, state: State) -> Reduced:
         modes = self.modes
         total = modes + state.cameras.unknowns
         matrix = torch.zeros(total, total, dtype=torch.float64)
         slope = torch.zeros(total, dtype=torch.float64)
-        self._use(self.border_dtype)
         for core in pieces(self.count, self.options.window):
             low, high = int(core[0]), int(core[-1]) + 1
             system, priors = self._linearized(state, low, high)
@@ -160,7 +195,7 @@ class Windows:
         known = camera_prior_term(priors.cameras, state.cameras)
         matrix[modes:, modes:] += known.block
         slope[modes:] += known.gradient
-        return matrix, slope
+        return Reduced(matrix, slope)
 
     def _with_neighbours(
         self, system: Linearization, state: State, low: int, high: int
@@ -193,18 +228,24 @@ class Windows:
         out = []
         half = _square_root(covariance)
         for window in self._windows():
-            system, priors = self._linearized(state, window.low, window.high)
-            none = replace(system, cross=system.cross[..., :0], border=system.border[:0, :0])
-            variance = deviations(none, priors).frames.square()
-            if len(covariance):
-                cross = system.cross
-                every = torch.ones_like(system.gradient)
-                factor = _factor(system, priors, every).to(cross.dtype)
-                bent = tridiagonal.backward(factor, tridiagonal.forward(factor, cross))
-                variance = variance + (bent.double() @ half).square().sum(2)
-            out.append(variance[window.keep].sqrt())
+            name = f"deviations_{window.low:08d}"
+            make = partial(self._window_deviations, state, window, half)
+            out.append(self.checkpoints.keep(name, Spread, make).frames)
             self.progress(0.9 + 0.1 * window.high / self.count)
         return torch.cat(out)
+
+    def _window_deviations(self, state: State, window: Window, half: Tensor) -> Spread:
+        """Args: half: root of the border's covariance."""
+        system, priors = self._linearized(state, window.low, window.high)
+        none = replace(system, cross=system.cross[..., :0], border=system.border[:0, :0])
+        variance = deviations(none, priors).frames.square()
+        if len(half):
+            cross = system.cross
+            every = torch.ones_like(system.gradient)
+            factor = _factor(system, priors, every).to(cross.dtype)
+            bent = tridiagonal.backward(factor, tridiagonal.forward(factor, cross))
+            variance = variance + (bent.double() @ half).square().sum(2)
+        return Spread(variance[window.keep].sqrt())
 
 
 def solve_together(
@@ -237,9 +278,9 @@ def solve_together(
         matrix.diagonal()[:modes] += weight
         slope[:modes] += weight * states[0].identity[:modes]
         for take, state, own in zip(takes, states, index, strict=True):
-            part, pull = take.reduced(state)
-            matrix[own[:, None], own] += part
-            slope[own] += pull
+            part = take.reduced(state)
+            matrix[own[:, None], own] += part.matrix
+            slope[own] += part.slope
         covariance = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
         step = -covariance @ slope
         begun = 0.6 + 0.3 * turn / rounds

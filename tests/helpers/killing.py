@@ -88,7 +88,8 @@ def long_predict_stage(take: Path, out: Path, result: Path) -> None:
 
 
 def fit_stage(take: Path, landmarks: Path, out: Path) -> None:
-    """`fit-rig` from known landmarks, with meshes and overlays."""
+    """`fit-rig` from known landmarks, with meshes and overlays; the take counts as a long one, so
+    that its motion is solved in windows."""
     import torch
 
     from densefit.capture import load_take
@@ -100,7 +101,8 @@ def fit_stage(take: Path, landmarks: Path, out: Path) -> None:
     predictor.predict = lambda take, out, options: {  # type: ignore[assignment]
         name: landmarks / f"{name}.npz" for name in take.sources
     }
-    options = FitRigOptions(predictor.PredictOptions(), FitOptions(threads=1), meshes=True)
+    fit = FitOptions(threads=1, joint_frames=4, keyframes=4, window=3, overlap=1)
+    options = FitRigOptions(predictor.PredictOptions(), fit, meshes=True)
     run_fit_rig(load_take([take]), out, options)
 
 

@@ -1,0 +1,63 @@
+"""What the steps of a fit hand on to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from densefit.fit.newton_step import Deviations
+from densefit.fit.noise import Inflation
+from densefit.fit.solver import Solution
+from densefit.fit.state import State
+from densefit.fit.windows import LongSolution
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Start:
+    """A joint solve of a take, or of its keyframes."""
+
+    solution: Solution
+    state: State
+    """With the motion of all frames: solved where `whole`, else first poses."""
+    sigma_scale: Tensor
+    """(C,)."""
+    whole: bool
+    picked: np.ndarray
+    """Frames of the joint solve."""
+
+
+@dataclass(frozen=True)
+class Poses:
+    """First poses of some frames, and how sure they are."""
+
+    rotation: Tensor
+    translation: Tensor
+    score: Tensor
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a finished joint solve leaves to the rest of the fit."""
+
+    state: State
+    """As `Start`'s."""
+    sigma_scale: Tensor
+    whole: bool
+    spread: Deviations
+    """Of the jointly solved frames."""
+    inflation: Inflation | None
+    energy: float
+    iterations: int
+    shot: np.ndarray
+    placed: tuple[int, ...]
+
+
+def inflated(solved: LongSolution, inflation: Inflation | None) -> LongSolution:
+    """A solution with the deviations that errors which go together give."""
+    if inflation is None:
+        return solved
+    return replace(solved, spread=inflation.apply(solved.spread))
