@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.fit.synthetic import camera_ring, observe, sample_truth, tiny_head
 
 from densefit.fit import FitOptions, FitResult, fit
 from densefit.fit.checkpoints import Checkpoints, Result
+from tests.fit.synthetic import camera_ring, observe, sample_truth, tiny_head
 
 LONG = FitOptions(
-    threads=1, joint_frames=6, keyframes=5, window=5, overlap=1, refine_cameras="extrinsics",
-    max_iterations=3,
+    threads=1, joint_frames=3, keyframes=3, window=3, overlap=1, refine_cameras="extrinsics",
+    max_iterations=1,
 )  # fmt: skip
-"""A take of 12 frames is a long one: keyframes, then three windows."""
+"""A take of 6 frames is a long one: keyframes, then two windows."""
+
+
+@dataclass(frozen=True)
+class Number:
+    value: float
 
 
 class Stopped(Exception):
@@ -33,7 +38,7 @@ class Interrupted(Checkpoints):
 
     def keep(self, name: str, kind: type[Result], make: Callable[[], Result]) -> Result:
         def counted() -> Result:
-            if self.made == self.left:
+            if self.made >= self.left:
                 raise Stopped
             result = make()
             self.made += 1
@@ -44,7 +49,7 @@ class Interrupted(Checkpoints):
 
 def run(checkpoints: Checkpoints) -> FitResult:
     head, cameras = tiny_head(), camera_ring(2)
-    observations = observe(head, cameras, sample_truth(head, 12), 0.5)
+    observations = observe(head, cameras, sample_truth(head, 6), 0.5)
     return fit(head, cameras, observations, LONG, checkpoints=checkpoints)
 
 
@@ -64,7 +69,7 @@ def test_stopped_after_any_step(tmp_path: Path) -> None:
     expected = run(whole)
     steps = whole.made
     assert steps > 8, "poses, keyframes, and several passes over three windows"
-    for stop in {1, 2, steps // 2, steps - 1}:
+    for stop in {1, steps // 2}:
         folder = tmp_path / f"stopped{stop}"
         with pytest.raises(Stopped):
             run(Interrupted(folder, stop))
@@ -76,15 +81,16 @@ def test_stopped_after_any_step(tmp_path: Path) -> None:
 
 def test_a_damaged_step_is_made_again(tmp_path: Path) -> None:
     expected = run(Checkpoints(tmp_path))
-    for file in sorted(tmp_path.glob("motion0_*.npz"))[:2]:
+    steps = sorted(tmp_path.glob("motion0_*.npz"))
+    for file in steps:
         file.write_bytes(file.read_bytes()[:100])
     again = Interrupted(tmp_path, 1000)
     assert_equal(run(again), expected)
-    assert again.made == 2
+    assert again.made == len(steps) == 2
 
 
 def test_steps_of_another_fit_go(tmp_path: Path) -> None:
-    run(Checkpoints.of(tmp_path, "before"))
-    assert Checkpoints.of(tmp_path, "before").finished > 8
+    Checkpoints.of(tmp_path, "before").keep("poses", Number, lambda: Number(1.5))
+    assert Checkpoints.of(tmp_path, "before").finished == 1
     assert Checkpoints.of(tmp_path, "now").finished == 0
     assert [folder.name for folder in tmp_path.iterdir()] == ["now"]
