@@ -23,6 +23,7 @@ from densefit.cli.options import (
     Device,
     End,
     Every,
+    Face,
     Identity,
     Inputs,
     Model,
@@ -93,10 +94,7 @@ class PredictFlags:
             "--quality", help="fast: without the close-up of eyes and mouth, twice as fast."
         ),
     ] = "high"
-    face: Annotated[
-        str,
-        typer.Option("--face", help="Which of several faces: largest, left, right or 'track N'."),
-    ] = "largest"
+    face: Face = "largest"
     weights: Weights = None
     model: Model = None
     overwrite: Overwrite = False

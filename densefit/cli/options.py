@@ -21,6 +21,19 @@ def _check_moment(value: str | None) -> str | None:
     return value
 
 
+def _check_face(value: str) -> str:
+    """Refuse an unknown --face before any input is opened."""
+    if value == "largest":
+        return value  # the default needs no look at the networks' code
+    from densefit.landmarks.tracker import FaceChoice
+
+    try:
+        FaceChoice.parse(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
 Inputs = Annotated[
     list[Path],
     typer.Argument(
@@ -36,6 +49,14 @@ Device = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads; default: all cores.")
+]
+Face = Annotated[
+    str,
+    typer.Option(
+        "--face",
+        help="Which of several faces: largest, left, right or 'track N'.",
+        callback=_check_face,
+    ),
 ]
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of everything random.")

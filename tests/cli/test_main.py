@@ -61,6 +61,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         ["fit-rig", "take.yaml", "-o", "out", "--every", "0"],
         ["fit-rig", "take.yaml", "-o", "out", "--start", "5x"],
         ["fit-rig", "take.yaml", "-o", "out", "--end", "-1"],
+        ["fit-rig", "take.yaml", "-o", "out", "--face", "track 0"],
         ["fit-rig", "take.yaml", "-o", "out", "--device", "tpu"],
         ["fit-rig", "take.yaml", "-o", "out", "--threads", "0"],
         ["fit-rig", "take.yaml"],
