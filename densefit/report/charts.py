@@ -31,6 +31,8 @@ class ChartOptions:
     y_label: str = ""
     y_range: tuple[float, float] | None = None
     legend: bool = True
+    joined: bool = True
+    """Lines over seconds; else points over the number of the picture: nothing lies between them."""
 
 
 def colour(number: int) -> str:
@@ -41,7 +43,7 @@ def colour(number: int) -> str:
 def line_chart(x: np.ndarray, lines: Sequence[Line], options: ChartOptions | None = None) -> str:
     """SVG of lines over x (T,), gaps where y is NaN."""
     options = options or ChartOptions()
-    left, right, top, bottom = 46, 8, 8, 22
+    left, right, top, bottom = 46, 8, 22, 22  # names stand above, not on the curves
     width, height = options.width - left - right, options.height - top - bottom
     low, high = options.y_range or _range(lines)
     x0, x1 = float(x[0]), float(x[-1]) if x[-1] > x[0] else float(x[0]) + 1
@@ -53,16 +55,19 @@ def line_chart(x: np.ndarray, lines: Sequence[Line], options: ChartOptions | Non
         return top + (high - np.clip(values, low, high)) / (high - low) * height
 
     parts = [_open(options.width, options.height)]
-    parts += _axes((left, top, width, height), (x0, x1), (low, high), options.y_label)
+    ends = (f"{x0:.2f}", f"{x1:.2f} s") if options.joined else (f"{x0:.0f}", f"picture {x1:.0f}")
+    parts += _axes((left, top, width, height), (x0, x1), (low, high), ends)
+    parts.append(f'<text x="{left}" y="14" class="label">{escape(options.y_label)}</text>')
     for number, line in enumerate(lines):
         stroke = colour(number)
-        for rows in _segments(line.y):
+        for rows in _segments(line.y, options.joined):
             rows = _thinned(line.y, rows)
             if line.band is not None:
                 upper = np.stack([px(x[rows]), py(line.y[rows] + line.band[rows])], 1)
                 lower = np.stack([px(x[rows]), py(line.y[rows] - line.band[rows])], 1)
                 points = _points(np.concatenate([upper, lower[::-1]]))
-                parts.append(f'<polygon points="{points}" fill="{stroke}" opacity=".2"/>')
+                edge = f' stroke="{stroke}" stroke-width="3"' if len(rows) == 1 else ""
+                parts.append(f'<polygon points="{points}" fill="{stroke}"{edge} opacity=".2"/>')
             points = _points(np.stack([px(x[rows]), py(line.y[rows])], 1))
             if len(rows) == 1:
                 cx, cy = points.split(",")
@@ -71,7 +76,7 @@ def line_chart(x: np.ndarray, lines: Sequence[Line], options: ChartOptions | Non
                 look = f'fill="none" stroke="{stroke}" stroke-width="1.3"'
                 parts.append(f'<polyline points="{points}" {look}/>')
     if options.legend and len(lines) > 1:
-        parts.append(_legend([line.label for line in lines], left + 6, top + 12))
+        parts.append(_legend([line.label for line in lines], left, 14))
     return "".join([*parts, "</svg>"])
 
 
@@ -126,13 +131,21 @@ def plan_drawing(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{0.09 / extent * (size - 20):.1f}" '
         f'fill="#dc2626" opacity=".25"/>'
     )
+    written: list[tuple[float, float]] = []
     for number, (name, centre, direction) in enumerate(cameras):
         x, y = place(centre)
         u = np.array([direction[0], -direction[1]])
         side = np.array([-u[1], u[0]])
         corners = np.array([x, y]) + np.array([[0, 0], u + 0.45 * side, u - 0.45 * side]) * 22
         parts.append(f'<polygon points="{_points(corners)}" fill="{colour(number)}"/>')
-        parts.append(f'<text x="{x - 8:.1f}" y="{y + 16:.1f}" class="label">{escape(name)}</text>')
+        x, y = x - 8, y + 16
+        while any(abs(x - a) < 7 * len(name) and abs(y - b) < 12 for a, b in written):
+            y += 12  # cameras one behind the other: their names stand below one another
+        written.append((x, y))
+        parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" class="label" style="fill:{colour(number)}">'
+            f"{escape(name)}</text>"
+        )
     bar = (size - 20) / extent * 0.1
     parts.append(
         f'<path d="M10 {size - 10}h{bar:.1f}" stroke="#444" stroke-width="2"/>'
@@ -157,8 +170,12 @@ def _range(lines: Sequence[Line]) -> tuple[float, float]:
 
 
 def _axes(
-    box: tuple[int, int, int, int], x: tuple[float, float], y: tuple[float, float], label: str
+    box: tuple[int, int, int, int],
+    x: tuple[float, float],
+    y: tuple[float, float],
+    ends: tuple[str, str],
 ) -> list[str]:
+    """Three grid lines with their values, and five marks of x; `ends` are the first and last."""
     left, top, width, height = box
     parts = []
     for share in (0.0, 0.5, 1.0):
@@ -170,11 +187,11 @@ def _axes(
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         at, value = left + width * share, x[0] + (x[1] - x[0]) * share
         anchor = "start" if share == 0 else "end" if share == 1 else "middle"
+        text = {0.0: ends[0], 1.0: ends[1]}.get(share, f"{value:.2f}" if ends[1][-1] == "s" else "")
         parts.append(
             f'<text x="{at:.1f}" y="{top + height + 15}" text-anchor="{anchor}" class="tick">'
-            f"{value:.2f}{' s' if share == 1 else ''}</text>"
+            f"{text}</text>"
         )
-    parts.append(f'<text x="{left + 4}" y="{top + 10}" class="label">{escape(label)}</text>')
     return parts
 
 
@@ -189,11 +206,13 @@ def _legend(labels: Sequence[str], x: float, y: float) -> str:
     return "".join(parts)
 
 
-def _segments(y: np.ndarray) -> list[np.ndarray]:
-    """Rows of each run of finite values."""
+def _segments(y: np.ndarray, joined: bool) -> list[np.ndarray]:
+    """Rows of each run of finite values, or each for itself."""
     rows = np.flatnonzero(np.isfinite(y))
     if not len(rows):
         return []
+    if not joined:
+        return list(rows[:, None])
     return np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
 
 

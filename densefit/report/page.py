@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from densefit.head.rotation import rotation_matrix
 from densefit.report.charts import ChartOptions, Line, line_chart, plan_drawing, seen_strip
 from densefit.report.evidence import Evidence, gather_evidence, meta_text
 from densefit.report.pictures import FramePictures, frame_pictures, identity_views
-from densefit.report.verdict import GOOD, LOOK, judge
+from densefit.report.verdict import GOOD, LOOK, NOTE, judge
 from densefit.report.viewer_data import viewer_data
 
 FOLDER = Path(__file__).parent
-MARKS = {GOOD: "good", LOOK: "bad"}
+MARKS = {NOTE: "note", GOOD: "good", LOOK: "bad"}
 
 
 def write_report(out: Path, model: Path | None = None) -> Path:
@@ -119,14 +120,18 @@ def _picture_section(pictures: list[FramePictures]) -> str:
     return _section("Worst, median and best frames", "".join(rows), note)
 
 
-def _seconds(evidence: Evidence) -> np.ndarray:
-    return evidence.fit.time - evidence.fit.time[0]
+def _chart(evidence: Evidence, lines: list[Line], options: ChartOptions) -> str:
+    """Over time, or over the pictures where these have nothing to do with one another in time."""
+    fit = evidence.fit
+    if fit.meta.get("independent_frames"):
+        return line_chart(np.arange(fit.n_frames), lines, replace(options, joined=False))
+    return line_chart(fit.time - fit.time[0], lines, options)
 
 
 def _residual_section(evidence: Evidence) -> str:
     fit = evidence.fit
     lines = [Line(name, fit.residual_px[:, c]) for c, name in enumerate(evidence.cameras)]
-    chart = line_chart(_seconds(evidence), lines, ChartOptions(y_label="px"))
+    chart = _chart(evidence, lines, ChartOptions(y_label="px"))
     rows = []
     for column, name in enumerate(evidence.cameras):
         values = fit.residual_px[:, column]
@@ -189,8 +194,8 @@ def _expression_section(evidence: Evidence) -> str:
         line = Line(
             evidence.head.expression_names[k], fit.expression[:, k], fit.expression_std[:, k]
         )
-        options = ChartOptions(420, 96, line.label, (0.0, 1.0), legend=False)
-        charts.append(line_chart(_seconds(evidence), [line], options))
+        options = ChartOptions(420, 104, line.label, (0.0, 1.0), legend=False)
+        charts.append(_chart(evidence, [line], options))
     rest = (
         f"<details><summary>the other {len(charts) - 12}</summary>{''.join(charts[12:])}</details>"
     )
@@ -232,11 +237,10 @@ def _pose_section(evidence: Evidence) -> str:
     # A take of one pose would otherwise be drawn with its noise filling the chart.
     spread = max(5.0, float(np.nanmax(np.abs(angles))) * 1.1)
     way = max(1.0, float(np.nanmax(np.abs([line.y for line in position]))) * 1.1)
-    seconds = _seconds(evidence)
     return _section(
         "Pose",
-        line_chart(seconds, rotation, ChartOptions(y_label="degrees", y_range=(-spread, spread)))
-        + line_chart(seconds, position, ChartOptions(y_label="cm", y_range=(-way, way))),
+        _chart(evidence, rotation, ChartOptions(y_label="degrees", y_range=(-spread, spread)))
+        + _chart(evidence, position, ChartOptions(y_label="cm", y_range=(-way, way))),
     )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from densefit.report.evidence import Evidence
 
-GOOD, USABLE, LOOK = "good", "usable", "look here"
-LEVELS = (GOOD, USABLE, LOOK)
+NOTE, GOOD, USABLE, LOOK = "note", "good", "usable", "look here"
+LEVELS = (NOTE, GOOD, USABLE, LOOK)
 
 # Median residual over the side of the face's square (about 1.4 times the face's height). On renders
 # with known truth 0.2 % goes with vertices 2 mm off, so these leave room for real pictures.
@@ -94,7 +94,8 @@ def _cameras(evidence: Evidence) -> list[Reason]:
                 Reason(
                     LOOK,
                     f"Camera {name} disagrees with the others ({ratio:.1f} times their residual): "
-                    f"its calibration or its time offset may be wrong, or its picture is blurred.",
+                    f"its picture is blurred, or calibration or time offset of one of the cameras "
+                    f"is wrong, not always of this one; `densefit rig check` looks for the cause.",
                 )
             )
     return found
@@ -135,7 +136,7 @@ def _one_moment(evidence: Evidence) -> list[Reason]:
     if evidence.fit.valid.sum() > 1:
         return []
     text = "A single moment cannot tell the person's shape from the expression: give more frames."
-    return [Reason(GOOD, text)]
+    return [Reason(NOTE, text)]
 
 
 def _scale(evidence: Evidence) -> list[Reason]:
@@ -144,4 +145,4 @@ def _scale(evidence: Evidence) -> list[Reason]:
     deviation = evidence.fit.meta.get("scale_std")
     known = f" (give or take {deviation:.1%})" if isinstance(deviation, float) and deviation else ""
     one = " A single camera cannot measure depth well either." if len(evidence.cameras) == 1 else ""
-    return [Reason(GOOD, f"Sizes are estimates from the average head, not measured{known}.{one}")]
+    return [Reason(NOTE, f"Sizes are estimates from the average head, not measured{known}.{one}")]

@@ -299,6 +299,8 @@ function control(viewer, box) {
   slider.oninput = () => { playing = false; play.textContent = "play"; show(Number(slider.value)); };
   for (const name of ["still", "wire"]) {
     const input = box.querySelector(`[name=${name}]`);
+    // Separate pictures: each has the head elsewhere, so it is held where one sees it.
+    if (name === "still" && viewer.take.header.independent) { input.checked = viewer.still = true; }
     input.onchange = () => { viewer[name] = input.checked; viewer.draw(); };
   }
   const { canvas } = viewer;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -144,9 +145,8 @@ def test_views_look_at_the_head_from_its_left():
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-def screenshot(page: Path, picture: Path) -> np.ndarray:
-    import cv2
-
+def run_browser(page: Path, folder: Path, *flags_of_task: str) -> str:
+    """What headless Chromium prints; skips the test where there is none."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip("no Chromium here")
@@ -154,10 +154,17 @@ def screenshot(page: Path, picture: Path) -> np.ndarray:
         "--headless=new", "--no-sandbox", "--no-first-run", "--disable-background-networking",
         "--disable-component-update", "--disable-sync", "--disable-quic", "--hide-scrollbars",
         "--enable-unsafe-swiftshader", "--use-angle=swiftshader", "--window-size=1000,1000",
-        "--virtual-time-budget=10000", f"--user-data-dir={picture.parent / 'profile'}",
+        "--virtual-time-budget=10000", f"--user-data-dir={folder / 'profile'}",
     ]  # fmt: skip
-    subprocess.run([browser, *flags, f"--screenshot={picture}", page.as_uri()], check=True,
-                   capture_output=True, timeout=300)  # fmt: skip
+    done = subprocess.run([browser, *flags, *flags_of_task, page.as_uri()], check=True,
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
+    return done.stdout
+
+
+def screenshot(page: Path, picture: Path) -> np.ndarray:
+    import cv2
+
+    run_browser(page, picture.parent, f"--screenshot={picture}")
     return cv2.imread(str(picture))
 
 
@@ -176,3 +183,46 @@ def test_browser_plays_the_take(page: Path, tmp_path: Path):
     second = screenshot(later, tmp_path / "second.png").astype(int)
     moved = np.abs(second - first).max(axis=2)[box, 60:880] > 20
     assert moved.mean() > 0.005
+
+
+CLICK = """
+const seen = [];
+const wait = setInterval(() => {
+  if (!window.densefit) { return; }
+  clearInterval(wait);
+  const box = document.getElementById("viewer");
+  box.querySelector("[name=play]").click();
+  const look = setInterval(() => {
+    const gl = densefit.viewer.gl, w = gl.drawingBufferWidth, h = gl.drawingBufferHeight;
+    const pixels = new Uint8Array(4 * w * h);
+    gl.readPixels(0, 0, w, h, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    let sum = 0;
+    for (let i = 0; i < pixels.length; i += 4) { sum = (sum * 31 + pixels[i]) % 1000000007; }
+    seen.push([densefit.viewer.frame, sum]);
+    if (seen.length === 12) {
+      clearInterval(look);
+      box.querySelector("[name=play]").click();
+      const end = document.createElement("pre");
+      end.id = "seen";
+      end.textContent = JSON.stringify(seen);
+      document.body.append(end);
+    }
+  }, 60);
+}, 50);
+"""
+
+
+def test_a_click_on_play_plays(page: Path, tmp_path: Path):
+    """The button is clicked in a real browser; frames go on, and each shows another picture."""
+    clicked = tmp_path / "clicked.html"
+    clicked.write_text(page.read_text().replace("</body>", f"<script>{CLICK}</script></body>"))
+    text = run_browser(clicked, tmp_path, "--dump-dom")
+    found = re.search(r'<pre id="seen">(.*?)</pre>', text)
+    assert found, "the viewer never became ready"
+    seen = json.loads(found.group(1))
+    pictures: dict[int, set[int]] = {}
+    for frame, picture in seen:
+        pictures.setdefault(frame, set()).add(picture)
+    assert len(pictures) >= 4, seen
+    assert all(len(of_frame) == 1 for of_frame in pictures.values()), seen
+    assert len(set.union(*pictures.values())) == len(pictures), seen
