@@ -124,16 +124,26 @@ def _codecs() -> Iterator[Finding]:
 
 def _written_and_read() -> Finding:
     """Write three pictures as overlays are written, and read them back."""
+    import av
     import numpy as np
 
     from densefit.capture import VideoWriter, open_frames, open_source
+    from densefit.errors import InputError
 
     with tempfile.TemporaryDirectory(prefix="densefit-") as folder:
         path = Path(folder) / "test.mp4"
-        with VideoWriter(path, 25, 64, 48) as video:
-            for level in (60, 120, 180):
-                video.write(np.full((48, 64, 3), level, np.uint8))
-        levels = [float(f.image.mean()) for f in open_frames(open_source("test", path))]
+        try:
+            with VideoWriter(path, 25, 64, 48) as video:
+                for level in (60, 120, 180):
+                    video.write(np.full((48, 64, 3), level, np.uint8))
+        except InputError as error:
+            return Finding("H.264 writing", str(error), good=False)
+        levels = [float(frame.image.mean()) for frame in open_frames(open_source("test", path))]
+        with av.open(path) as container:
+            codec = container.streams.video[0].codec_context.name
+    if codec != "h264":
+        text = f"no encoder: overlays are written as {codec}, which browsers do not play; "
+        return Finding("H.264 writing", text + "pip install --force-reinstall av", good=False)
     good = len(levels) == 3 and all(
         abs(a - b) < 6 for a, b in zip(levels, (60, 120, 180), strict=True)
     )

@@ -39,6 +39,31 @@ def test_damaged_and_missing_weights_are_findings(tmp_path, monkeypatch):
     assert not gone.good and "no such file of weights" in gone.text
 
 
+@pytest.mark.parametrize(
+    "encoders, text", [(("mpeg4",), "browsers do not play"), (("none",), "no H.264 or MPEG-4")]
+)
+def test_a_missing_encoder_is_a_finding_with_its_remedy(monkeypatch, encoders, text: str):
+    from densefit.capture import writer
+
+    monkeypatch.setattr(writer, "_ENCODERS", encoders)
+    found = {finding.name: finding for finding in doctor._codecs()}
+    assert found["decodes"].good
+    assert not found["H.264 writing"].good
+    assert text in found["H.264 writing"].text and "pip install" in found["H.264 writing"].text
+
+
+@pytest.mark.parametrize("content, text", [(None, "no such file"), (b"x", "not a readable file")])
+def test_self_test_names_the_file_that_is_missing_or_damaged(tmp_path, monkeypatch, content, text):
+    from densefit.landmarks import weights
+
+    path = tmp_path / "detector.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(weights, "DETECTOR_WEIGHTS", path)
+    (finding,) = doctor._self_test()
+    assert not finding.good and text in finding.text and path.name in finding.text
+
+
 def test_a_problem_is_exit_code_4_and_the_rest_is_still_examined(capsys, monkeypatch):
     def broken():
         yield doctor.Finding("cpu", "1 core")
