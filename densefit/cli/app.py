@@ -35,6 +35,10 @@ GROUPS = {
 
 # Shown below the options of each command's --help.
 EXAMPLES = {
+    "": "densefit fit-rig phone.mp4 -o out/",
+    "model": "densefit model import ict ICT-FaceKit/ -o ict.npz",
+    "evaluate": "densefit evaluate now now_dataset/ -p meshes/",
+    "rig": "densefit rig check rig.yaml take.yaml",
     "model import": "densefit model import ict ICT-FaceKit/ -o ict.npz",
     "evaluate model": "densefit evaluate model --heads heads/ --ict ICT-FaceKit/",
     "evaluate now": "densefit evaluate now now_dataset/ -p meshes/ --metrical --unit m",
@@ -84,6 +88,7 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
+        epilog=example(""),
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
@@ -93,7 +98,9 @@ def build_app() -> typer.Typer:
     for group, path in GROUPS.items():
         module = importlib.import_module(path)
         parser = getattr(module, "GROUP", typer.core.TyperGroup)
-        commands = typer.Typer(cls=parser, no_args_is_help=True, help=module.HELP)
+        commands = typer.Typer(
+            cls=parser, no_args_is_help=True, help=module.HELP, epilog=example(group)
+        )
         for name, function in module.COMMANDS.items():
             full = f"{group} {name}"
             commands.command(name, epilog=example(full))(as_command(function, full))

@@ -26,12 +26,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def commands() -> list[str]:
-    """As a user types them, those of groups too."""
+    """As a user types them, those of groups and the groups too."""
     from densefit.cli.app import COMMANDS, GROUPS
 
     grouped = {group: importlib.import_module(module) for group, module in GROUPS.items()}
     return [
         *COMMANDS,
+        *GROUPS,
         *(f"{group} {name}" for group in grouped for name in grouped[group].COMMANDS),
     ]
 
