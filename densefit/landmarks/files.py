@@ -157,6 +157,10 @@ class PartWriter:
         count = 0
         while self._part(count).exists():
             count += 1
+        # A run that was killed while it joined its parts has left a shorter one at the end, whose
+        # frames are done again: nothing says that they were the last.
+        if count and len(read_npz_array(self._part(count - 1), "time")) < PART_FRAMES:
+            count -= 1
         return count
 
     @property

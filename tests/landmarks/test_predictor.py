@@ -81,6 +81,31 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     np.testing.assert_array_equal(a.time, b.time)
 
 
+@pytest.mark.parametrize("frames", [24, 28])
+def test_a_run_stopped_while_it_joins_its_parts(
+    frames: int,
+    tmp_path: Path,
+    tracker,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last part may be short; once it was counted as a whole one."""
+    from densefit.landmarks import files
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "PART_FRAMES", 8)
+    video = square_video(tmp_path / "left.mp4", frames)
+    whole = read_landmarks(predict(load_take([video]), tmp_path / "whole")["left"])
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(files, "_join", stopped)
+        predict(load_take([video]), tmp_path / "cut")
+    resumed = read_landmarks(predict(load_take([video]), tmp_path / "cut")["left"])
+    assert len(resumed) == frames
+    np.testing.assert_array_equal(whole.xy, resumed.xy)
+    np.testing.assert_array_equal(whole.time, resumed.time)
+
+
 def test_no_face_anywhere_is_bad_input(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
     video = square_video(tmp_path / "left.mp4", 6, hidden=range(6))
     with pytest.raises(InputError, match="no face found in any frame"):
