@@ -85,7 +85,7 @@ def test_flipped_videos(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.stress
 def test_many_damaged_videos(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    damaged = (*broken.cut_videos(folder, 12), *broken.flipped_videos(folder, 60))
+    damaged = (*broken.cut_videos(folder, 16), *broken.flipped_videos(folder, 110))
     codes = [predict_some(path, folder, capsys) for path in damaged]
     assert set(codes) == {0, 3}, "some have a good part, some have none"
 
