@@ -27,7 +27,7 @@ MATERIALS = {
     "teeth": Material((0.75, 0.70, 0.58), 0.25),
     "gums": Material((0.45, 0.12, 0.12), 0.4),
     "tongue": Material((0.45, 0.13, 0.13), 0.45),
-    "lashes": Material((0.02, 0.012, 0.01), 0.8, alpha=0.35),
+    "lashes": Material((0.02, 0.012, 0.01), 0.8, alpha=0.2),
 }
 
 

@@ -52,7 +52,12 @@ def surface_of(head: HeadModel, levels: int = 0) -> Surface:
     from densefit.head.subdivide import subdivide
 
     fine = subdivide(
-        head.triangles, head.uv_triangles, len(head.template), len(head.uv), levels=levels
+        head.triangles,
+        head.uv_triangles,
+        len(head.template),
+        len(head.uv),
+        levels=levels,
+        part=head.triangle_part,
     )
     shown = shown[fine.source]
     return Surface(

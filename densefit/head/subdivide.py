@@ -20,6 +20,8 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph  # noqa: F401  (sp.csgraph)
 
 Array = np.ndarray[Any, np.dtype[Any]]
+FAN = 10
+"""Triangles at one vertex; more are a fan."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,12 @@ class Refinement:
 
 
 def subdivide(
-    triangles: Array, uv_triangles: Array, vertices: int, uvs: int, levels: int = 1
+    triangles: Array,
+    uv_triangles: Array,
+    vertices: int,
+    uvs: int,
+    levels: int = 1,
+    part: Array | None = None,
 ) -> Refinement:
     """Refine a mesh `levels` times. Triangle pairs that were split quads are joined again.
 
@@ -61,10 +68,11 @@ def subdivide(
         vertices: number of vertices.
         uvs: number of texture coordinates.
         levels: 1 or more; every level has four times the faces.
+        part: (F,) labels: triangles of two parts are no quad.
     """
     if levels < 1:
         raise ValueError(f"levels is {levels}; one or more are possible")
-    corners, uv_corners, source = join_quads(triangles, uv_triangles)
+    corners, uv_corners, source = join_quads(triangles, uv_triangles, part)
     matrix, uv_matrix = sp.identity(vertices, format="csr"), sp.identity(uvs, format="csr")
     for _ in range(levels):
         step, faces = _refine(corners, matrix.shape[0], smooth=True)
@@ -77,8 +85,12 @@ def subdivide(
     )
 
 
-def join_quads(triangles: Array, uv_triangles: Array) -> tuple[Array, Array, Array]:
+def join_quads(
+    triangles: Array, uv_triangles: Array, part: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Polygons from triangles: two that were one quad, split at its first corner, are joined.
+
+    Triangles of two parts are none, nor are those of a fan, as at the poles of a sphere.
 
     Returns:
         (P, 4) vertex corners and (P, 4) texture corners, -1 in the fourth place of a triangle,
@@ -86,12 +98,17 @@ def join_quads(triangles: Array, uv_triangles: Array) -> tuple[Array, Array, Arr
     """
     triangles, uv_triangles = np.asarray(triangles, np.int64), np.asarray(uv_triangles, np.int64)
     piece = _pieces(triangles)
+    label = np.zeros(len(triangles), np.int64) if part is None else np.asarray(part, np.int64)
+    hub = np.bincount(triangles.reshape(-1)) > FAN
     # (0 1 2)(0 2 3), and the same turned inside out: (2 1 0)(3 2 0). A piece is one or the other.
     patterns = (
         ((0, 2), (0, 1), ((0, 0), (0, 1), (0, 2), (1, 2))),
         ((2, 0), (2, 1), ((0, 0), (0, 1), (0, 2), (1, 0))),
     )
-    found = [_matching(triangles, uv_triangles, first, second) for first, second, _ in patterns]
+    found = [
+        _matching(triangles, uv_triangles, (first, second), label, hub)
+        for first, second, _ in patterns
+    ]
     counts = [np.bincount(piece[a], minlength=piece.max() + 1) for a, _ in found]
     taken = np.zeros(len(triangles), bool)
     rows: list[tuple[Array, Array, Array]] = []
@@ -122,20 +139,25 @@ def _pieces(triangles: Array) -> Array:
 
 
 def _matching(
-    triangles: Array, uv_triangles: Array, first: tuple[int, int], second: tuple[int, int]
-) -> tuple[Array, Array]:  # fmt: skip
-    """Pairs (a, b) whose edge `first` of a is edge `second` of b, on the mesh and in texture."""
+    triangles: Array,
+    uv_triangles: Array,
+    edges: tuple[tuple[int, int], tuple[int, int]],
+    label: Array,
+    hub: Array,
+) -> tuple[Array, Array]:
+    """Pairs (a, b) of one label whose edge `edges[0]` of a is edge `edges[1]` of b, on the mesh and
+    in texture, and does not end at a hub."""
 
     def keys(edge: tuple[int, int]) -> list[tuple[int, ...]]:
-        both = np.hstack([triangles[:, edge], uv_triangles[:, edge]])
+        both = np.hstack([triangles[:, edge], uv_triangles[:, edge], label[:, None]])
         return [tuple(row) for row in both.tolist()]
 
-    partner = {key: i for i, key in enumerate(keys(second))}
+    partner = {key: i for i, key in enumerate(keys(edges[1]))}
     used: set[int] = set()
     a, b = [], []
-    for i, key in enumerate(keys(first)):
+    for i, key in enumerate(keys(edges[0])):
         j = partner.get(key)
-        if j is None or i == j or i in used or j in used:
+        if j is None or i == j or i in used or j in used or hub[key[0]] or hub[key[1]]:
             continue
         used |= {i, j}
         a.append(i)

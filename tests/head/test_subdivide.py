@@ -85,3 +85,24 @@ def test_refined_animation_is_the_animation_of_the_refined_head(head: HeadModel)
     used = np.unique(head.triangles)
     moved = np.linalg.norm(shape[used] - head.template[used], axis=1)
     assert np.median(moved) < 5e-4 and moved.max() < 6e-3
+
+
+def test_both_eyes_are_refined_alike(head: HeadModel) -> None:
+    """Their irises and pupils stay round: no quad reaches across parts or over a fan's spokes."""
+    out = subdivide(
+        head.triangles, head.uv_triangles, len(head.template), len(head.uv), 1, head.triangle_part
+    )
+    points, part = out.apply(head.template.astype(np.float64)), head.triangle_part[out.source]
+    for name in ("eyes", "iris", "pupil"):
+        triangles = out.triangles[part == head.part_names.index(name)]
+        vertices = points[np.unique(triangles)]
+        left, right = vertices[vertices[:, 0] > 0], vertices[vertices[:, 0] < 0]
+        assert len(left) == len(right) > 90
+        distance = np.linalg.norm(left[:, None] * [-1, 1, 1] - right, axis=2)
+        assert distance.min(axis=1).max() < 2e-5
+    edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    edges, count = np.unique(edges, axis=0, return_counts=True)
+    rim = points[np.unique(edges[count == 1])]
+    rim = rim[rim[:, 0] > 0]
+    radius = np.linalg.norm((rim - rim.mean(axis=0))[:, :2], axis=1)
+    assert np.ptp(radius) < 0.04 * radius.mean()
