@@ -11,6 +11,7 @@ from densefit.fit.geometry import (
     Posed,
     congruence,
     cross_columns,
+    neck_planes,
     rigid_products,
     shape_planes,
     shape_planes_rigid_eyes,
@@ -53,84 +54,136 @@ class FrameDerivatives:
         definite.
         """
         model, posed = self.model, self.posed
-        if exact:
-            shape = shape_planes(model, posed, planes)
-        else:
-            shape = shape_planes_rigid_eyes(model.neck_weight, posed, planes)
+        shape = (shape_planes if exact else shape_planes_rigid_eyes)(model, posed, planes)
         expression = (shape @ model.expression.T).double().mT
+        neck = torque(posed.neck_arm, planes[..., model.neck])
         eyes = [
             torque(arm, planes[..., e.index])
             for e, arm in zip(model.eyes, posed.eye_arms, strict=True)
         ]
-        pose = torch.cat([rigid_products(posed.arms, planes), *eyes], 1)
+        pose = torch.cat([rigid_products(posed.head, planes), neck, *eyes], 1)
         return self._to_unknowns(expression, self.pose_jacobian.mT @ pose), shape
 
     def frame_blocks(self) -> Tensor:
-        """Gauss-Newton blocks (t, P, P)."""
+        """Gauss-Newton blocks (t, P, P), float64."""
+        model = self.model
+        free, size = model.free, len(model.free)
+        out = self.information.new_empty(
+            len(self.information), size + 13, size + 13, dtype=torch.float64
+        )
+        pairs = self._expression_pairs()
+        out[:, :size, :size] = _matrix(pairs, model.pair_places[free][:, free])
+        # The lids follow the eyes: columns of the eyeLook shapes come in by their slopes.
+        lids = self.gaze.mT
+        drawn = lids @ _matrix(pairs, model.pair_places[model.gaze]).double()
+        pose, mixed = self._pose_blocks()
+        mixed[:, 9:] += drawn
+        coupling = mixed[:, :, model.gaze] @ self.gaze
+        coupling[:, 9:] -= 0.5 * drawn[:, :, model.gaze] @ self.gaze
+        pose[:, :, 9:] += coupling
+        pose[:, 9:] += coupling.mT
+        rows = mixed[:, :, free]
+        out[:, size:, :size], out[:, :size, size:] = rows, rows.mT
+        out[:, size:, size:] = pose
+        return out
+
+    def _expression_pairs(self) -> Tensor:
+        """Products (t, n + 1) of the pairs of expressions at work: zero, then by `pair_places`."""
+        model, information = self.model, self.shape_information
+        parts = [information[..., g.index].flatten(1) @ g.gram for g in model.groups]
+        products = torch.cat(parts, 1)
+        first = model.pair_rounds[0]
+        out = products.new_zeros(len(products), len(first) + 1)
+        for places in model.pair_rounds:
+            out[:, 1 : len(places) + 1] += products.index_select(1, places)
+        return out
+
+    def _pose_blocks(self) -> tuple[Tensor, Tensor]:
+        """Products of the 13 pose unknowns with one another and with the 52 expressions, float64,
+        but for what the lids add."""
         model, posed = self.model, self.posed
-        frames, count = len(self.information), len(model.expression)
-        pose = torch.zeros(frames, 15, 15, dtype=torch.float64, device=self.information.device)
-        pose[:, :9, :9] = rigid_products(posed.arms, self._rigid_columns)
-        mixed = torch.empty(frames, 15, count, dtype=torch.float64, device=self.information.device)
-        mixed[:, :9] = (self._rigid_shapes @ model.expression.T).double()
+        frames, expression = len(self.information), model.expression
+        pose = self.information.new_zeros(frames, 15, 15, dtype=torch.float64)
+        mixed = pose.new_empty(frames, 15, len(expression))
+        pose[:, :6, :6] = rigid_products(posed.head, self._rigid_columns)
+        mixed[:, :6] = self._rigid_shapes @ expression.T
+        neck = self._neck_columns
+        pose[:, :6, 6:9] = rigid_products(posed.head[..., model.neck], neck)
+        pose[:, 6:9, :6] = pose[:, :6, 6:9].mT
+        pose[:, 6:9, 6:9] = torque(posed.neck_arm, neck)
+        mixed[:, 6:9] = self._on_neck(expression)
         for e, (eye, columns) in enumerate(zip(model.eyes, self._eye_columns, strict=True)):
             at = slice(9 + 3 * e, 12 + 3 * e)
             pose[:, at, at] = torque(posed.eye_arms[e], columns)
-            coupling = rigid_products(posed.arms[..., eye.index], columns)
-            pose[:, :9, at], pose[:, at, :9] = coupling, coupling.mT
-            mixed[:, at] = self._on_eye(columns, eye, model.expression).double()
-        moving = self.shape_information[..., model.moving].reshape(frames, -1)
-        products = moving @ model.expression_gram
-        expression = (
-            products.index_select(1, model.gram_index).reshape(frames, count, count).double()
-        )
+            pose[:, :6, at] = rigid_products(posed.head[..., eye.index], columns)
+            own, bent = eye.shared
+            pose[:, 6:9, at] = torque(posed.neck_arm[..., bent], columns[..., own])
+            pose[:, at, :9] = pose[:, :9, at].mT
+            mixed[:, at] = self._on_eye(columns, eye, expression)
         jacobian = self.pose_jacobian
-        return self._assemble(expression, jacobian.mT @ mixed, jacobian.mT @ pose @ jacobian)
+        return jacobian.mT @ pose @ jacobian, jacobian.mT @ mixed
 
     def identity_cross(self) -> Tensor:
         """Cross blocks (t, P, K) with identity, in the planes' dtype."""
-        model = self.model
-        frames, basis = len(self.information), model.moving_expression
-        moving = self.shape_information[..., model.moving]
-        rows = torch.empty(frames, *basis.shape, dtype=model.dtype, device=basis.device)
-        for b in range(3):
-            rows[:, :, b] = symmetric_row(basis, moving, b)
-        expression = rows.reshape(frames * len(basis), -1) @ model.moving_identity.T
-        expression = expression.reshape(frames, len(basis), -1)
-        rigid = self._rigid_shapes @ model.identity.T
+        model, identity = self.model, self.model.identity
+        frames = len(self.information)
+        expression = identity.new_zeros(frames, len(model.expression), len(identity))
+        for group in model.groups:
+            six = self.shape_information[..., group.index]
+            rows = torch.stack([symmetric_row(group.expression, six, b) for b in range(3)], 2)
+            products = rows.reshape(frames * len(group.shapes), -1) @ group.identity.T
+            products = products.reshape(frames, len(group.shapes), -1)
+            expression.index_add_(1, group.shapes, products)
         pairs = zip(model.eyes, self._eye_columns, strict=True)
-        eyes = [self._on_eye(columns, eye, model.identity) for eye, columns in pairs]
-        pose = self.pose_jacobian.mT.to(model.dtype) @ torch.cat([rigid, *eyes], 1)
-        return self._to_unknowns(expression, pose)
+        eyes = [self._on_eye(columns, eye, identity) for eye, columns in pairs]
+        rows = torch.cat([self._rigid_shapes @ identity.T, self._on_neck(identity), *eyes], 1)
+        return self._to_unknowns(expression, self.pose_jacobian.mT.to(model.dtype) @ rows)
 
     @cached_property
     def shape_information(self) -> Tensor:
         """M^T H M (t, 6, L) with M = u I + w R_neck, u = 1 - w (see shape_planes_rigid_eyes)."""
-        information, w = self.information, self.model.neck_weight
-        turn = self.posed.neck_rotation
+        model, turn = self.model, self.posed.neck_rotation
+        w = model.neck_weight[model.neck]
+        information = self.information[..., model.neck]
         identity = torch.eye(3, dtype=turn.dtype, device=turn.device).expand_as(turn)
         both = congruence(turn)
         mixed = congruence(turn + identity) - both - congruence(identity)
         # M^T H M = H + w (mixed - 2 H) + w^2 (H - mixed + R^T H R)
-        bent = torch.cat([mixed, both], 1) @ information
-        cross, turned = bent[:, :6], bent[:, 6:]
-        return (
+        cross, turned = mixed @ information, both @ information
+        out = self.information.clone()
+        out[..., model.neck] = (
             information + w * (cross - 2 * information) + (w * w) * (information - cross + turned)
         )
+        return out
 
     @cached_property
     def _rigid_columns(self) -> Tensor:
-        units = unit_columns(self.information)
-        arms = (
-            cross_columns(units, self.posed.head),
-            units,
-            cross_columns(units, self.posed.neck_arm),
-        )
-        return torch.cat(arms, 1)
+        """(t, 6, 3, L): information times the columns of rotation and shift."""
+        information, head = self.information, self.posed.head
+        out = information.new_empty(len(information), 6, 3, information.shape[2])
+        for row in range(3):
+            out[:, 3 + row] = information[:, SIX[row]]
+        x, y, z = head[:, 0:1], head[:, 1:2], head[:, 2:3]
+        a, b, c = out[:, 3:].unbind(1)
+        for column, (p, q, arm, other) in enumerate(((c, b, y, z), (a, c, z, x), (b, a, x, y))):
+            torch.mul(p, arm, out=out[:, column]).addcmul_(q, other, value=-1)
+        return out
 
     @cached_property
     def _rigid_shapes(self) -> Tensor:
-        return shape_planes_rigid_eyes(self.model.neck_weight, self.posed, self._rigid_columns)
+        return shape_planes_rigid_eyes(self.model, self.posed, self._rigid_columns)
+
+    @cached_property
+    def _neck_columns(self) -> Tensor:
+        """(t, 3, 3, Ln)."""
+        units = unit_columns(self.information[..., self.model.neck])
+        return cross_columns(units, self.posed.neck_arm)
+
+    def _on_neck(self, basis: Tensor) -> Tensor:
+        """Products (t, 3, m) of the neck's columns with the rows (m, 3 L) of a basis."""
+        model = self.model
+        planes = neck_planes(model, self.posed, self._neck_columns).flatten(2)
+        return planes @ basis.reshape(len(basis), 3, -1)[..., model.neck].flatten(1).T
 
     @cached_property
     def _eye_columns(self) -> list[Tensor]:
@@ -141,8 +194,12 @@ class FrameDerivatives:
 
     def _on_eye(self, columns: Tensor, eye: Eye, basis: Tensor) -> Tensor:
         """Products (t, 3, m) of an eye's columns with the rows (m, 3 L) of a basis."""
-        planes = shape_planes_rigid_eyes(self.model.neck_weight[eye.index], self.posed, columns)
-        return planes @ basis.reshape(len(basis), 3, -1)[..., eye.index].reshape(len(basis), -1).T
+        own, bent = eye.shared
+        planes = columns.clone()
+        turned = self.posed.neck_rotation.mT[:, None] @ planes[..., own]
+        weight = self.model.neck_weight[self.model.neck[bent]]
+        planes[..., own] += weight * (turned - planes[..., own])
+        return planes.flatten(2) @ basis.reshape(len(basis), 3, -1)[..., eye.index].flatten(1).T
 
     def _to_unknowns(self, expression: Tensor, pose: Tensor) -> Tensor:
         """Rows of 52 expressions and 13 pose unknowns to rows of P unknowns: the lids follow the
@@ -151,16 +208,10 @@ class FrameDerivatives:
         pose[:, 9:] += self.gaze.mT.to(pose.dtype) @ expression[:, self.model.gaze]
         return torch.cat([expression[:, self.model.free], pose], 1)
 
-    def _assemble(self, expression: Tensor, mixed: Tensor, pose: Tensor) -> Tensor:
-        free, gaze, lids = self.model.free, self.model.gaze, self.gaze
-        coupling = mixed[:, :, gaze] @ lids
-        pose[:, :, 9:] += coupling
-        pose[:, 9:, :] += coupling.mT
-        pose[:, 9:, 9:] += lids.mT @ expression[:, gaze][:, :, gaze] @ lids
-        rows = mixed[:, :, free]
-        rows[:, 9:] += lids.mT @ expression[:, gaze][:, :, free]
-        top = torch.cat([expression[:, free][:, :, free], rows.mT], 2)
-        return torch.cat([top, torch.cat([rows, pose], 2)], 1)
+
+def _matrix(pairs: Tensor, places: Tensor) -> Tensor:
+    """Products (t, n + 1) laid out as matrices (t, *places.shape)."""
+    return pairs.index_select(1, places.reshape(-1)).reshape(len(pairs), *places.shape)
 
 
 def symmetric_row(basis: Tensor, six: Tensor, b: int) -> Tensor:

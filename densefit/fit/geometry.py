@@ -12,6 +12,7 @@ products with the rotation columns: no column is ever written out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -62,19 +63,21 @@ class Posed:
 
     head: Tensor
     """Head frame."""
-    world: Tensor
     neck_arm: Tensor
+    """(t, 3, Ln) on the landmarks that the neck turns."""
     eye_arms: tuple[Tensor, Tensor]
     """(t, 3, Le) on the landmarks of each eye."""
     neck_rotation: Tensor
     """(t, 3, 3) in the planes' dtype."""
     eye_rotations: tuple[Tensor, Tensor]
     head_rotation: Tensor
+    head_translation: Tensor
+    """(t, 3)."""
 
-    @property
-    def arms(self) -> Tensor:
-        """(t, 7, L): position, neck arm, one."""
-        return torch.cat([self.head, self.neck_arm, torch.ones_like(self.head[:, :1])], 1)
+    @cached_property
+    def world(self) -> Tensor:
+        """The landmarks in the world."""
+        return torch.baddbmm(self.head_translation[..., None], self.head_rotation, self.head)
 
 
 def neutral_planes(model: LandmarkModel, identity: Tensor) -> Tensor:
@@ -93,11 +96,14 @@ def pose_landmarks(
     """Pose the landmarks of t frames of a person with rest planes (3, L) and joint centres (4,
     3)."""
     dtype = model.dtype
-    shape = neutral + (motion.expression.to(dtype) @ model.expression).reshape(len(motion), 3, -1)
+    shape = torch.addmm(neutral.reshape(-1), motion.expression.to(dtype), model.expression)
+    shape = shape.reshape(len(motion), 3, -1)
     centre = centres.to(dtype)[..., None]
     neck = turns.neck.to(dtype)
-    neck_arm = model.neck_weight * (neck @ (shape - centre[NECK]))
-    head = model.still_weight * shape + neck_arm + model.neck_weight * centre[NECK]
+    bent, weight = model.neck, model.neck_weight[model.neck]
+    neck_arm = weight * (neck @ (shape[..., bent] - centre[NECK]))
+    head = shape * model.still_weight
+    head.index_add_(2, bent, neck_arm + weight * centre[NECK])
     arms, eye_rotations = [], []
     for eye, rotation in zip(model.eyes, turns.eyes, strict=True):
         turn = rotation.to(dtype)
@@ -105,28 +111,25 @@ def pose_landmarks(
         head.index_add_(2, eye.index, arm + eye.weight * centre[eye.joint])
         arms.append(arm)
         eye_rotations.append(turn)
-    rotation = motion.rotation.to(dtype)
     return Posed(
         head=head,
-        world=rotation @ head + motion.translation.to(dtype)[..., None],
         neck_arm=neck_arm,
         eye_arms=(arms[0], arms[1]),
         neck_rotation=neck,
         eye_rotations=(eye_rotations[0], eye_rotations[1]),
-        head_rotation=rotation,
+        head_rotation=motion.rotation.to(dtype),
+        head_translation=motion.translation.to(dtype),
     )
 
 
 def congruence(a: Tensor) -> Tensor:
     """(t, 6, 6) with six(A^T H A) = congruence(A) @ six(H) for symmetric H in PAIRS order; A (t, 3,
     3)."""
-    rows = []
-    for i, j in PAIRS:
-        row = [
-            a[:, p, i] * a[:, q, j] + (a[:, q, i] * a[:, p, j] if p != q else 0) for p, q in PAIRS
-        ]
-        rows.append(torch.stack(row, -1))
-    return torch.stack(rows, 1)
+    i, j = torch.tensor(PAIRS, device=a.device).T
+    flat = a.flatten(1)
+    # Rows (i, j), columns (p, q): A_pi A_qj, and A_qi A_pj where p is not q.
+    pi, qj, qi, pj = (3 * r + c[:, None] for r, c in ((i, i), (j, j), (j, i), (i, j)))
+    return flat[:, pi] * flat[:, qj] + (i != j) * flat[:, qi] * flat[:, pj]
 
 
 def unit_columns(information: Tensor) -> Tensor:
@@ -149,39 +152,46 @@ def torque(arm: Tensor, planes: Tensor) -> Tensor:
     return _cross(moments)
 
 
-def rigid_products(arms: Tensor, planes: Tensor) -> Tensor:
-    """Products with the nine rigid columns (rotation, shift, neck): (t, 7, N), (t, m, 3, N) to (t,
-    9, m) float64."""
+def rigid_products(arm: Tensor, planes: Tensor) -> Tensor:
+    """Products with the rotations about the head's axes and its shifts: arm (t, 3, N), planes (t,
+    m, 3, N) to (t, 6, m) float64."""
     frames, m = planes.shape[:2]
-    moments = (arms @ planes.reshape(frames, 3 * m, -1).mT).double().reshape(frames, 7, m, 3)
-    return torch.cat([_cross(moments[:, :3]), moments[:, 6].mT, _cross(moments[:, 3:6])], 1)
+    arms = torch.cat([arm, torch.ones_like(arm[:, :1])], 1)
+    moments = (arms @ planes.reshape(frames, 3 * m, -1).mT).double().reshape(frames, 4, m, 3)
+    return torch.cat([_cross(moments[:, :3]), moments[:, 3].mT], 1)
 
 
 def _cross(moments: Tensor) -> Tensor:
     """moments (t, 3 arm, m, 3 plane) to (t, 3, m)."""
-    return torch.stack(
-        [moments[:, i, :, j] - moments[:, j, :, i] for i, j in ((1, 2), (2, 0), (0, 1))], 1
-    )
+    twisted = moments - moments.transpose(1, 3)
+    return torch.stack([twisted[:, 1, :, 2], twisted[:, 2, :, 0], twisted[:, 0, :, 1]], 1)
 
 
 def shape_planes(model: LandmarkModel, posed: Posed, planes: Tensor) -> Tensor:
-    """M^T planes, exact: (t, m, 3, L) to (t, m, 3, L)."""
-    frames, m, _, count = planes.shape
-    out = model.still_weight * planes + model.neck_weight * (
-        posed.neck_rotation.mT[:, None] @ planes
-    )
+    """M^T planes, exact: (t, m, 3, L) to (t, m, 3 L)."""
+    out = planes * model.still_weight
+    out.index_add_(
+        3, model.neck,
+        model.neck_weight[model.neck] * (posed.neck_rotation.mT[:, None] @ planes[..., model.neck]),
+    )  # fmt: skip
     for eye, turn in zip(model.eyes, posed.eye_rotations, strict=True):
         out.index_add_(3, eye.index, eye.weight * (turn.mT[:, None] @ planes[..., eye.index]))
-    return out.reshape(frames, m, 3 * count)
+    return out.flatten(2)
 
 
-def shape_planes_rigid_eyes(weight: Tensor, posed: Posed, planes: Tensor) -> Tensor:
-    """M^T planes with eyes that follow identity without turning, for second derivatives.
+def shape_planes_rigid_eyes(model: LandmarkModel, posed: Posed, planes: Tensor) -> Tensor:
+    """M^T planes (t, m, 3, L) with eyes that follow identity without turning, for second
+    derivatives.
 
     An eyeball's landmarks move with its centre when identity changes, whatever its rotation: for
-    them M = I comes closer to the true derivative than the turned basis does. weight (N,) of the
-    neck.
+    them M = I comes closer to the true derivative than the turned basis does.
     """
+    out = planes.clone()
+    out[..., model.neck] = neck_planes(model, posed, planes[..., model.neck])
+    return out.flatten(2)
+
+
+def neck_planes(model: LandmarkModel, posed: Posed, planes: Tensor) -> Tensor:
+    """M^T planes (t, m, 3, Ln) on the landmarks that the neck turns."""
     turned = posed.neck_rotation.mT[:, None] @ planes
-    out = torch.addcmul(planes, weight, turned - planes)
-    return out.reshape(*planes.shape[:2], -1)
+    return torch.addcmul(planes, model.neck_weight[model.neck], turned - planes)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from densefit.fit import so3
-from densefit.fit.geometry import congruence, cross_columns, torque, unit_columns
-from densefit.fit.landmark_term import collapse, project, projection, robust_residual
+from densefit.fit.geometry import cross_columns, rigid_products, unit_columns
+from densefit.fit.landmark_term import collapse, head_projection, project, robust_residual
 from densefit.fit.linearization import Planes
 from densefit.fit.state import CameraState
 
@@ -151,24 +151,17 @@ def pose_system(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Cost (t,), gradient (t, 6), Gauss-Newton matrix (t, 6, 6) of rigid poses, and score (t,) in
     [0, 1]."""
-    dtype = points.dtype
-    turn = rotation.to(dtype)
-    world = turn @ points + shift.to(dtype)[..., None]
-    view = projection(cameras.matrices, dtype)
-    residual = robust_residual(project(view, world), planes.xy, planes.precision, scale)
+    view = head_projection(cameras.matrices, rotation, shift, points.dtype)
+    arm = points.expand(len(rotation), -1, -1)
+    residual = robust_residual(project(view, arm), planes.xy, planes.precision, scale)
     information, pull = collapse(view, residual)
-    information, pull = congruence(rotation).to(dtype) @ information, turn.mT @ pull
-    arm = points.expand(len(world), -1, -1)
     units = unit_columns(information)
     columns = torch.cat([cross_columns(units, arm), units], 1)
-
-    def products(moved: Tensor) -> Tensor:
-        return torch.cat([torque(arm, moved), moved.sum(3, dtype=torch.float64).mT], 1)
-
     seen = planes.precision > 0
-    cost = residual.cost.sum((1, 2), dtype=torch.float64)
+    cost = residual.cost.sum(1)
     score = cost / (0.5 * scale * scale * seen.sum((1, 2)).clamp_min(1))
-    return cost, products(pull[:, None])[..., 0], products(columns), score
+    gradient = rigid_products(arm, pull[:, None])[..., 0]
+    return cost, gradient, rigid_products(arm, columns), score
 
 
 def refine_poses(

@@ -39,9 +39,8 @@ BESIDE = 0.0015
 MARGIN = 0.1e-3
 """m before the surface where skin begins to be held off, so that a step knows of what it is about
 to touch; at rest the lids are just outside it."""
-PROFILE_STEP = 0.001
-PROFILE_SLACK = 0.003
-"""m: teeth of other people stand this much farther out or forward."""
+PROFILE_STEP, PROFILE_BINS, PROFILE_ROWS = 0.002, 20, 32
+"""Cells of |x| (m) from the middle, by rows of height BESIDE: where the teeth are foremost."""
 DEEPEST = 0.012
 """m: a lip farther behind the teeth than this is seen through the open mouth, no contact."""
 
@@ -67,8 +66,9 @@ class ContactModel:
     """m, of the eyeballs."""
     normals: Tensor
     """(Nt, 3) of the points of the teeth, outwards."""
-    profile: Tensor
-    """(Np,): the foremost z of the teeth by distance |x| from the middle, steps of PROFILE_STEP."""
+    reach: tuple[float, float]
+    """m: a lip point this much nearer to the middle than all teeth, or this much in front of all
+    that are not nearer, touches none."""
 
     @property
     def count(self) -> int:
@@ -117,7 +117,7 @@ def contact_model(head: HeadModel, dtype: torch.dtype, lids_settle: bool = False
         lips=len(lips),
         radius=radius,
         normals=torch.tensor(normals, dtype=dtype),
-        profile=torch.tensor(_profile(head.template[front]), dtype=dtype),
+        reach=_reach(head.template[front], normals),
     )
 
 
@@ -171,13 +171,13 @@ def _teeth_front(head: HeadModel) -> tuple[np.ndarray, np.ndarray]:
     return vertices[chosen], smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
 
 
-def _profile(front: np.ndarray) -> np.ndarray:
-    """Foremost z at each |x|, not increasing outwards, moved out by PROFILE_SLACK."""
-    steps = np.arange(0, 0.05, PROFILE_STEP)
+def _reach(front: np.ndarray, normals: np.ndarray) -> tuple[float, float]:
+    """Of a contact p = t - behind n + beside, with normals that lean inwards or back a little."""
     if not len(front):
-        return np.full(len(steps), -1.0)
-    beyond = np.abs(front[:, 0])[None] >= (steps - PROFILE_SLACK)[:, None]
-    return np.where(beyond, front[:, 2], -1.0).max(axis=1) + PROFILE_SLACK
+        return BESIDE, BESIDE
+    inwards = max(0.0, float(-(normals[:, 0] * np.sign(front[:, 0])).min()))
+    back = max(0.0, float(-normals[:, 2].min()))
+    return BESIDE + DEEPEST * inwards, BESIDE + MARGIN + DEEPEST * back
 
 
 @dataclass(frozen=True)
@@ -228,10 +228,13 @@ def _lip_contacts(model: ContactModel, points: Tensor) -> Contacts:
     """Lip points behind their nearest point of the teeth."""
     first, last = model.lids, model.lids + model.lips
     lips, teeth = points[:, :, first:last], points[:, :, last:]
-    # A cheap bound first: what is well before the template's teeth, jaw forward, touches none.
-    place = (lips[:, 0].abs() / PROFILE_STEP).long().clamp(max=len(model.profile) - 1)
-    forward = teeth[:, 2].amax(1, keepdim=True) - model.template[2, last:].amax()
-    near = lips[:, 2] < model.profile[place] + forward.clamp_min(0)
+    # A cheap bound first: most lips are well before all teeth that they could be behind.
+    beside, before = model.reach
+    bottom = teeth[:, 1].amin(1, keepdim=True)
+    row = ((lips[:, 1] - bottom) / BESIDE).floor().long().add_(1).clamp_(0, PROFILE_ROWS + 1)
+    place = ((lips[:, 0].abs() - beside) / PROFILE_STEP).long().clamp_(0, PROFILE_BINS - 1)
+    foremost = _foremost(teeth, bottom).gather(1, row * PROFILE_BINS + place)
+    near = lips[:, 2] < foremost + before
     frame, lip = torch.nonzero(near).unbind(1)
     position = lips[frame, :, lip]
     apart = (position[:, :, None] - teeth[frame]).square().sum(1)
@@ -244,6 +247,18 @@ def _lip_contacts(model: ContactModel, points: Tensor) -> Contacts:
     return Contacts(
         frame[inside], lip[inside] + first, nearest[inside] + last, normal[inside], depth[inside]
     )
+
+
+def _foremost(teeth: Tensor, bottom: Tensor) -> Tensor:
+    """Largest z of the teeth (t, 3, N) in a row of cells and its neighbours, at least so far from
+    the middle: (t, (PROFILE_ROWS + 2) PROFILE_BINS), the first row below the `bottom` (t, 1)."""
+    row = ((teeth[:, 1] - bottom) / BESIDE).long().clamp_(max=PROFILE_ROWS - 1) + 2
+    place = (teeth[:, 0].abs() / PROFILE_STEP).long().clamp_(max=PROFILE_BINS - 1)
+    cells = teeth.new_full((len(teeth), (PROFILE_ROWS + 4) * PROFILE_BINS), -torch.inf)
+    cells.scatter_reduce_(1, row * PROFILE_BINS + place, teeth[:, 2], "amax")
+    cells = cells.reshape(len(teeth), -1, PROFILE_BINS)
+    own = torch.maximum(torch.maximum(cells[:, :-2], cells[:, 1:-1]), cells[:, 2:])
+    return own.flip(2).cummax(2).values.flip(2).flatten(1)
 
 
 def _join(a: Contacts, b: Contacts) -> Contacts:

@@ -8,6 +8,7 @@ corners by less than 0.1 mm at the largest neck rotations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ Tensor = torch.Tensor
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 SIX = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
 NECK, LEFT_EYE, RIGHT_EYE = 0, 2, 3
+GROUP_OVERHEAD = 3000
+"""Products of pairs at a landmark that one more group of landmarks costs as much as."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,29 @@ class Eye:
     """(Le,) landmarks."""
     weight: Tensor
     """(Le,) skinning weight."""
+    shared: tuple[Tensor, Tensor]
+    """Places, here and among the neck's, of landmarks that the neck turns too."""
+
+
+@dataclass(frozen=True)
+class ShapeGroup:
+    """Lg landmarks that much the same m expressions move: lids, brows, cheeks, lips.
+
+    Products of pairs of expressions vanish but for a tenth of all landmarks; by groups, most of
+    the others are never computed.
+    """
+
+    index: Tensor
+    """(Lg,) landmarks."""
+    shapes: Tensor
+    """(m,) expressions."""
+    expression: Tensor
+    """(m, 3, Lg)."""
+    identity: Tensor
+    """(K, 3 Lg)."""
+    gram: Tensor
+    """(6 Lg, m (m + 1) / 2): products of pairs of expression rows, so that E^T G E is one
+    product."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +70,15 @@ class LandmarkModel:
     """(K, 3 L)."""
     expression: Tensor
     """(52, 3 L)."""
-    moving: Tensor
-    """(Lm,) landmarks that any expression moves; scalp, ears and neck are not among them."""
-    moving_expression: Tensor
-    """(52, 3, Lm)."""
-    moving_identity: Tensor
-    """(K, 3 Lm)."""
-    expression_gram: Tensor
-    """(6 Lm, 52 * 53 / 2): products of pairs of expression rows, so that E^T G E is one product."""
-    gram_index: Tensor
-    """(52 * 52,) columns of expression_gram in full-matrix order."""
+    groups: tuple[ShapeGroup, ...]
+    """All landmarks that any expression moves; scalp, ears and neck are not among them."""
+    pair_rounds: tuple[Tensor, ...]
+    """Places in the groups' products one after the other: all pairs at work, then the first ones
+    that have a second product to add, and so on."""
+    pair_places: Tensor
+    """(52, 52) places of each pair among those sums, plus one; zero where no landmark has both."""
+    neck: Tensor
+    """(Ln,) landmarks that the neck joint turns."""
     neck_weight: Tensor
     """(L,)."""
     still_weight: Tensor
@@ -103,25 +128,24 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
     weights = numbers(
         np.einsum("kcj,kc->jk", head.skinning[head.landmark_vertices], head.landmark_weights), dtype
     )
+    neck = torch.nonzero(weights[NECK] > 0).flatten()
     eyes = []
     for joint in (LEFT_EYE, RIGHT_EYE):
         index = torch.nonzero(weights[joint] > 1e-6).flatten()
-        eyes.append(Eye(joint, index, weights[joint][index]))
+        own, bent = torch.nonzero(index[:, None] == neck).unbind(1)
+        eyes.append(Eye(joint, index, weights[joint][index], (own, bent)))
     expression = planes(head.expression_basis)
     identity = planes(head.identity_basis)
-    moving = torch.nonzero(expression.abs().amax((0, 1)) > 0).flatten()
-    gram, gram_index = _expression_gram(expression[..., moving])
+    groups = shape_groups((expression.abs().amax(1) > 0).T.numpy())
     flat = head.expression_basis.reshape(len(head.expression_basis), -1).astype(np.float64)
     free = [i for i in range(len(expression)) if i not in GAZE_EXPRESSIONS]
     return LandmarkModel(
         template=planes(head.template),
         identity=identity.reshape(modes, -1),
         expression=expression.reshape(len(expression), -1),
-        moving=moving,
-        moving_expression=expression[..., moving].contiguous(),
-        moving_identity=identity[..., moving].reshape(modes, -1).contiguous(),
-        expression_gram=gram,
-        gram_index=gram_index,
+        groups=tuple(_shape_group(expression, identity, *group) for group in groups),
+        **_pair_sums(groups, len(expression)),
+        neck=neck,
         neck_weight=weights[NECK],
         still_weight=weights[1],
         eyes=(eyes[0], eyes[1]),
@@ -136,18 +160,67 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
     )
 
 
-def _expression_gram(expression: Tensor) -> tuple[Tensor, Tensor]:
-    count = len(expression)
-    i, j = torch.triu_indices(count, count, device=expression.device)
-    rows = []
+def shape_groups(moves: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Landmarks and expressions of groups that together hold every pair at work.
+
+    Landmarks moved by the same expressions are merged, greedily, as long as that saves products.
+
+    Args:
+        moves: (L, 52) bool.
+    """
+    kinds, kind = np.unique(moves, axis=0, return_inverse=True)
+    shapes = [kinds[i] for i in range(len(kinds)) if kinds[i].any()]
+    members = [np.flatnonzero(kind == i) for i in range(len(kinds)) if kinds[i].any()]
+    while len(shapes) > 1:
+        used, sizes = np.stack(shapes).astype(int), np.array([len(m) for m in members])
+        count = used.sum(1)
+        union = count[:, None] + count - used @ used.T
+        work = sizes * (count * (count + 1) // 2)
+        merged = (sizes[:, None] + sizes) * (union * (union + 1) // 2)
+        saved = work[:, None] + work + GROUP_OVERHEAD - merged
+        np.fill_diagonal(saved, 0)
+        a, b = sorted(np.unravel_index(saved.argmax(), saved.shape))
+        if saved[a, b] <= 0:
+            break
+        shapes[a] = shapes[a] | shapes.pop(b)
+        members[a] = np.sort(np.concatenate([members[a], members.pop(b)]))
+    return [(m, np.flatnonzero(s)) for m, s in zip(members, shapes, strict=True)]
+
+
+def _shape_group(
+    expression: Tensor, identity: Tensor, landmarks: np.ndarray, shapes: np.ndarray
+) -> ShapeGroup:
+    index, which = torch.from_numpy(landmarks), torch.from_numpy(shapes)
+    rows = expression[which][..., index].contiguous()
+    i, j = torch.triu_indices(len(rows), len(rows))
+    products = []
     for a, b in PAIRS:
-        product = expression[i, a] * expression[j, b]
-        rows.append((product + expression[i, b] * expression[j, a] if a != b else product).T)
-    full = torch.zeros(count, count, dtype=torch.long, device=expression.device)
-    full[i, j] = torch.arange(len(i), device=expression.device)
-    return torch.stack(rows).reshape(-1, len(i)).contiguous(), torch.maximum(full, full.T).reshape(
-        -1
+        product = rows[i, a] * rows[j, b]
+        products.append((product + rows[i, b] * rows[j, a] if a != b else product).T)
+    return ShapeGroup(
+        index=index,
+        shapes=which,
+        expression=rows,
+        identity=identity[..., index].flatten(1).contiguous(),
+        gram=torch.cat(products).contiguous(),
     )
+
+
+def _pair_sums(groups: list[tuple[np.ndarray, np.ndarray]], count: int) -> dict[str, Any]:
+    """How the products of all groups add up to those of `count` expressions."""
+    pairs = [(s[i], s[j]) for _, s in groups for i, j in [np.triu_indices(len(s))]]
+    key = np.concatenate([a * count + b for a, b in pairs])
+    order = np.argsort(key, kind="stable")
+    own, first, times = np.unique(key[order], return_index=True, return_counts=True)
+    often = np.argsort(-times, kind="stable")
+    own, first, times = own[often], first[often], times[often]
+    rounds = [order[first[times > n] + n] for n in range(int(times.max()))]
+    places = np.zeros((count, count), int)
+    places[own // count, own % count] = places[own % count, own // count] = 1 + np.arange(len(own))
+    return {
+        "pair_rounds": tuple(torch.from_numpy(r) for r in rounds),
+        "pair_places": torch.from_numpy(places),
+    }
 
 
 def _gaze_map(head: HeadModel) -> np.ndarray:

@@ -25,11 +25,14 @@ nothing."""
 
 @dataclass(frozen=True)
 class Projection:
-    """Cameras ready for planes: u = (p0 X) / (p2 X), v = (p1 X) / (p2 X), p rows of a 3x4
-    matrix."""
+    """Cameras ready for planes: u = (p0 X) / (p2 X), v = (p1 X) / (p2 X), p rows of a 3x4 matrix.
+
+    One set of C cameras for all frames, or (first axis t) one for each frame, which is how points
+    in the head frame are seen.
+    """
 
     rows: Tensor
-    """(3 C, 3)."""
+    """(3 C, 3) or (t, 3 C, 3)."""
     offsets: Tensor
     """(3 C, 1)."""
     to_information: Tensor
@@ -40,16 +43,25 @@ class Projection:
     @property
     def count(self) -> int:
         """C."""
-        return len(self.rows) // 3
+        return self.rows.shape[-2] // 3
+
+    def take(self, part: slice) -> Projection:
+        """Of some of the frames."""
+        return Projection(
+            self.rows[part], self.offsets[part], self.to_information[part], self.to_gradient[part]
+        )
 
 
 def projection(matrices: Tensor, dtype: torch.dtype) -> Projection:
-    """Prepare camera matrices (C, 3, 4) float64."""
-    p0, p1, p2 = (matrices[:, i, :3] for i in range(3))
+    """Prepare camera matrices (C, 3, 4) or (t, C, 3, 4) float64."""
+    turn = matrices[..., :3]
+    p0, p1, p2 = turn.unbind(-2)
 
     def products(x: Tensor, y: Tensor) -> Tensor:
-        rows = [x[:, i] * y[:, j] + (x[:, j] * y[:, i] if x is not y else 0) for i, j in PAIRS]
-        return torch.stack(rows)
+        rows = [
+            x[..., i] * y[..., j] + (x[..., j] * y[..., i] if x is not y else 0) for i, j in PAIRS
+        ]
+        return torch.stack(rows, -2)
 
     information = [
         products(p0, p0) + products(p1, p1),
@@ -58,15 +70,25 @@ def projection(matrices: Tensor, dtype: torch.dtype) -> Projection:
         products(p2, p2),
     ]
     return Projection(
-        rows=matrices[:, :, :3].permute(1, 0, 2).reshape(-1, 3).to(dtype).contiguous(),
-        offsets=matrices[:, :, 3].T.reshape(-1, 1).to(dtype).contiguous(),
-        to_information=torch.cat(information, 1).to(dtype).contiguous(),
-        to_gradient=torch.cat([p0.T, p1.T, -p2.T], 1).to(dtype).contiguous(),
+        rows=turn.transpose(-3, -2).flatten(-3, -2).to(dtype).contiguous(),
+        offsets=matrices[..., 3].mT.flatten(-2)[..., None].to(dtype).contiguous(),
+        to_information=torch.cat(information, -1).to(dtype).contiguous(),
+        to_gradient=torch.cat([p0.mT, p1.mT, -p2.mT], -1).to(dtype).contiguous(),
     )
 
 
+def head_projection(
+    matrices: Tensor, rotation: Tensor, translation: Tensor, dtype: torch.dtype
+) -> Projection:
+    """Camera matrices (C, 3, 4) as seen from heads at (t, 3, 3), (t, 3): points, information and
+    gradients are then those of the head frame."""
+    turn = matrices[:, :, :3] @ rotation[:, None]
+    shift = matrices[:, :, :3] @ translation[:, None, :, None] + matrices[:, :, 3:]
+    return projection(torch.cat([turn, shift], 3), dtype)
+
+
 def project(cameras: Projection, points: Tensor) -> Tensor:
-    """World planes (t, 3, L) to homogeneous image planes (t, 3, C, L)."""
+    """Planes (t, 3, L) to homogeneous image planes (t, 3, C, L)."""
     frames, _, count = points.shape
     rows = cameras.rows.expand(frames, -1, -1)
     flat = torch.baddbmm(cameras.offsets.expand(frames, -1, count), rows, points)
@@ -89,7 +111,7 @@ class RobustResidual:
     """Weight of the information: the slope, or rho's mean second derivative where that is larger
     than a floor."""
     cost: Tensor
-    """rho(s)."""
+    """(t, C): sum of rho(s) over the landmarks."""
 
 
 def robust_residual(
@@ -112,22 +134,31 @@ def robust_residual(
         newton: use the second derivative (close to the minimum) instead of the slope.
     """
     depth = image[:, 2]
-    front = depth > NEAREST
-    inverse = torch.where(
-        front, 1 / torch.where(front, depth, torch.ones_like(depth)), torch.zeros_like(depth)
-    )
+    front = None if float(depth.detach().amin()) > NEAREST else depth > NEAREST
+    if front is not None:
+        depth = torch.where(front, depth, torch.ones_like(depth))
+    inverse = depth.reciprocal()
+    if front is not None:
+        inverse = inverse * front
     u, v = image[:, 0] * inverse, image[:, 1] * inverse
     ru, rv = u - xy[:, 0], v - xy[:, 1]
     c2 = scale * scale
-    w = c2 / ((ru * ru + rv * rv) * precision + c2)
-    w = torch.where(front | (precision == 0), w, torch.zeros_like(w))
-    slope = w * w * (precision * strength)
-    curvature = slope * torch.clamp(2 * w - 1, min=0.05) if newton else slope
-    return RobustResidual(u, v, ru, rv, inverse, slope, curvature, (0.5 * c2 * strength) * (1 - w))
+    s = (ru * ru).addcmul_(rv, rv) * precision
+    w = c2 / (s + c2)
+    lost = s * w
+    if front is not None:
+        void = ~front & (precision > 0)
+        w = torch.where(void, torch.zeros_like(w), w)
+        lost = torch.where(void, torch.full_like(lost, c2), lost)
+    slope = (w * w).mul_(precision).mul_(strength)
+    curvature = (2 * w).clamp_(min=1.05).sub_(1).mul_(slope) if newton else slope
+    cost = lost.sum(-1).double() * (0.5 * strength)
+    return RobustResidual(u, v, ru, rv, inverse, slope, curvature, cost)
 
 
 def collapse(cameras: Projection, residual: RobustResidual) -> tuple[Tensor, Tensor]:
-    """All cameras to information planes (t, 6, L) and gradient planes (t, 3, L) in the world."""
+    """All cameras to information planes (t, 6, L) and gradient planes (t, 3, L), in the frame that
+    `cameras` see points of."""
     frames, count, landmarks = residual.u.shape
     information, gradient = coefficients(residual)
     return (
@@ -139,9 +170,20 @@ def collapse(cameras: Projection, residual: RobustResidual) -> tuple[Tensor, Ten
 def coefficients(residual: RobustResidual) -> tuple[Tensor, Tensor]:
     """The products (t, 4, C, L) and (t, 3, C, L) that H and g are linear in."""
     r = residual
-    h = r.curvature * r.inverse_depth * r.inverse_depth
-    hu, hv = h * r.u, h * r.v
-    information = torch.stack([h, hu, hv, hu * r.u + hv * r.v], 1)
+    frames, count, landmarks = r.u.shape
+    information = r.u.new_empty(frames, 4, count, landmarks)
+    gradient = r.u.new_empty(frames, 3, count, landmarks)
     s = r.slope * r.inverse_depth
-    gu, gv = r.residual_u * s, r.residual_v * s
-    return information, torch.stack([gu, gv, gu * r.u + gv * r.v], 1)
+    h = s if r.curvature is r.slope else r.curvature * r.inverse_depth
+    h, hu, hv = (
+        torch.mul(h, r.inverse_depth, out=information[:, 0]),
+        information[:, 1],
+        information[:, 2],
+    )
+    torch.mul(h, r.u, out=hu)
+    torch.mul(h, r.v, out=hv)
+    torch.mul(hu, r.u, out=information[:, 3]).addcmul_(hv, r.v)
+    gu = torch.mul(r.residual_u, s, out=gradient[:, 0])
+    gv = torch.mul(r.residual_v, s, out=gradient[:, 1])
+    torch.mul(gu, r.u, out=gradient[:, 2]).addcmul_(gv, r.v)
+    return information, gradient

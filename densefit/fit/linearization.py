@@ -22,7 +22,6 @@ from densefit.fit.frame_derivatives import FrameDerivatives, symmetric_row
 from densefit.fit.geometry import (
     Posed,
     Rotations,
-    congruence,
     joint_positions,
     neutral_planes,
     pose_landmarks,
@@ -34,8 +33,8 @@ from densefit.fit.landmark_term import (
     Projection,
     RobustResidual,
     collapse,
+    head_projection,
     project,
-    projection,
     robust_residual,
 )
 from densefit.fit.priors import Priors, motion_prior, motion_prior_diagonal
@@ -103,31 +102,28 @@ def linearize(
     border_gradient = torch.zeros(total, dtype=torch.float64, device=device)
     border = torch.zeros(total, total, dtype=torch.float64, device=device)
     sums = _IdentitySums(model)
-    view = projection(cameras.matrices, model.dtype)
-    for part, turns, posed, residual in chunks(model, planes, state, loss, view):
-        cost = cost + residual.cost.sum(dtype=torch.float64)
+    for part, turns, posed, view, residual in chunks(model, planes, state, loss):
+        cost = cost + residual.cost.sum()
         information, pull = collapse(view, residual)
-        to_head = congruence(motion.rotation[part]).to(model.dtype)
-        pull = posed.head_rotation.mT @ pull
         gaze = gaze_values(model, motion.eyes[part])[1]
-        block = FrameDerivatives(model, posed, turns.pose_jacobian, gaze, to_head @ information)
+        block = FrameDerivatives(model, posed, turns.pose_jacobian, gaze, information)
         products, shape = block.pull_back(pull[:, None], exact=True)
         gradient[part] = products[..., 0]
         diagonal[part] += block.frame_blocks()
         if with_identity:
             cross[part, :, :modes] = block.identity_cross()
             sums.add(block, shape, _joint_pull(model, turns, pull))
-        touching = _contacts(model, priors, state, part, gaze, with_identity)
-        if touching is not None:
-            cost = cost + touching.cost
-            gradient[part] += touching.gradient
-            diagonal[part] += touching.blocks
-            cross[part, :, :modes] += touching.cross.to(cross.dtype)
-            border[:modes, :modes] += touching.identity_block
-            border_gradient[:modes] += touching.identity_gradient
         if cameras.unknowns:
             columns = camera_columns(cameras, residual, posed)
             _add_cameras(model, block, columns, cross[part], border, border_gradient, modes)
+    touching = _contacts(model, priors, state, with_identity)
+    if touching is not None:
+        cost = cost + touching.cost
+        gradient += touching.gradient
+        diagonal += touching.blocks
+        cross[:, :, :modes] += touching.cross.to(cross.dtype)
+        border[:modes, :modes] += touching.identity_block
+        border_gradient[:modes] += touching.identity_gradient
     if with_identity:
         _finish_identity(model, priors, state, sums, border, border_gradient)
     cost = cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
@@ -141,18 +137,15 @@ def linearize(
 
 
 def _contacts(
-    model: LandmarkModel,
-    priors: Priors,
-    state: State,
-    part: slice,
-    gaze: Tensor,
-    with_identity: bool,
+    model: LandmarkModel, priors: Priors, state: State, with_identity: bool
 ) -> ContactSystem | None:
     if not math.isfinite(priors.contact_sd) or not model.contacts.count:
         return None
+    motion = state.motion
+    slope = gaze_values(model, motion.eyes)[1]
     return contact_system(
-        model.contacts, state.identity, state.motion.expression[part], model.free,
-        (model.gaze, gaze), priors.contact_sd, with_identity,
+        model.contacts, state.identity, motion.expression, model.free, (model.gaze, slope),
+        priors.contact_sd, with_identity,
     )  # fmt: skip
 
 
@@ -161,31 +154,35 @@ def energy(
 ) -> float:
     """The cost alone."""
     cost, _ = motion_prior(model, priors, state.motion)
-    view = projection(state.cameras.matrices, model.dtype)
-    for part, _, _, residual in chunks(model, planes, state, loss, view):
-        cost = cost + residual.cost.sum(dtype=torch.float64)
-        if math.isfinite(priors.contact_sd):
-            points = contact_points(model.contacts, state.identity, state.motion.expression[part])
-            cost = cost + find_contacts(model.contacts, points).energy(priors.contact_sd)
+    for _, _, _, _, residual in chunks(model, planes, state, loss):
+        cost = cost + residual.cost.sum()
+    if math.isfinite(priors.contact_sd) and model.contacts.count:
+        points = contact_points(model.contacts, state.identity, state.motion.expression)
+        cost = cost + find_contacts(model.contacts, points).energy(priors.contact_sd)
     cost = cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
     return float(cost + camera_prior_term(priors.cameras, state.cameras).cost)
 
 
 def chunks(
-    model: LandmarkModel, planes: Planes, state: State, loss: LossSettings, view: Projection
-) -> Iterator[tuple[slice, Rotations, Posed, RobustResidual]]:
-    """Posed landmarks and their residuals, a few frames at a time."""
+    model: LandmarkModel, planes: Planes, state: State, loss: LossSettings
+) -> Iterator[tuple[slice, Rotations, Posed, Projection, RobustResidual]]:
+    """Posed landmarks, the cameras as seen from the heads, and residuals, a few frames at a
+    time."""
     neutral, centres = neutral_planes(model, state.identity), joint_positions(model, state.identity)
-    turns_all = rotations(state.motion)
-    for start in range(0, len(state.motion), loss.chunk):
-        part = slice(start, min(len(state.motion), start + loss.chunk))
-        turns = turns_all.take(part)
-        posed = pose_landmarks(model, neutral, centres, state.motion.take(part), turns)
+    motion = state.motion
+    turns_all = rotations(motion)
+    views = head_projection(
+        state.cameras.matrices, motion.rotation, motion.translation, model.dtype
+    )
+    for start in range(0, len(motion), loss.chunk):
+        part = slice(start, min(len(motion), start + loss.chunk))
+        turns, view = turns_all.take(part), views.take(part)
+        posed = pose_landmarks(model, neutral, centres, motion.take(part), turns)
         residual = robust_residual(
-            project(view, posed.world), planes.xy[part], planes.precision[part],
+            project(view, posed.head), planes.xy[part], planes.precision[part],
             loss.scale, 1 / loss.correlation, loss.newton,
         )  # fmt: skip
-        yield part, turns, posed, residual
+        yield part, turns, posed, view, residual
 
 
 class _IdentitySums:

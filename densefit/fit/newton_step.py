@@ -20,6 +20,9 @@ TINY = 1e-8
 """Added to diagonals relative to their mean: an unknown that nothing depends on stays where it
 is."""
 STACK_ROWS = 8192
+HOLD = 1e8
+"""An unknown at a bound is held there by a spring this many times as stiff as its own curvature:
+the factorization then needs no rows taken out."""
 
 
 @dataclass(frozen=True)
@@ -58,50 +61,46 @@ def solve_step(
     Raises:
         NotPositiveDefinite: more damping is needed.
     """
-    diagonal = _damped(system.diagonal, damping)
+    damped = _damped(system.diagonal, damping)
     gradient = system.gradient
-    at_bound = (box.low >= 0) & (gradient > 0) | (box.high <= 0) & (gradient < 0)
-    active = (
-        at_bound
-        if active is None
-        else at_bound | active & ((box.low >= 0) | (box.high <= 0)) & ~_leaving(box, gradient)
-    )
-    fixed = torch.zeros_like(gradient)
-    count = system.cross.shape[2]
-    border_step = torch.zeros(count, dtype=torch.float64, device=gradient.device)
-    step = fixed
+    at_low, at_high = box.low >= 0, box.high <= 0
+    pushed = at_low & (gradient > 0) | at_high & (gradient < 0)
+    leaving = at_low & (gradient < 0) | at_high & (gradient > 0)
+    kept = torch.zeros_like(pushed) if active is None else active & (at_low | at_high) & ~leaving
+    active = pushed | kept
+    target = torch.zeros_like(gradient)
     for attempt in range(passes):
-        keep = (~active).double()
-        right = (
-            -(gradient + tridiagonal.multiply(diagonal, priors.link, priors.link_weights, fixed))
-            * keep
-        )
-        blocks = keep[:, :, None] * diagonal * keep[:, None, :]
-        blocks.diagonal(dim1=1, dim2=2).add_(1 - keep)
-        factor = tridiagonal.factorize(blocks, priors.link, priors.link_weights, keep)
-        if count:
-            half, border_step = _solve_border(system, factor, keep, fixed, right, damping)
-        else:
-            half = tridiagonal.forward(factor, right[..., None].clone())
-        step = tridiagonal.backward(factor, half)[..., 0] * keep + fixed
+        stiffness = held_stiffness(damped, active)
+        factor = _factorize(damped, stiffness, priors)
+        right = stiffness * target - gradient
+        step = tridiagonal.solve(factor, right)
+        border_step = gradient.new_zeros(0)
+        if system.cross.shape[2]:
+            step, border_step = _solve_border(system, factor, step, damping)
         if attempt + 1 == passes:
             break
-        slope = gradient + tridiagonal.multiply(diagonal, priors.link, priors.link_weights, step)
-        if count:
-            slope = slope + (system.cross @ border_step.to(system.cross.dtype)).double()
-        released = (fixed <= box.low) & (slope < 0) | (fixed >= box.high) & (slope > 0)
+        # The spring that holds an unknown shows which way it is pulled: out of the bound, or in.
+        inward = step - target
+        released = (target <= box.low) & (inward > 0) | (target >= box.high) & (inward < 0)
         below, above = step < box.low, step > box.high
-        wanted = active & ~released | below | above
+        wanted = active & ~released | ~active & (below | above)
         if torch.equal(wanted, active):
             break
         fresh = torch.where(below, box.low, box.high)
-        fixed = torch.where(wanted, torch.where(active, fixed, fresh), torch.zeros_like(fixed))
+        target = torch.where(wanted, torch.where(active, target, fresh), torch.zeros_like(target))
         active = wanted
     return Step(step.clamp(box.low, box.high), border_step, active)
 
 
-def _leaving(box: Box, gradient: Tensor) -> Tensor:
-    return (box.low >= 0) & (gradient < 0) | (box.high <= 0) & (gradient > 0)
+def held_stiffness(blocks: Tensor, held: Tensor) -> Tensor:
+    """(T, P): what to add to the diagonals of blocks (T, P, P) so that held unknowns stay."""
+    return held * (HOLD * blocks.diagonal(dim1=1, dim2=2))
+
+
+def _factorize(blocks: Tensor, stiffness: Tensor, priors: Priors) -> tridiagonal.Factor:
+    stiff = blocks.clone()
+    stiff.diagonal(dim1=1, dim2=2).add_(stiffness)
+    return tridiagonal.factorize(stiff, priors.link, priors.link_weights)
 
 
 def _damped(blocks: Tensor, damping: float) -> Tensor:
@@ -113,42 +112,36 @@ def _damped(blocks: Tensor, damping: float) -> Tensor:
 
 
 def _solve_border(
-    system: Linearization,
-    factor: tridiagonal.Factor,
-    keep: Tensor,
-    fixed: Tensor,
-    right: Tensor,
-    damping: float,
+    system: Linearization, factor: tridiagonal.Factor, alone: Tensor, damping: float
 ) -> tuple[Tensor, Tensor]:
-    """Schur complement of the frames: F^-1 of the frames' right side, and the border's step."""
+    """Steps (T, P) of the frames and (N,) of the border from the Schur complement of the frames.
+
+    Args:
+        alone: (T, P) step of the frames if the border stood still.
+    """
     cross = system.cross
-    whitened = _whiten(factor, cross, keep)
-    half = tridiagonal.forward(factor, right[..., None].clone())
-    schur = _damped(system.border, damping)
-    target = (
-        -system.border_gradient
-        - (cross.reshape(-1, cross.shape[2]).T @ fixed.reshape(-1).to(cross.dtype)).double()
-    )
-    schur, target = _reduce(schur, target, whitened, half)
+    schur = _damped(system.border, damping) - explained(factor, cross)
+    target = -system.border_gradient - weighed(cross, alone)
     lower, info = torch.linalg.cholesky_ex(schur)
     if int(info):
         raise tridiagonal.NotPositiveDefinite
     step = torch.cholesky_solve(target[:, None], lower)[:, 0]
-    return half - (whitened @ step.to(whitened.dtype)).double()[..., None], step
+    follow = tridiagonal.solve(factor, (cross @ step.to(cross.dtype)).double())
+    return alone - follow, step
 
 
-def _whiten(factor: tridiagonal.Factor, cross: Tensor, keep: Tensor) -> Tensor:
-    return tridiagonal.forward(factor.to(cross.dtype), cross * keep[:, :, None].to(cross.dtype))
+def weighed(cross: Tensor, step: Tensor) -> Tensor:
+    """X^T d (N,) float64 of cross blocks (T, P, N) and a step (T, P) of the frames."""
+    return (cross.reshape(-1, cross.shape[2]).T @ step.reshape(-1).to(cross.dtype)).double()
 
 
-def _reduce(schur: Tensor, target: Tensor, whitened: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    rows = whitened.reshape(-1, whitened.shape[2])
-    column = half.reshape(-1).to(rows.dtype)
-    for start in range(0, len(rows), STACK_ROWS):
-        part = rows[start : start + STACK_ROWS]
-        schur = schur - (part.T @ part).double()
-        target = target - (part.T @ column[start : start + STACK_ROWS]).double()
-    return schur, target
+def explained(factor: tridiagonal.Factor, cross: Tensor) -> Tensor:
+    """X^T A^-1 X (N, N) float64: what eliminating the frames takes from the border."""
+    rows = tridiagonal.forward(factor, cross.clone()).reshape(-1, cross.shape[2])
+    out = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
+    for part in rows.split(STACK_ROWS):
+        out += (part.T @ part).double()
+    return out
 
 
 @dataclass(frozen=True)
@@ -178,23 +171,24 @@ def deviations(system: Linearization, priors: Priors) -> Deviations:
 
 def _deviations(system: Linearization, priors: Priors, damping: float) -> Deviations:
     diagonal = _damped(system.diagonal, damping)
-    keep = torch.ones_like(system.gradient)
-    factor = tridiagonal.factorize(diagonal, priors.link, priors.link_weights, keep)
-    variance = tridiagonal.inverse_diagonal(factor)
+    variance = tridiagonal.inverse_diagonal(diagonal, priors.link, priors.link_weights)
     count = system.cross.shape[2]
     if not count:
         return Deviations(
             variance.clamp_min(0).sqrt(), variance.new_zeros(0), variance.new_zeros(0, 0)
         )
-    whitened = _whiten(factor, system.cross, keep)
-    zero = torch.zeros_like(system.gradient)[..., None]
-    schur, _ = _reduce(_damped(system.border, damping), system.border_gradient, whitened, zero)
+    factor = tridiagonal.factorize(diagonal, priors.link, priors.link_weights)
+    whitened = tridiagonal.forward(factor, system.cross.clone())
+    rows = whitened.reshape(-1, count)
+    schur = _damped(system.border, damping)
+    for part in rows.split(STACK_ROWS):
+        schur -= (part.T @ part).double()
     lower, info = torch.linalg.cholesky_ex(schur)
     if int(info):
         raise tridiagonal.NotPositiveDefinite
     covariance = torch.cholesky_inverse(lower)
     border = covariance.diagonal()
-    spread = tridiagonal.backward(factor.to(whitened.dtype), whitened)
+    spread = tridiagonal.backward(factor, whitened)
     bent = torch.linalg.solve_triangular(lower, spread.reshape(-1, count).T.double(), upper=False)
     variance = variance + bent.square().sum(0).reshape(variance.shape)
     return Deviations(variance.clamp_min(0).sqrt(), border.clamp_min(0).sqrt(), covariance)

@@ -27,7 +27,7 @@ import torch
 
 from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.frame_derivatives import FrameDerivatives
-from densefit.fit.geometry import Posed, congruence, torque
+from densefit.fit.geometry import Posed, torque
 from densefit.fit.landmark_model import LandmarkModel, gaze_values
 from densefit.fit.landmark_term import RobustResidual, collapse, projection
 from densefit.fit.linearization import Linearization, LossSettings, Planes, chunks
@@ -191,11 +191,10 @@ def _landmark_scatter(
     view = projection(state.cameras.matrices, dtype)
     factor = noise.factor.permute(2, 1, 0).to(dtype)
     few = replace(loss, chunk=FRAMES_AT_ONCE, newton=True)
-    for part, turns, posed, residual in chunks(model, planes, state, few, view):
-        information, _ = collapse(view, residual)
-        to_head = congruence(state.motion.rotation[part]).to(dtype)
+    for part, turns, posed, seen, residual in chunks(model, planes, state, few):
+        information, _ = collapse(seen, residual)
         gaze = gaze_values(model, state.motion.eyes[part])[1]
-        block = FrameDerivatives(model, posed, turns.pose_jacobian, gaze, to_head @ information)
+        block = FrameDerivatives(model, posed, turns.pose_jacobian, gaze, information)
         for c in range(count):
             sigma = planes.precision[part, c].clamp_min(1e-30).rsqrt() * level[c].to(dtype)
             pull = residual.curvature[:, c] * residual.inverse_depth[:, c] * sigma

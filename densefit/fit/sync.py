@@ -14,7 +14,7 @@ import torch
 
 from densefit.fit.data import FitData
 from densefit.fit.frame_derivatives import FrameDerivatives
-from densefit.fit.geometry import congruence, unit_columns
+from densefit.fit.geometry import unit_columns
 from densefit.fit.landmark_model import gaze_values
 from densefit.fit.landmark_term import coefficients, collapse, projection
 from densefit.fit.linearization import Linearization, LossSettings, Planes, chunks, linearize
@@ -98,9 +98,8 @@ def _with_offsets(
     border[modes:, modes:] += torch.eye(extra, dtype=torch.float64)
     gradient = torch.cat([system.border_gradient, torch.zeros(extra, dtype=torch.float64)])
     cross = []
-    view = projection(state.cameras.matrices, model.dtype)
     single = [projection(state.cameras.matrices[[c]], model.dtype) for c in cameras]
-    for part, turns, posed, residual in chunks(model, planes, state, loss, view):
+    for part, turns, posed, view, residual in chunks(model, planes, state, loss):
         information, pull = coefficients(residual)
         moving = velocity[part]
         columns = []
@@ -112,9 +111,8 @@ def _with_offsets(
             border[modes + n, modes + n] += (column * moving).sum(dtype=torch.float64)
             columns.append(posed.head_rotation.mT @ column)
         whole, _ = collapse(view, residual)
-        to_head = congruence(state.motion.rotation[part]).to(model.dtype)
         gaze = gaze_values(model, state.motion.eyes[part])[1]
-        block = FrameDerivatives(model, posed, turns.pose_jacobian, gaze, to_head @ whole)
+        block = FrameDerivatives(model, posed, turns.pose_jacobian, gaze, whole)
         products, shape = block.pull_back(torch.stack(columns, 1), exact=False)
         cross.append(products.to(system.cross.dtype))
         if modes:

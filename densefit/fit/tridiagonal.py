@@ -1,7 +1,9 @@
 """Cholesky factor of a block-tridiagonal matrix and what follows from it, linear in the blocks.
 
 A = [D_1 O_1; O_1^T D_2 O_2; ...] = F F^T with F block lower bidiagonal: diagonal blocks L_t and
-sub-diagonal blocks W_t^T, where W_t = L_t^-1 O_t and L_t+1 L_t+1^T = D_t+1 - W_t^T W_t.
+sub-diagonal blocks W_t^T, where W_t = L_t^-1 O_t and L_t+1 L_t+1^T = D_t+1 - W_t^T W_t; here
+O_t = -w_t link. On the CPU the whole matrix is one banded matrix for LAPACK, which spares a call
+for each block; elsewhere blocks are factored one by one.
 """
 
 from __future__ import annotations
@@ -9,108 +11,132 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
 Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Blocks of the factor of a matrix with T blocks of size P."""
+    """Blocks of the factor of a matrix with T blocks of size P, float64."""
 
-    lower: list[Tensor]
-    """T blocks (P, P), lower triangular."""
-    coupling: list[Tensor | None]
-    """T - 1 blocks W_t (P, P); None where two neighbours are not coupled."""
-
-    def to(self, dtype: torch.dtype) -> Factor:
-        """The same factor in another precision."""
-        return Factor(
-            [x.to(dtype) for x in self.lower],
-            [None if x is None else x.to(dtype) for x in self.coupling],
-        )
+    lower: Tensor
+    """(T, P, P): L_t; what stands above the diagonal means nothing."""
+    coupling: Tensor
+    """(T - 1, P, P): W_t, zero where two neighbours are not coupled."""
+    linked: list[bool]
+    """T - 1."""
+    band: Tensor | None = None
+    """(T P, 2 P): columns of the factor from the diagonal down, on the CPU."""
 
 
 class NotPositiveDefinite(ArithmeticError):
     """The matrix has no Cholesky factor: damp more."""
 
 
-def factorize(diagonal: Tensor, link: Tensor, weights: Tensor, mask: Tensor) -> Factor:
-    """Factor the matrix with diagonal blocks (T, P, P) and off-diagonal blocks -w_t m_t link m_t+1.
+def factorize(diagonal: Tensor, link: Tensor, weights: Tensor) -> Factor:
+    """Factor the matrix with diagonal blocks (T, P, P) and off-diagonal blocks -w_t link.
 
     Args:
-        link: (P, P). weights: (T - 1,). mask: (T, P) diagonal matrices m_t of zeros and ones.
+        link: (P, P) symmetric. weights: (T - 1,).
     """
-    lower: list[Tensor] = []
-    coupling: list[Tensor | None] = []
-    blocks = diagonal.unbind(0)
-    strength = weights.tolist()
-    kept = mask.unbind(0)
-    block = blocks[0]
-    for t in range(len(blocks)):
-        factor, info = torch.linalg.cholesky_ex(block)
+    linked = (weights != 0).tolist()
+    if diagonal.device.type == "cpu":
+        band = _band_factor(diagonal, link, weights)
+        lower, below = _blocks(band, diagonal.shape[1])
+        return Factor(lower.mT, below[:-1], linked, band)
+    lower = torch.empty_like(diagonal)
+    coupling = diagonal.new_zeros(len(weights), *link.shape)
+    block = diagonal[0]
+    for t in range(len(diagonal)):
+        own, info = torch.linalg.cholesky_ex(block)
         if int(info):
             raise NotPositiveDefinite
-        lower.append(factor)
-        if t + 1 == len(blocks):
+        lower[t] = own
+        if t + 1 == len(diagonal):
             break
-        if strength[t] == 0:
-            coupling.append(None)
-            block = blocks[t + 1]
-            continue
-        off = (kept[t] * -strength[t])[:, None] * link * kept[t + 1]
-        solved = torch.linalg.solve_triangular(factor, off, upper=False)
-        coupling.append(solved)
-        block = torch.addmm(blocks[t + 1], solved.mT, solved, alpha=-1)
-    return Factor(lower, coupling)
+        block = diagonal[t + 1]
+        if linked[t]:
+            torch.linalg.solve_triangular(own, -weights[t] * link, upper=False, out=coupling[t])
+            block = torch.addmm(block, coupling[t].mT, coupling[t], alpha=-1)
+    return Factor(lower, coupling, linked)
+
+
+def _band_factor(diagonal: Tensor, link: Tensor, weights: Tensor) -> Tensor:
+    """The factor in LAPACK's lower banded storage (T P, 2 P): row j holds column j from its
+    diagonal down."""
+    count, size = diagonal.shape[:2]
+    band = torch.zeros(count * size, 2 * size, dtype=torch.float64)
+    own, below = _blocks(band, size)
+    # Entries left of the diagonal of `own` lie in the row above's last ones: zero, or written next.
+    own.copy_(diagonal.triu())
+    below[:-1] = -weights[:, None, None] * link
+    try:
+        out = cholesky_banded(band.numpy().T, overwrite_ab=True, lower=True, check_finite=False)
+    except LinAlgError as error:
+        raise NotPositiveDefinite from error
+    return torch.from_numpy(out.T)
+
+
+def _blocks(band: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Views (T, P, P) of banded storage: the diagonal blocks and those below them, transposed."""
+    count, step = len(band) // size, 2 * size - 1
+    shape, stride = (count, size, size), (2 * size * size, step, 1)
+    return band.as_strided(shape, stride), band.as_strided(shape, stride, size)
+
+
+def solve(factor: Factor, right: Tensor) -> Tensor:
+    """A^-1 b for b (T, P)."""
+    if factor.band is None:
+        return backward(factor, forward(factor, right[..., None].clone()))[..., 0]
+    band = factor.band.numpy().T
+    return torch.from_numpy(
+        cho_solve_banded((band, True), right.reshape(-1).numpy(), check_finite=False)
+    ).reshape(right.shape)
 
 
 def forward(factor: Factor, right: Tensor) -> Tensor:
-    """F^-1 b for b (T, P, m); b is overwritten."""
-    for t, lower in enumerate(factor.lower):
-        coupling = factor.coupling[t - 1] if t else None
-        if coupling is not None:
-            right[t].addmm_(coupling.mT, right[t - 1], alpha=-1)
-        right[t] = torch.linalg.solve_triangular(lower, right[t], upper=False)
+    """F^-1 b for b (T, P, m), in b's precision; b is overwritten."""
+    lower, coupling = factor.lower.to(right.dtype), factor.coupling.to(right.dtype)
+    for t in range(len(lower)):
+        if t and factor.linked[t - 1]:
+            right[t].addmm_(coupling[t - 1].mT, right[t - 1], alpha=-1)
+        right[t] = torch.linalg.solve_triangular(lower[t], right[t], upper=False)
     return right
 
 
 def backward(factor: Factor, right: Tensor) -> Tensor:
-    """F^-T b for b (T, P, m); b is overwritten."""
-    for t in range(len(factor.lower) - 1, -1, -1):
-        coupling = factor.coupling[t] if t + 1 < len(factor.lower) else None
-        if coupling is not None:
-            right[t].addmm_(coupling, right[t + 1], alpha=-1)
-        right[t] = torch.linalg.solve_triangular(factor.lower[t].mT, right[t], upper=True)
+    """F^-T b for b (T, P, m), in b's precision; b is overwritten."""
+    lower, coupling = factor.lower.to(right.dtype), factor.coupling.to(right.dtype)
+    for t in range(len(lower) - 1, -1, -1):
+        if t + 1 < len(lower) and factor.linked[t]:
+            right[t].addmm_(coupling[t], right[t + 1], alpha=-1)
+        right[t] = torch.linalg.solve_triangular(lower[t].mT, right[t], upper=True)
     return right
 
 
-def inverse_diagonal(factor: Factor) -> Tensor:
-    """Diagonals (T, P) of the diagonal blocks of the inverse.
+def inverse_diagonal(diagonal: Tensor, link: Tensor, weights: Tensor) -> Tensor:
+    """Diagonals (T, P) of the diagonal blocks of the inverse of the matrix of `factorize`.
 
-    The recursion of Takahashi et al. (1973), backwards: C_t = L_t^-T (I + W_t C_t+1 W_t^T) L_t^-1.
+    What the blocks before and those after leave of D_t are the Schur complements L L^T of the
+    matrix taken forwards and backwards; the inverse's block is that of their sum less D_t, which
+    both hold.
     """
-    out: list[Tensor] = []
-    covariance: Tensor | None = None
-    unit = torch.eye(
-        len(factor.lower[0]), dtype=factor.lower[0].dtype, device=factor.lower[0].device
-    )
-    for t in range(len(factor.lower) - 1, -1, -1):
-        inverse = torch.linalg.solve_triangular(factor.lower[t], unit, upper=False)
-        coupling = factor.coupling[t] if t + 1 < len(factor.lower) else None
-        if coupling is None or covariance is None:
-            covariance = inverse.mT @ inverse
-        else:
-            bent = coupling.mT @ inverse
-            covariance = inverse.mT @ inverse + bent.mT @ covariance @ bent
-        out.append(covariance.diagonal())
-    return torch.stack(out[::-1])
+    ahead = factorize(diagonal, link, weights).lower.tril()
+    behind = factorize(diagonal.flip(0), link, weights.flip(0)).lower.flip(0).tril()
+    left = torch.baddbmm(ahead @ ahead.mT - diagonal, behind, behind.mT)
+    lower, info = torch.linalg.cholesky_ex(left)
+    if bool(info.any()):
+        raise NotPositiveDefinite
+    unit = torch.eye(len(link), dtype=lower.dtype, device=lower.device).expand_as(lower)
+    return torch.linalg.solve_triangular(lower, unit, upper=False).square().sum(1)
 
 
 def multiply(diagonal: Tensor, link: Tensor, weights: Tensor, vector: Tensor) -> Tensor:
     """A v for v (T, P)."""
     out = (diagonal @ vector[..., None])[..., 0]
     if len(vector) > 1:
-        linked = (vector @ link) * 1.0
+        linked = vector @ link
         out[1:] -= weights[:, None] * linked[:-1]
         out[:-1] -= weights[:, None] * linked[1:]
     return out

@@ -22,7 +22,7 @@ from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.data import FitData, pieces
 from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
-from densefit.fit.newton_step import Deviations, deviations
+from densefit.fit.newton_step import Deviations, deviations, explained, held_stiffness, weighed
 from densefit.fit.priors import Priors, frame_changes
 from densefit.fit.solver import minimize, step_box
 from densefit.fit.state import CameraState, Motion, State, concatenate, move_cameras
@@ -184,13 +184,10 @@ class Windows:
             low, high = int(core[0]), int(core[-1]) + 1
             system, priors = self._linearized(state, low, high)
             system = self._with_neighbours(system, state, low, high)
-            free = self._free(system, state, low, high)
-            factor = _factor(system, priors, free)
-            rows = system.cross * free[..., None].to(system.cross.dtype)
-            rows = tridiagonal.forward(factor.to(rows.dtype), rows).reshape(-1, total)
-            half = tridiagonal.forward(factor, (system.gradient * free)[..., None])
-            matrix += system.border - (rows.T @ rows).double()
-            slope += system.border_gradient - (rows.T @ half.reshape(-1).to(rows.dtype)).double()
+            factor = _factor(system, priors, self._held(system, state, low, high))
+            matrix += system.border - explained(factor, system.cross)
+            alone = tridiagonal.solve(factor, system.gradient)
+            slope += system.border_gradient - weighed(system.cross, alone)
         priors = self.data.priors(np.zeros(1, int), self.seen)
         known = camera_prior_term(priors.cameras, state.cameras)
         matrix[modes:, modes:] += known.block
@@ -212,12 +209,11 @@ class Windows:
             gradient[frame] += sign * weight * (change[edge - first] @ wide.link)
         return replace(system, gradient=gradient)
 
-    def _free(self, system: Linearization, state: State, low: int, high: int) -> Tensor:
-        """(t, P): 1 for unknowns that are not held by a bound."""
+    def _held(self, system: Linearization, state: State, low: int, high: int) -> Tensor:
+        """(t, P) bool: unknowns that are held by a bound."""
         part = State(state.identity, state.motion.take(slice(low, high)), state.cameras)
         box, gradient = step_box(self.data.model, part), system.gradient
-        held = (box.low >= 0) & (gradient > 0) | (box.high <= 0) & (gradient < 0)
-        return (~held).double()
+        return (box.low >= 0) & (gradient > 0) | (box.high <= 0) & (gradient < 0)
 
     def deviations(self, state: State, covariance: Tensor) -> Tensor:
         """(T, P): of the frames, with what they inherit from identity and cameras.
@@ -241,8 +237,8 @@ class Windows:
         variance = deviations(none, priors).frames.square()
         if len(half):
             cross = system.cross
-            every = torch.ones_like(system.gradient)
-            factor = _factor(system, priors, every).to(cross.dtype)
+            none_held = torch.zeros_like(system.gradient, dtype=torch.bool)
+            factor = _factor(system, priors, none_held)
             bent = tridiagonal.backward(factor, tridiagonal.forward(factor, cross))
             variance = variance + (bent.double() @ half).square().sum(2)
         return Spread(variance[window.keep].sqrt())
@@ -314,15 +310,14 @@ def _moved(state: State, step: Tensor, modes: int) -> State:
     return State(identity, state.motion, move_cameras(state.cameras, step[modes:]))
 
 
-def _factor(system: Linearization, priors: Priors, free: Tensor) -> tridiagonal.Factor:
-    """Factor of the frames' matrix with the held unknowns taken out, lightly damped."""
+def _factor(system: Linearization, priors: Priors, held: Tensor) -> tridiagonal.Factor:
+    """Factor of the frames' matrix with the held unknowns (T, P) standing still, lightly damped."""
     for damping in (1e-9, 1e-6, 1e-4, 1e-2, 1.0):
         blocks = system.diagonal.clone()
-        blocks.diagonal(dim1=1, dim2=2).mul_(1 + damping)
-        blocks = free[:, :, None] * blocks * free[:, None, :]
-        blocks.diagonal(dim1=1, dim2=2).add_(1 - free)
+        stiffness = held_stiffness(blocks, held)
+        blocks.diagonal(dim1=1, dim2=2).mul_(1 + damping).add_(stiffness)
         try:
-            return tridiagonal.factorize(blocks, priors.link, priors.link_weights, free)
+            return tridiagonal.factorize(blocks, priors.link, priors.link_weights)
         except tridiagonal.NotPositiveDefinite:
             if damping == 1.0:
                 raise
