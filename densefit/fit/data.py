@@ -51,6 +51,7 @@ class FitData:
         """Number of the shot each frame belongs to, once first poses are known."""
         self.placed = list(range(len(cameras)))
         """Cameras with extrinsics, given or found."""
+        self._models: dict[torch.dtype, LandmarkModel] = {}
         self._kept: tuple[np.ndarray, Planes] | None = None
         estimate = options.estimate_focal
         every = options.refine_cameras == "all" if estimate is None else estimate
@@ -73,7 +74,9 @@ class FitData:
 
     def set_model(self, dtype: torch.dtype) -> None:
         """Use planes of another precision."""
-        self.model: LandmarkModel = landmark_model(self.head, dtype)
+        if dtype not in self._models:
+            self._models[dtype] = landmark_model(self.head, dtype)
+        self.model: LandmarkModel = self._models[dtype]
         self.points = neutral_planes(self.model, self.first_identity)
         self.normals = torch.tensor(landmark_normals(self.head).T, dtype=dtype)
 

@@ -169,22 +169,24 @@ def shape_groups(moves: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         moves: (L, 52) bool.
     """
     kinds, kind = np.unique(moves, axis=0, return_inverse=True)
-    shapes = [kinds[i] for i in range(len(kinds)) if kinds[i].any()]
-    members = [np.flatnonzero(kind == i) for i in range(len(kinds)) if kinds[i].any()]
-    while len(shapes) > 1:
-        used, sizes = np.stack(shapes).astype(int), np.array([len(m) for m in members])
+    used = kinds[kinds.any(1)].astype(np.float64)
+    members = [np.flatnonzero(kind == i) for i in np.flatnonzero(kinds.any(1))]
+    sizes = np.array([len(m) for m in members])
+    while len(members) > 1:
         count = used.sum(1)
         union = count[:, None] + count - used @ used.T
-        work = sizes * (count * (count + 1) // 2)
-        merged = (sizes[:, None] + sizes) * (union * (union + 1) // 2)
+        work = sizes * (count * (count + 1) / 2)
+        merged = (sizes[:, None] + sizes) * (union * (union + 1) / 2)
         saved = work[:, None] + work + GROUP_OVERHEAD - merged
         np.fill_diagonal(saved, 0)
         a, b = sorted(np.unravel_index(saved.argmax(), saved.shape))
         if saved[a, b] <= 0:
             break
-        shapes[a] = shapes[a] | shapes.pop(b)
         members[a] = np.sort(np.concatenate([members[a], members.pop(b)]))
-    return [(m, np.flatnonzero(s)) for m, s in zip(members, shapes, strict=True)]
+        sizes[a] += sizes[b]
+        used[a] = np.maximum(used[a], used[b])
+        used, sizes = np.delete(used, b, 0), np.delete(sizes, b)
+    return [(m, np.flatnonzero(u)) for m, u in zip(members, used, strict=True)]
 
 
 def _shape_group(

@@ -188,7 +188,6 @@ def _landmark_scatter(
     diagonal = torch.zeros_like(system.diagonal)
     cross = torch.zeros(system.cross.shape, dtype=torch.float64)
     border = torch.zeros_like(system.border)
-    view = projection(state.cameras.matrices, dtype)
     factor = noise.factor.permute(2, 1, 0).to(dtype)
     few = replace(loss, chunk=FRAMES_AT_ONCE, newton=True)
     for part, turns, posed, seen, residual in chunks(model, planes, state, few):
@@ -201,8 +200,7 @@ def _landmark_scatter(
             gu, gv = pull[:, None] * factor[:, 0], pull[:, None] * factor[:, 1]
             u, v = residual.u[:, c, None], residual.v[:, c, None]
             image = torch.stack([gu, gv, gu * u + gv * v], 2)
-            columns = view.to_gradient[:, [c, count + c, 2 * count + c]] @ image
-            columns = posed.head_rotation.mT[:, None] @ columns
+            columns = seen.to_gradient[:, None, :, [c, count + c, 2 * count + c]] @ image
             rows, shape = block.pull_back(columns, exact=False)
             diagonal[part] += rows @ rows.mT
             if not total:

@@ -116,6 +116,16 @@ def residuals_px(
         sigma = np.asarray(observations.sigma[seen, c], np.float64)
         projected = camera.project(world[seen].reshape(-1, 3)).reshape(len(seen), -1, 2)
         distance = np.linalg.norm(projected - observations.xy[seen, c], axis=2)
-        certain = sigma <= np.nanmedian(sigma, axis=1, keepdims=True)
-        out[seen, c] = np.nanmedian(np.where(certain, distance, np.nan), axis=1)
+        certain = sigma <= row_medians(sigma)[:, None]
+        out[seen, c] = row_medians(np.where(certain, distance, np.nan))
     return out
+
+
+def row_medians(values: np.ndarray) -> np.ndarray:
+    """Medians (n,) of the numbers in the rows of (n, m), nan where there is none; much faster than
+    np.nanmedian."""
+    ordered = np.sort(values, axis=1)
+    count = np.isfinite(values).sum(axis=1)
+    rows = np.arange(len(values))
+    low, high = (ordered[rows, np.maximum(middle, 0)] for middle in ((count - 1) // 2, count // 2))
+    return np.where(count > 0, (low + high) / 2, np.nan)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from densefit.fit.landmark_model import LandmarkModel
-from densefit.fit.linearization import Linearization, LossSettings, Planes, energy, linearize
+from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
 from densefit.fit.newton_step import Box, Step, solve_step
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors
@@ -70,12 +70,15 @@ def minimize(
         loss = LossSettings(scale, options.correlation, False, options.chunk)
         tolerance = options.tolerance if last else STAGE_TOLERANCE
         run = _Stage(model, planes, priors, loss, with_identity, tolerance, last, active)
-        state, active, count = run.minimize(state, options.max_iterations, history, on_iteration)
+        state, count = run.minimize(state, options.max_iterations, history, on_iteration)
+        active = run.active
         iterations += count
         if on_stage is not None and not last:
             planes = on_stage(state, planes)
-    final = LossSettings(scales[-1], options.correlation, True, options.chunk)
-    system = linearize(model, planes, priors, state, final, with_identity)
+    system = run.system if run.loss.newton else None
+    if system is None:
+        final = replace(run.loss, newton=True)
+        system = linearize(model, planes, priors, state, final, with_identity)
     return Solution(state, system, iterations, tuple(history))
 
 
@@ -89,6 +92,8 @@ class _Stage:
     tolerance: float
     last: bool
     active: Tensor | None
+    system: Linearization | None = None
+    """At the state reached, if that was evaluated."""
 
     def minimize(
         self,
@@ -96,38 +101,47 @@ class _Stage:
         limit: int,
         history: list[tuple[float, float]],
         on_iteration: Callable[[], None] | None,
-    ) -> tuple[State, Tensor | None, int]:
+    ) -> tuple[State, int]:
+        """The state reached and the number of steps. Each trial is linearized at once: nearly all
+        are taken."""
         damping = 1e-3
-        system: Linearization | None = None
+        system = self.system = self._linearize(state)
         for count in range(1, limit + 1):
             if on_iteration is not None:
                 on_iteration()
-            if system is None:
-                system = linearize(
-                    self.model, self.planes, self.priors, state, self.loss, self.with_identity
-                )
             trial = self._trial(state, system, damping)
             if trial is None:
                 damping *= 10
                 if damping > MAX_DAMPING:
-                    return state, self.active, count
+                    return state, count
                 continue
             moved, step = trial
-            cost = energy(self.model, self.planes, self.priors, moved, self.loss)
-            gain = (system.cost - cost) / max(abs(system.cost), 1e-300)
+            expected = expected_gain(system, step) / max(abs(system.cost), 1e-300)
+            if expected < self.tolerance:
+                if not self.last:
+                    # A small step of a stage whose minimum is only a start need not be weighed.
+                    self.system, self.active = None, step.active
+                    return moved, count
+                if self.loss.newton:
+                    return state, count
+            if self.last and expected < NEWTON_BELOW:
+                self.loss = replace(self.loss, newton=True)
+            there = self._linearize(moved)
+            gain = (system.cost - there.cost) / max(abs(system.cost), 1e-300)
             if not gain >= -1e-10:
                 if abs(gain) < 1e-8 or damping > MAX_DAMPING:
-                    return state, self.active, count
+                    return state, count
                 damping *= 10
                 continue
-            state, system, self.active = moved, None, step.active
-            history.append((self.loss.scale, cost))
+            state, system, self.system, self.active = moved, there, there, step.active
+            history.append((self.loss.scale, there.cost))
             damping = max(damping / 5, 1e-9)
             if gain < self.tolerance:
-                return state, self.active, count
-            if self.last and gain < NEWTON_BELOW:
-                self.loss = replace(self.loss, newton=True)
-        return state, self.active, limit
+                return state, count
+        return state, limit
+
+    def _linearize(self, state: State) -> Linearization:
+        return linearize(self.model, self.planes, self.priors, state, self.loss, self.with_identity)
 
     def _trial(
         self, state: State, system: Linearization, damping: float
@@ -145,6 +159,13 @@ class _Stage:
                 return None
         identity = step.border[:modes] if modes else None
         return move(self.model, state, step.frames, identity, cameras), step
+
+
+def expected_gain(system: Linearization, step: Step) -> float:
+    """Decrease of the energy that the step's own quadratic model promises; of an undamped step
+    inside its bounds exactly that, else a little less."""
+    slope = (system.gradient * step.frames).sum() + system.border_gradient @ step.border
+    return -0.5 * float(slope)
 
 
 def step_box(model: LandmarkModel, state: State) -> Box:
