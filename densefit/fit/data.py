@@ -95,7 +95,7 @@ class FitData:
             part, self.cameras, self.landmark_weights, self.options.sigma_floor_px
         )
         dtype = self.model.dtype
-        xy = torch.tensor(np.moveaxis(flat.xy, 3, 1), dtype=dtype).contiguous()
+        xy = torch.from_numpy(flat.xy).to(dtype).permute(0, 3, 1, 2).contiguous()
         planes = Planes(xy, torch.tensor(flat.precision, dtype=dtype))
         self._kept = (picked, planes)
         return planes

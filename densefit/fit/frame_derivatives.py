@@ -106,7 +106,7 @@ class FrameDerivatives:
         pose = self.information.new_zeros(frames, 15, 15, dtype=torch.float64)
         mixed = pose.new_empty(frames, 15, len(expression))
         pose[:, :6, :6] = rigid_products(posed.head, self._rigid_columns)
-        mixed[:, :6] = self._rigid_shapes @ expression.T
+        mixed[:, :6] = self._on_rigid(expression)
         neck = self._neck_columns
         pose[:, :6, 6:9] = rigid_products(posed.head[..., model.neck], neck)
         pose[:, 6:9, :6] = pose[:, :6, 6:9].mT
@@ -136,7 +136,7 @@ class FrameDerivatives:
             expression.index_add_(1, group.shapes, products)
         pairs = zip(model.eyes, self._eye_columns, strict=True)
         eyes = [self._on_eye(columns, eye, identity) for eye, columns in pairs]
-        rows = torch.cat([self._rigid_shapes @ identity.T, self._on_neck(identity), *eyes], 1)
+        rows = torch.cat([self._on_rigid(identity), self._on_neck(identity), *eyes], 1)
         return self._to_unknowns(expression, self.pose_jacobian.mT.to(model.dtype) @ rows)
 
     @cached_property
@@ -169,9 +169,11 @@ class FrameDerivatives:
             torch.mul(p, arm, out=out[:, column]).addcmul_(q, other, value=-1)
         return out
 
-    @cached_property
-    def _rigid_shapes(self) -> Tensor:
-        return shape_planes_rigid_eyes(self.model, self.posed, self._rigid_columns)
+    def _on_rigid(self, basis: Tensor) -> Tensor:
+        """Products (t, 6, m) of the rigid columns with the rows (m, 3 L) of a basis."""
+        bent = self._rigid_columns[..., self.model.neck]
+        change = (neck_planes(self.model, self.posed, bent) - bent).flatten(2)
+        return self._rigid_columns.flatten(2) @ basis.T + change @ self._of_neck(basis)
 
     @cached_property
     def _neck_columns(self) -> Tensor:
@@ -183,7 +185,11 @@ class FrameDerivatives:
         """Products (t, 3, m) of the neck's columns with the rows (m, 3 L) of a basis."""
         model = self.model
         planes = neck_planes(model, self.posed, self._neck_columns).flatten(2)
-        return planes @ basis.reshape(len(basis), 3, -1)[..., model.neck].flatten(1).T
+        return planes @ self._of_neck(basis)
+
+    def _of_neck(self, basis: Tensor) -> Tensor:
+        """Rows (3 Ln, m) of a basis (m, 3 L) on the landmarks that the neck turns."""
+        return basis.reshape(len(basis), 3, -1)[..., self.model.neck].flatten(1).T
 
     @cached_property
     def _eye_columns(self) -> list[Tensor]:

@@ -22,12 +22,13 @@ Tensor = torch.Tensor
 
 REFINE_SCALES = (100.0, 30.0, 10.0)
 REFINE_STEPS = 3
+REFINED = 3e-3
+"""Relative decrease of every pose's cost below which no more steps are taken at a scale."""
 START_LANDMARKS = 240
 """First poses need no more than so many landmarks."""
-SCORE_SCALE = 10.0
 GOOD_SCORE = 0.35
-"""Mean of 1 - w at SCORE_SCALE of a trustworthy pose: most landmarks lie within a few sigma, for a
-mean head."""
+"""Mean of 1 - w at the last scale of a trustworthy pose: most landmarks lie within a few sigma, for
+a mean head."""
 PNP_POINTS = 160
 START_TURNS = ((0.0, 0.0), (0.9, 0.0), (-0.9, 0.0), (0.0, 3.1), (0.0, 1.57), (0.0, -1.57),
                (1.4, 0.0), (-1.4, 0.0), (0.9, 3.1), (-0.9, 3.1))  # fmt: skip
@@ -60,7 +61,7 @@ def triangulate(planes: Planes, matrices: Tensor, cameras: list[int]) -> tuple[T
     weight = precision
     points = torch.zeros(frames, 3, landmarks, dtype=torch.float64)
     eye = torch.eye(3, dtype=torch.float64)
-    for _ in range(3):
+    for _ in range(2):
         sums = products @ (monomials * weight[:, None]).reshape(frames, 4 * count, landmarks)
         full = sums.reshape(frames, 4, 4, landmarks).permute(0, 3, 1, 2)
         normal, right = full[..., :3, :3], -full[..., :3, 3]
@@ -165,15 +166,24 @@ def pose_system(
 
 
 def refine_poses(
-    points: Tensor, cameras: CameraState, planes: Planes, rotation: Tensor, shift: Tensor
+    points: Tensor,
+    cameras: CameraState,
+    planes: Planes,
+    rotation: Tensor,
+    shift: Tensor,
+    scales: tuple[float, ...] = REFINE_SCALES,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Levenberg-Marquardt of each frame's rigid pose by itself. Returns rotation, shift, score
-    (t,)."""
+    (t,).
+
+    Args:
+        scales: of the robust loss, one after the other; the last one is that of the score.
+    """
     damping = torch.full((len(rotation),), 1e-3, dtype=torch.float64)
     eye = torch.eye(6, dtype=torch.float64)
     score = torch.zeros(len(rotation), dtype=torch.float64)
-    for scale in REFINE_SCALES:
-        cost, gradient, matrix, _ = pose_system(points, cameras, planes, rotation, shift, scale)
+    for scale in scales:
+        cost, gradient, matrix, score = pose_system(points, cameras, planes, rotation, shift, scale)
         for _ in range(REFINE_STEPS):
             size = matrix.diagonal(dim1=1, dim2=2)
             damped = (
@@ -186,14 +196,17 @@ def refine_poses(
             shifted = shift + (rotation @ step[:, 3:, None])[..., 0]
             trial = pose_system(points, cameras, planes, turned, shifted, scale)
             better = (trial[0] < cost) & torch.isfinite(trial[0])
+            moved = bool((~better | (cost - trial[0] > REFINED * cost)).any())
             keep = better[:, None]
             rotation = torch.where(keep[..., None], turned, rotation)
             shift = torch.where(keep, shifted, shift)
             cost = torch.where(better, trial[0], cost)
             gradient = torch.where(keep, trial[1], gradient)
             matrix = torch.where(keep[..., None], trial[2], matrix)
+            score = torch.where(better, trial[3], score)
             damping = torch.where(better, damping / 10, damping * 10).clamp(1e-6, 1e6)
-    score = pose_system(points, cameras, planes, rotation, shift, SCORE_SCALE)[3]
+            if not moved:
+                break
     return rotation, shift, score
 
 
@@ -207,7 +220,7 @@ def initial_poses(
         points: (3, L) mean head. known: cameras whose extrinsics are known.
     """
     parts = []
-    thin = slice(None, None, max(1, points.shape[1] // START_LANDMARKS))
+    thin = slice(None, None, max(1, -(-points.shape[1] // START_LANDMARKS)))
     points, planes = points[:, thin], Planes(planes.xy[..., thin], planes.precision[..., thin])
     for start in range(0, len(planes.xy), BATCH):
         part = slice(start, start + BATCH)
@@ -226,9 +239,11 @@ def _batch_poses(
     best_shift = torch.zeros(frames, 3, dtype=torch.float64)
     best_score = torch.full((frames,), torch.nan, dtype=torch.float64)
 
-    def consider(index: Tensor, rotation: Tensor, shift: Tensor) -> None:
+    def consider(
+        index: Tensor, rotation: Tensor, shift: Tensor, scales: tuple[float, ...] = REFINE_SCALES
+    ) -> None:
         part = Planes(planes.xy[index], planes.precision[index])
-        rotation, shift, score = refine_poses(points, cameras, part, rotation, shift)
+        rotation, shift, score = refine_poses(points, cameras, part, rotation, shift, scales)
         good = torch.isnan(best_score[index]) | (score < best_score[index])
         at = index[good]
         best_rotation[at], best_shift[at], best_score[at] = rotation[good], shift[good], score[good]
@@ -238,7 +253,8 @@ def _batch_poses(
         part = Planes(planes.xy[several], planes.precision[several])
         target, rests_on = triangulate(part, cameras.matrices, list(range(planes.xy.shape[2])))
         weight = torch.where(rests_on >= 2, part.precision.double().sum(1), 0.0).sqrt()
-        consider(several, *procrustes(points.double(), target, weight))
+        # Already a robust estimate: only the end of the schedule is needed.
+        consider(several, *procrustes(points.double(), target, weight), scales=REFINE_SCALES[1:])
     poor = torch.nonzero(seen.any(1) & ~(best_score < GOOD_SCORE)).flatten()
     if len(poor):
         mass = planes.precision[poor].double().sum(2)

@@ -128,36 +128,39 @@ def normalize_observations(
     xy = np.zeros(observations.xy.shape, np.float64)
     precision = np.zeros(observations.sigma.shape, np.float64)
     for c, camera in enumerate(cameras):
-        pixels = np.asarray(observations.xy[:, c], np.float64)
-        sigma = np.asarray(observations.sigma[:, c], np.float64)
-        usable = np.isfinite(pixels).all(axis=-1) & np.isfinite(sigma) & (sigma > 0)
-        usable &= observations.valid[:, c, None]
+        pixels, sigma = observations.xy[:, c], observations.sigma[:, c]
+        usable = np.isfinite(pixels[..., 0]) & np.isfinite(pixels[..., 1]) & (sigma > 0)
+        usable &= np.isfinite(sigma) & observations.valid[:, c, None]
+        if camera.model == "opencv" and not np.any(camera.dist):
+            xy[:, c], precision[:, c] = _plain(camera, pixels, sigma, floor_px)
+            precision[:, c] *= weights
+            xy[:, c][~usable], precision[:, c][~usable] = 0, 0
+            continue
         if not usable.any():
             continue
-        points = pixels[usable]
-        flat = _normalized(camera, points)
+        points = np.asarray(pixels[usable], np.float64)
+        flat = camera.normalize(points)
         scale = _local_scale(camera, points, flat)
         good = np.isfinite(flat).all(axis=1) & np.isfinite(scale)
-        sigma_n = np.hypot(sigma[usable], floor_px) * scale
+        sigma_n = np.hypot(np.asarray(sigma[usable], np.float64), floor_px) * scale
         xy[:, c][usable] = np.where(good[:, None], flat, 0)
         rows = np.broadcast_to(weights, usable.shape)[usable]
         precision[:, c][usable] = np.where(good, rows / np.square(sigma_n), 0)
     return NormalizedLandmarks(xy, precision)
 
 
-def _normalized(camera: Camera, points: np.ndarray) -> np.ndarray:
-    """Pinhole coordinates (N, 2) of pixels (N, 2); without a lens there is nothing to undo."""
-    if camera.model == "opencv" and not np.any(camera.dist):
-        K = np.asarray(camera.K)
-        return (points - K[:2, 2]) / K[[0, 1], [0, 1]]
-    return camera.normalize(points)
+def _plain(
+    camera: Camera, pixels: np.ndarray, sigma: np.ndarray, floor_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pinhole coordinates and 1 / sigma^2 of a camera without a lens to undo."""
+    K = np.asarray(camera.K)
+    xy = (pixels - K[:2, 2]) / K[[0, 1], [0, 1]]
+    return xy, (K[0, 0] * K[1, 1]) / (np.square(sigma, dtype=np.float64) + floor_px**2)
 
 
 def _local_scale(camera: Camera, points: np.ndarray, flat: np.ndarray) -> np.ndarray:
     """Normalised units per pixel at (N, 2) points."""
     focal = float(np.sqrt(camera.K[0, 0] * camera.K[1, 1]))  # type: ignore[index]
-    if not np.any(camera.dist):
-        return np.full(len(points), 1 / focal)
     step = 2.0
     dx = camera.normalize(points + [step, 0]) - flat
     dy = camera.normalize(points + [0, step]) - flat

@@ -66,6 +66,15 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Solved:
+    """A window's kept frames."""
+
+    motion: Motion
+    spread: Spread | None
+    """Where the motion is all that is unknown: final then."""
+
+
+@dataclass(frozen=True)
 class LongSolution:
     """A take solved in windows."""
 
@@ -87,6 +96,8 @@ class Windows:
         self.checkpoints = checkpoints
         self._turn = -1
         """Number of the pass over the take, part of the names of what is kept."""
+        self._spread: list[Tensor] = []
+        """Of the windows, where they were found with the motion."""
         self.options, self.count = data.options, len(data.frames)
         self.border_dtype = data.model.dtype
         self.seen = int(data.observations.seen[data.frames].sum())
@@ -127,17 +138,18 @@ class Windows:
         """
         self._use(torch.float64 if self.options.double else torch.float32)
         self._turn += 1
-        motions: list[Motion] = []
+        parts: list[Solved] = []
         for window in self._windows():
             name = f"motion{self._turn}_{window.low:08d}"
             solve = partial(self._window_motion, state, window, scales)
-            motions.append(self.checkpoints.keep(name, Motion, solve))
+            parts.append(self.checkpoints.keep(name, Solved, solve))
             self.progress(start + (end - start) * (window.high / self.count))
-        return replace(state, motion=concatenate(motions))
+        self._spread = [part.spread.frames for part in parts if part.spread is not None]
+        return replace(state, motion=concatenate([part.motion for part in parts]))
 
     def _window_motion(
         self, state: State, window: Window, scales: tuple[float, ...] | None
-    ) -> Motion:
+    ) -> Solved:
         """Solve one window; the frames that it keeps."""
         data, cameras = self.data, state.cameras.fixed()
         raw, priors = data.raw_planes(window.picked), data.priors(window.picked)
@@ -150,7 +162,10 @@ class Windows:
             data.model, adjusted(first, None), priors, first, self.options, False, scales,
             on_stage=adjusted,
         )  # fmt: skip
-        return solution.state.motion.take(window.keep)
+        spread = None
+        if not self.modes and not state.cameras.unknowns:
+            spread = Spread(deviations(solution.system, priors).frames[window.keep])
+        return Solved(solution.state.motion.take(window.keep), spread)
 
     def _linearized(self, state: State, low: int, high: int) -> tuple[Linearization, Priors]:
         """The quadratic model of some frames with its border, priors of the border left out."""
@@ -221,6 +236,8 @@ class Windows:
         Args:
             covariance: (N, N) of the take's border.
         """
+        if self._spread:
+            return torch.cat(self._spread)
         out = []
         half = _square_root(covariance)
         for window in self._windows():
