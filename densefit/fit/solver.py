@@ -18,7 +18,7 @@ from densefit.fit.tridiagonal import NotPositiveDefinite
 
 Tensor = torch.Tensor
 
-STAGE_TOLERANCE = 2e-2
+STAGE_TOLERANCE = 5e-2
 """Relative decrease that ends a stage before the last: its minimum is only a start for the next."""
 NEWTON_BELOW = 2e-3
 """Relative decrease of the last stage below which the loss's true curvature is used. Farther away,
@@ -129,7 +129,9 @@ class _Stage:
             there = self._linearize(moved)
             gain = (system.cost - there.cost) / max(abs(system.cost), 1e-300)
             if not gain >= -1e-10:
-                if abs(gain) < 1e-8 or damping > MAX_DAMPING:
+                # Promised next to nothing and lost next to nothing: the end of what float32 tells.
+                ended = abs(gain) < self.tolerance and expected < 10 * self.tolerance
+                if ended or abs(gain) < 1e-8 or damping > MAX_DAMPING:
                     return state, count
                 damping *= 10
                 continue

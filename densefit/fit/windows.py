@@ -128,38 +128,39 @@ class Windows:
         planes = self.data.adjusted(raw, cameras, motion.rotation, motion.translation)
         return scaled(planes, self.sigma_scale)
 
-    def motion(
-        self, state: State, scales: tuple[float, ...] | None, start: float, end: float
-    ) -> State:
+    def motion(self, state: State, fresh: bool, start: float, end: float) -> State:
         """Solve every window at the state's identity, from the state's motion.
 
         Args:
-            scales: of the robust loss, by default all stages. start, end: of the progress.
+            fresh: the motion is no more than first poses. start, end: of the progress.
         """
         self._use(torch.float64 if self.options.double else torch.float32)
         self._turn += 1
         parts: list[Solved] = []
         for window in self._windows():
             name = f"motion{self._turn}_{window.low:08d}"
-            solve = partial(self._window_motion, state, window, scales)
+            solve = partial(self._window_motion, state, window, fresh)
             parts.append(self.checkpoints.keep(name, Solved, solve))
             self.progress(start + (end - start) * (window.high / self.count))
         self._spread = [part.spread.frames for part in parts if part.spread is not None]
         return replace(state, motion=concatenate([part.motion for part in parts]))
 
-    def _window_motion(
-        self, state: State, window: Window, scales: tuple[float, ...] | None
-    ) -> Solved:
+    def _window_motion(self, state: State, window: Window, fresh: bool) -> Solved:
         """Solve one window; the frames that it keeps."""
         data, cameras = self.data, state.cameras.fixed()
         raw, priors = data.raw_planes(window.picked), data.priors(window.picked)
         first = State(state.identity, state.motion.take(slice(window.low, window.high)), cameras)
 
-        def adjusted(reached: State, _: Planes | None) -> Planes:
+        # Identity is known by now: what is left to find, a loose loss alone need not lead to.
+        scales = (self.options.robust_scale,)
+        if fresh:
+            scales = (*self.options.robust_start[-1:], *scales)
+
+        def adjusted(reached: State, _: Planes | None = None) -> Planes:
             return self._planes(raw, reached.motion, cameras)
 
         solution = minimize(
-            data.model, adjusted(first, None), priors, first, self.options, False, scales,
+            data.model, adjusted(first), priors, first, self.options, False, scales,
             on_stage=adjusted,
         )  # fmt: skip
         spread = None
@@ -270,15 +271,14 @@ def solve_together(
         states: starts; their identities are averaged.
         fresh: by take, whether its motion is no more than first poses.
     """
-    modes, options = takes[0].modes, takes[0].options
+    modes = takes[0].modes
     seen = sum(take.seen for take in takes)
     if modes:
         weights = torch.tensor([take.seen / seen for take in takes], dtype=torch.float64)
         identity = torch.einsum("n,nk->k", weights, torch.stack([s.identity for s in states]))
         states = [replace(state, identity=identity) for state in states]
-    last = (options.robust_scale,)
     states = [
-        take.motion(state, None if new else last, 0.0, 0.6)
+        take.motion(state, new, 0.0, 0.6)
         for take, state, new in zip(takes, states, fresh, strict=True)
     ]
     index = _border_index(states, modes)
@@ -298,7 +298,7 @@ def solve_together(
         step = -covariance @ slope
         begun = 0.6 + 0.3 * turn / rounds
         states = [
-            take.motion(_moved(state, step[own], modes), last, begun, begun + 0.3 / rounds)
+            take.motion(_moved(state, step[own], modes), False, begun, begun + 0.3 / rounds)
             for take, state, own in zip(takes, states, index, strict=True)
         ]
         if takes[0].movement(step[:modes]) < SETTLED:
