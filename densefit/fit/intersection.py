@@ -229,10 +229,10 @@ def _lip_contacts(model: ContactModel, points: Tensor) -> Contacts:
     first, last = model.lids, model.lids + model.lips
     lips, teeth = points[:, :, first:last], points[:, :, last:]
     # A cheap bound first: most lips are well before all teeth that they could be behind.
-    beside, before = model.reach
+    inward, before = model.reach
     bottom = teeth[:, 1].amin(1, keepdim=True)
     row = ((lips[:, 1] - bottom) / BESIDE).floor().long().add_(1).clamp_(0, PROFILE_ROWS + 1)
-    place = ((lips[:, 0].abs() - beside) / PROFILE_STEP).long().clamp_(0, PROFILE_BINS - 1)
+    place = ((lips[:, 0].abs() - inward) / PROFILE_STEP).long().clamp_(0, PROFILE_BINS - 1)
     foremost = _foremost(teeth, bottom).gather(1, row * PROFILE_BINS + place)
     near = lips[:, 2] < foremost + before
     frame, lip = torch.nonzero(near).unbind(1)

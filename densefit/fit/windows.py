@@ -152,16 +152,14 @@ class Windows:
         first = State(state.identity, state.motion.take(slice(window.low, window.high)), cameras)
 
         # Identity is known by now: what is left to find, a loose loss alone need not lead to.
-        scales = (self.options.robust_scale,)
-        if fresh:
-            scales = (*self.options.robust_start[-1:], *scales)
+        loose = self.options.robust_start[-1:] if fresh else ()
 
         def adjusted(reached: State, _: Planes | None = None) -> Planes:
             return self._planes(raw, reached.motion, cameras)
 
         solution = minimize(
-            data.model, adjusted(first), priors, first, self.options, False, scales,
-            on_stage=adjusted,
+            data.model, adjusted(first), priors, first, self.options, False,
+            (*loose, self.options.robust_scale), on_stage=adjusted,
         )  # fmt: skip
         spread = None
         if not self.modes and not state.cameras.unknowns:
