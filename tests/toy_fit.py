@@ -61,7 +61,7 @@ def toy_head(seed: int = 0, identity_count: int = 5) -> HeadModel:
         triangles=triangles,
         uv=uv.reshape(-1, 2).astype(np.float32),
         uv_triangles=uv_triangles,
-        triangle_part=(np.arange(len(triangles)) % len(PARTS)).astype(np.uint8),
+        triangle_part=(np.arange(len(triangles)) // 2 % len(PARTS)).astype(np.uint8),  # by quad
         part_names=PARTS,
         identity_basis=rng.normal(0, 0.003, (identity_count, count, 3)).astype(np.float32),
         expression_basis=rng.normal(0, 0.004, (52, count, 3)).astype(np.float32),
