@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 START_FRAMES = 240
 """Frames from which unknown cameras get their start."""
+KNOWN_KEYFRAMES = 32
+"""Where identity and cameras are known, keyframes only tell the landmarks' sigma."""
 ROUNDS_APART = 8
 """Newton steps of identity for several takes, whose own identities are some way apart."""
 
@@ -250,7 +252,10 @@ class JointFit(FitData):
         picked = np.arange(len(self.frames))
         if not whole:
             time = self.observations.time[self.frames]
-            picked = choose_keyframes(rotation.numpy(), time, score.numpy(), self.options.keyframes)
+            count = self.options.keyframes
+            if not self.with_identity and not cameras.unknowns:
+                count = min(count, KNOWN_KEYFRAMES)
+            picked = choose_keyframes(rotation.numpy(), time, score.numpy(), count)
         solution, sigma_scale = self._joint(picked, cameras, rotation, shift)
         state = solution.state
         if not whole:

@@ -144,11 +144,11 @@ class FitOptions:
     """Identity and cameras of a longer take come from this many frames."""
     joint_frames: int = 240
     """Takes of up to this many frames are solved jointly in one piece."""
-    window: int = 240
+    window: int = 320
     """Frames solved at once at fixed identity."""
-    overlap: int = 24
+    overlap: int = 16
     """Frames on either side of a window that are solved but not kept."""
-    chunk: int = 48
+    chunk: int = 96
     """Frames whose landmark planes are in memory at once."""
     max_iterations: int = 40
     """Per stage of the robust loss."""
