@@ -58,6 +58,12 @@ def stderr() -> IO[str]:
     return sys.stderr
 
 
+def say(line: str) -> None:
+    """Print on stderr. Work goes on when nobody reads it any more (`2>&1 | head`)."""
+    with suppress(BrokenPipeError):
+        print(line, file=stderr(), flush=True)
+
+
 def make_sinks(options: ReportOptions) -> list[Sink]:
     """The sinks for some options. InputError when the log file cannot be opened."""
     style = options.style
@@ -122,7 +128,7 @@ class PlainSink:
         """Nothing is open."""
 
     def _print(self, line: str) -> None:
-        print(line, file=stderr(), flush=True)
+        say(line)
 
 
 def progress_line(bar: Bar, finished: bool = False) -> str:
@@ -192,7 +198,7 @@ class JsonSink:
     def _write(self, name: str, values: dict[str, Any]) -> None:
         line = json.dumps({"time": round(time.time(), 3), "event": name, **values}, default=str)
         if self.stream is None:
-            print(line, file=stderr(), flush=True)
+            say(line)
             return
         try:
             print(line, file=self.stream, flush=True)
@@ -216,7 +222,7 @@ class LiveSink:
             return
         line = message_line(level, text)
         if self._display is None:
-            print(line, file=stderr(), flush=True)
+            say(line)
         else:
             # The console moves the bars out of the way of the line.
             self._display.console.print(line, markup=False, highlight=False, soft_wrap=True)

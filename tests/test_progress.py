@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,15 @@ def test_a_failure_ends_the_bars(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     info("one")
     assert capsys.readouterr().err == "one\n"
+
+
+def test_messages_that_nobody_reads_do_not_end_the_work(monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    with progress(2, "work") as bar:
+        info("hello")
+        bar.advance(2)
+    assert bar.done == 2
