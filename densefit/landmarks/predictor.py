@@ -152,9 +152,11 @@ def job(source: Source, options: PredictOptions) -> dict[str, Any]:
     from densefit.landmarks.weights import DETECTOR_WEIGHTS
 
     weights = [w for w in (*_weights(options), DETECTOR_WEIGHTS) if w is not None]
+    # The times of a picture sequence are made from its rate.
+    rate = [f"{source.fps:g} a second"] if source.kind == "sequence" else []
     return {
         "recordings": [source.kind, fingerprint(source.files or (source.path,))],
-        "frames": [options.start, options.end, options.every],
+        "frames": [options.start, options.end, options.every, *rate],
         "face": options.face,
         "weights": fingerprint([w for w in weights if w.exists()]),
     }

@@ -167,3 +167,15 @@ def load_overlay(path: Path) -> list[np.ndarray]:
     from densefit.capture import open_frames, open_source
 
     return [frame.image for frame in open_frames(open_source("o", path))]
+
+
+def test_pictures_at_another_rate_are_other_work(tmp_path: Path) -> None:
+    import cv2
+
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((48, 64, 3), np.uint8))
+    jobs = [
+        predictor.job(next(iter(take.sources.values())), PredictOptions())
+        for take in (load_take([tmp_path], sequence=True, fps=fps) for fps in (25.0, 30.0))
+    ]
+    assert jobs[0] != jobs[1]
