@@ -14,6 +14,10 @@ from calibration.formats.opencv_storage import EASYMOCAP, OPENCV
 from calibration.keys import suggestion
 from calibration.rig import Rig, read_rig, write_rig
 
+# What readers of many formats meet in damaged files: text where numbers belong, lists where tables
+# do, and tables without their keys.
+_DAMAGED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+
 
 def _is_rig_yaml(path: Path) -> bool:
     text = begins(path)
@@ -67,6 +71,8 @@ def format_of(path: str | Path) -> Format:
                 return candidate
         except CalibrationError as error:
             raise CalibrationError(_at(path, error)) from error
+        except _DAMAGED:
+            continue  # it only looked like that format
     known = ", ".join(FORMATS)
     raise CalibrationError(
         f"{path}: holds no calibrated camera in a format that is known ({known}); say which with "
@@ -89,6 +95,10 @@ def read_any(path: str | Path, options: ReadOptions | None = None, name: str | N
         return chosen.read(path, options or ReadOptions())
     except CalibrationError as error:
         raise CalibrationError(_at(path, error)) from error
+    except _DAMAGED as error:
+        raise CalibrationError(
+            f"{path}: damaged, or not {chosen.what} ({_reason(error)}); export it again"
+        ) from error
 
 
 def write_any(path: str | Path, rig: Rig, name: str) -> None:
@@ -101,6 +111,11 @@ def named(name: str) -> Format:
     if name not in FORMATS:
         raise CalibrationError(f"format '{name}': unknown{suggestion(name, FORMATS)}")
     return FORMATS[name]
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"{text} is missing" if isinstance(error, KeyError) else text
 
 
 def _at(path: Path, error: CalibrationError) -> str:

@@ -174,3 +174,10 @@ def test_rotations_are_inverse_to_each_other() -> None:
         np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-14)
         np.testing.assert_allclose(matrix_from_vector(vector_from_matrix(R)), R, atol=1e-12)
         np.testing.assert_allclose(matrix_from_quaternion(quaternion_from_matrix(R)), R, atol=1e-12)
+
+
+def test_words_where_numbers_belong_name_the_file(tmp_path: Path) -> None:
+    (tmp_path / "cameras.txt").write_text("one PINHOLE wide high 1 2 3 4\n")
+    (tmp_path / "images.txt").write_text("")
+    with pytest.raises(CalibrationError, match="damaged"):
+        read_any(tmp_path)
