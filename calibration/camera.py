@@ -13,9 +13,9 @@ from calibration.errors import CalibrationError
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
 STD_KEYS = ("focal", "center", "rotation", "translation")
 
-# How far R R^T may be from the identity: numbers rounded to four decimals pass, mistakes do not.
 # Metres from the world's origin; a rig in wrong units is nearer than that.
 _FARTHEST = 1e6
+# How far R R^T may be from the identity: numbers rounded to four decimals pass, mistakes do not.
 _ROTATION_TOLERANCE = 1e-3
 
 

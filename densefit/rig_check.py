@@ -164,6 +164,5 @@ def _template_landmarks() -> np.ndarray:
     from densefit.head import load_head
 
     head = load_head(None)
-    corners = head.template[head.landmark_vertices]
-    landmarks = np.einsum("nk,nkj->nj", head.landmark_weights, corners)
+    landmarks = head.landmarks(head.template)
     return landmarks[np.linspace(0, len(landmarks) - 1, _LANDMARKS).astype(int)]

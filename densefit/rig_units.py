@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calibration.triangulation import triangulate
 from densefit.errors import InputError
 from densefit.progress import warn
 
 if TYPE_CHECKING:
-    from calibration import Camera
     from densefit.fit_inputs import FitInputs
     from densefit.head.model import HeadModel
 
@@ -74,33 +74,14 @@ def eye_distance(inputs: FitInputs, head: HeadModel) -> float | None:
         return None
     frames = frames[np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).astype(int)]
     xy = inputs.observations.take(frames).xy[:, columns]
-    eyes = []
-    for lids in _EYES:
-        centres = xy[:, :, head.ibug68[lids]].mean(2)
-        cameras = [inputs.cameras[c] for c in columns]
-        eyes.append(_triangulated(cameras, centres, valid[frames]))
+    cameras = [inputs.cameras[c] for c in columns]
+    # Where a camera has no head, its landmarks are NaN.
+    eyes = [
+        triangulate(cameras, np.moveaxis(xy[:, :, head.ibug68[lids]].mean(2), 1, 0).astype(float))
+        for lids in _EYES
+    ]
     distance = np.linalg.norm(eyes[0] - eyes[1], axis=1)
     return float(np.nanmedian(distance)) if np.isfinite(distance).any() else None
-
-
-def _triangulated(cameras: list[Camera], xy: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Points (T, 3), metres, nearest to the rays through xy (T, C, 2) px where valid (T, C); NaN
-    where fewer than two rays meet."""
-    normal, right = np.zeros((len(xy), 3, 3)), np.zeros((len(xy), 3))
-    rays_met = np.zeros(len(xy), int)
-    for column, camera in enumerate(cameras):
-        assert camera.T_camera_world is not None
-        plane = camera.normalize(xy[:, column].astype(np.float64))
-        use = valid[:, column] & np.isfinite(plane).all(1)
-        plane = plane[use]
-        rays = np.concatenate([plane, np.ones((len(plane), 1))], 1) @ camera.T_camera_world[:3, :3]
-        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-        across = np.eye(3) - rays[:, :, None] * rays[:, None, :]
-        normal[use] += across
-        right[use] += across @ camera.position
-        rays_met += use
-    points = np.linalg.solve(normal + 1e-12 * np.eye(3), right[..., None])[..., 0]
-    return np.where(rays_met[:, None] >= 2, points, np.nan)
 
 
 def _length(metres: float) -> str:
