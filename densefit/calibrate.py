@@ -121,16 +121,21 @@ def find_boards(
     samples: Samples = {camera.name: [] for camera in recordings.cameras}
     lock = threading.Lock()
     total = len(moments) * len(recordings.cameras)
+    stop = threading.Event()
     with progress(total, f"find the {board.kind}", "pictures") as bar:
 
         def search_camera(name: str) -> None:
-            found = _search(recordings, board, name, moments, samples[name], bar, lock)
+            found = _search(recordings, board, name, moments, samples[name], bar, stop)
             with lock:
                 views.extend(found)
 
         with ThreadPoolExecutor(max(1, search.threads)) as pool:
-            for done in [pool.submit(search_camera, c.name) for c in recordings.cameras]:
-                done.result()
+            try:
+                for done in [pool.submit(search_camera, c.name) for c in recordings.cameras]:
+                    done.result()
+            finally:
+                # After Ctrl-C, or trouble with one recording, the others need no searching.
+                stop.set()
     order = {camera.name: i for i, camera in enumerate(recordings.cameras)}
     return sorted(views, key=lambda v: (v.moment, order[v.camera])), samples
 
@@ -142,19 +147,20 @@ def _search(
     moments: set[int],
     samples: list[tuple[np.ndarray, bool]],
     bar: Bar,
-    lock: threading.Lock,
+    stop: threading.Event,
 ) -> list[View]:
     views = []
     stride = max(1, len(moments) // _SAMPLES)
     for i, (moment, label, gray) in enumerate(recordings.pictures(name, moments)):
+        if stop.is_set():
+            break
         detection = detect(gray, board)
         if detection is not None:
             views.append(View(name, moment, detection, label))
         # Evenly spread pictures, and of those with the board the first few.
         if i % stride == 0 or (detection is not None and len(views) <= 4):
             samples.append((gray, detection is not None))
-        with lock:
-            bar.advance()
+        bar.advance()
     return views
 
 
