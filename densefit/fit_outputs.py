@@ -64,7 +64,7 @@ class FitRigReport:
 
 def remove_outputs(out: Path) -> None:
     """What belongs to an earlier fit must not stand beside a new one, not even after Ctrl-C."""
-    patterns = ("fit.npz", "report.html", "meshes/*.ply", "overlay/mosaic.*")
+    patterns = ("fit.npz", "footage.npz", "report.html", "meshes/*.ply", "overlay/mosaic.*")
     for pattern in (*patterns, "overlay/*_fit.mp4", "overlay/*_fit/*.png"):
         for path in out.glob(pattern):
             path.unlink()

@@ -181,7 +181,6 @@ def prepare(take: Take, out: Path, options: FitRigOptions) -> Prepared:
     if options.refine_sync:
         take = refine_sync(take, head, options.fit, inputs_of)
     timeline = master_timeline(take, times)
-    write_footage(out, take, timeline, times, options.predict)
     inputs = gather(tracks, timeline, cameras, sizes)
     check_units(inputs, head)
     return Prepared(take, out, head, options, recordings, tracks, timeline, inputs, clock)
@@ -192,6 +191,9 @@ def _finish(ready: Prepared, kept: bool) -> FitRigReport:
     report, options = ready.report, ready.options
     report.kept = kept
     shutil.rmtree(ready.out / PARTS, ignore_errors=True)
+    times = {name: track.time for name, track in ready.tracks.items()}
+    # Only now: a run that refuses to replace a fit must leave what belongs to that fit alone.
+    write_footage(ready.out, ready.take, ready.timeline, times, options.predict)
     ready.clock.lap("fit")
     fit = read_fit(ready.out, ready.head)
     write_meshes(fit, ready.head, report, sequence=options.meshes)
@@ -310,8 +312,9 @@ def _percent(advance: Callable[[int], None]) -> Callable[[float], None]:
 
     def report(fraction: float) -> None:
         nonlocal done
-        advance(int(100 * fraction) - done)
-        done = max(done, int(100 * fraction))
+        now = max(done, int(100 * fraction))
+        advance(now - done)
+        done = now
 
     return report
 

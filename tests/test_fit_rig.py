@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -103,8 +104,11 @@ def test_second_run_keeps_the_fit_and_makes_what_is_missing(scene, tracks, out, 
 
 def test_other_inputs_are_refused_unless_told_to_overwrite(scene, tracks, out):
     tracks["left"] = replace(tracks["left"], xy=tracks["left"].xy + 1)
+    # A mark that writing the file anew would take away.
+    os.utime(out / "footage.npz", ns=(1, 1))
     with pytest.raises(InputError, match="made from other landmarks.*--overwrite"):
         run_fit_rig(load_take([scene.take]), out, options())
+    assert (out / "footage.npz").stat().st_mtime_ns == 1, "belongs to the fit that was kept"
     report = run_fit_rig(load_take([scene.take]), out, options(overwrite=True))
     assert not report.kept
     assert not list(out.glob("meshes/frame_*")), "meshes of the earlier fit must not stay"
