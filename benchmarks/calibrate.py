@@ -17,9 +17,10 @@ import numpy as np
 from calibration import Camera, Rig
 from calibration.boards import Board, parse_board
 from calibration.bundle import BundleState, Freedom, bundle_adjust, rms
-from calibration.calibrate import CalibrateOptions, Calibration, calibrate, held_out_rms
+from calibration.calibrate import CalibrateOptions, Calibration, calibrate
 from calibration.detection import Detection
 from calibration.formats import ReadOptions, read_any
+from calibration.held_out import held_out_rms
 from calibration.rotations import angle_between, matrix_from_vector, transform
 from calibration.selection import hold_out
 from calibration.views import View, corners_of

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from calibration.normal_equations import NormalEquations
 from calibration.projection import project_with_derivatives
 from calibration.rotations import matrix_from_vector, skew
 
@@ -208,44 +209,6 @@ class _Layout:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Equations:
-    """Normal equations: U over the cameras, V over each board pose, W between; right-hand sides."""
-
-    U: np.ndarray
-    V: np.ndarray
-    W: np.ndarray
-    g: np.ndarray
-    h: np.ndarray
-
-    def reduced(self, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The Schur complement, its right-hand side, and the inverted pose blocks."""
-        diagonal = np.einsum("mii->mi", self.V)
-        # A pose that nothing determines (all its corners dropped) must not make V singular.
-        V = self.V + np.eye(6) * (damping * diagonal + 1e-12 * diagonal.max() + 1e-300)[:, None]
-        inverse = np.linalg.inv(V)
-        Y = self.W @ inverse
-        S = self.U - np.tensordot(Y, self.W, axes=([0, 2], [0, 2]))
-        S[np.diag_indices_from(S)] += damping * np.diag(self.U)
-        return S, self.g - np.einsum("mpi,mi->p", Y, self.h), inverse
-
-    def solve(self, damping: float) -> tuple[np.ndarray, np.ndarray]:
-        """Steps of the cameras (P,) and of the board poses (M, 6)."""
-        S, right, inverse = self.reduced(damping)
-        camera_step = -_solve_scaled(S, right)
-        back = self.h + np.einsum("mpi,p->mi", self.W, camera_step)
-        return camera_step, -np.einsum("mij,mj->mi", inverse, back)
-
-
-def _solve_scaled(S: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve with rows and columns scaled to a unit diagonal: pixels, radians and metres differ."""
-    if len(right) == 0:
-        return right
-    scale = 1 / np.sqrt(np.maximum(np.diag(S), 1e-300))
-    scaled = S * scale[:, None] * scale
-    return scale * np.linalg.lstsq(scaled, right * scale, rcond=1e-13)[0]
-
-
 def _weights(corners: Corners, residuals: np.ndarray, delta: float) -> np.ndarray:
     """(N,) the corner's own weight times Huber's."""
     distance = np.linalg.norm(corners.whitened(residuals), axis=1)
@@ -282,7 +245,7 @@ def _jacobian(
 
 def _equations(
     corners: Corners, state: BundleState, layout: _Layout, residuals: np.ndarray, delta: float
-) -> _Equations:
+) -> NormalEquations:
     """Accumulate the normal equations with Huber's weights."""
     root_weight = np.sqrt(_weights(corners, residuals, delta))
     M, P = len(state.T_world_board), layout.size
@@ -307,7 +270,7 @@ def _equations(
             V[m] += product[n:-1, n:-1]
             W[m, place] += product[:n, n:-1]
             h[m] += product[n:-1, -1]
-    return _Equations(U, V, W, g, h)
+    return NormalEquations(U, V, W, g, h)
 
 
 def _moved(

@@ -13,9 +13,10 @@ from calibration import CalibrationError, Camera
 from calibration.board_shape import refined_points
 from calibration.boards import parse_board
 from calibration.bundle import BundleState, Freedom, bundle_adjust, residuals_of, rms
-from calibration.calibrate import CalibrateOptions, Calibration, calibrate, held_out_rms
+from calibration.calibrate import CalibrateOptions, Calibration, calibrate
 from calibration.coverage import write_coverage
 from calibration.extrinsics import start_state
+from calibration.held_out import held_out_rms
 from calibration.intrinsics import fit_intrinsics
 from calibration.projection import project_with_derivatives
 from calibration.quality import summary, weaknesses
