@@ -78,7 +78,7 @@ def _check_size(path: Path) -> None:
     import av
 
     try:
-        with av.open(str(path), options={"max_pixels": str(MAX_PIXELS)}) as container:
+        with av.open(str(path.absolute()), options={"max_pixels": str(MAX_PIXELS)}) as container:
             sizes = [stream.codec_context.width for stream in container.streams.video]
     except (av.FFmpegError, OSError, ValueError, AttributeError):
         return  # of a kind that only OpenCV knows, which has a limit of its own

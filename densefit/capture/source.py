@@ -147,7 +147,7 @@ def _video_source(name: str, path: Path, strict: bool) -> Source:
     import av
 
     try:
-        container = av.open(str(path), options={"max_pixels": str(photos.MAX_PIXELS)})
+        container = av.open(str(path.absolute()), options={"max_pixels": str(photos.MAX_PIXELS)})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: not a video that can be opened (camera '{name}'; {plain(error)}); if the "
@@ -176,7 +176,8 @@ def open_video(path: Path) -> Any:
     import av
 
     try:
-        return av.open(str(path), options={"max_pixels": str(photos.MAX_PIXELS)})
+        # Absolute: FFmpeg takes what stands before a colon in a bare name for a protocol.
+        return av.open(str(path.absolute()), options={"max_pixels": str(photos.MAX_PIXELS)})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: could be opened before, but not any more ({plain(error)}); bring it back and "

@@ -241,3 +241,11 @@ def test_a_video_without_frames(tmp_path: Path, make_video: MakeVideo) -> None:
         container.add_stream_from_template(full.streams.video[0])
         container.start_encoding()
     assert "decoded" in refused(path) or "not a video" in refused(path)
+
+
+def test_names_with_a_colon_are_files(
+    make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_video("plain.mp4").rename(tmp_path / "12:30.mp4")
+    assert open_source("a", Path("12:30.mp4")).width > 0
