@@ -157,7 +157,9 @@ def check(
     from densefit.errors import QualityError
     from densefit.rig_check import check_rig
 
-    folder = out if out is not None else rig.with_name(f"{rig.stem}_check")
+    # "." and "/" have no name.
+    beside = rig.with_name(f"{rig.stem}_check") if rig.name else Path("rig_check")
+    folder = out if out is not None else beside
     options = ReadOptions(_typed(parse_units, units), _typed(parse_size, size))
     result = check_rig(rig, take, folder, options, threads, device)
     for line in result.figures:
