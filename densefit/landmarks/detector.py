@@ -114,6 +114,8 @@ class DetectOptions:
     decides, because an eye may score higher than the face around it"""
     most: int = 10
     """proposals returned at most"""
+    hidden: tuple[float, int] = (0.09, 25)
+    """threshold and most, when a face is sought that may be half hidden"""
 
 
 class FaceFinder:
@@ -130,16 +132,21 @@ class FaceFinder:
         self.network = folded.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
-    def __call__(self, picture: np.ndarray) -> list[FaceBox]:
-        """Faces of a picture (H, W, 3) uint8 RGB, the best score first."""
+    def __call__(self, picture: np.ndarray, hidden: bool = False) -> list[FaceBox]:
+        """Faces of a picture (H, W, 3) uint8 RGB, the best score first.
+
+        hidden: propose far more, for who can tell faces from other things.
+        """
+        options = self.options
+        threshold, most = options.hidden if hidden else (options.threshold, options.most)
         found: list[FaceBox] = []
         longest = max(picture.shape[:2])
         sides = [s for s in self.options.long_sides if s <= longest] or [longest]
         for side in sides:
-            found += self._at_scale(picture, side / longest)
-        return _distinct(found, self.options)
+            found += self._at_scale(picture, side / longest, threshold)
+        return _distinct(found, options)[:most]
 
-    def _at_scale(self, picture: np.ndarray, scale: float) -> list[FaceBox]:
+    def _at_scale(self, picture: np.ndarray, scale: float, threshold: float) -> list[FaceBox]:
         import cv2
 
         height, width = picture.shape[:2]
@@ -149,7 +156,7 @@ class FaceFinder:
         small = cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_REPLICATE)
         image = torch.from_numpy(small).to(self.device).permute(2, 0, 1)[None].float() / 255
         output = self.network(image.contiguous(memory_format=torch.channels_last))[0].cpu()
-        boxes = decode(output, self.options.threshold)
+        boxes = decode(output, threshold)
         low, high = self.options.sizes
         boxes = boxes[(boxes[:, 2] >= low) & (boxes[:, 2] <= high)]
         sx, sy = width / new[0], height / new[1]
@@ -178,7 +185,7 @@ def _distinct(boxes: list[FaceBox], options: DetectOptions) -> list[FaceBox]:
     for box in sorted(boxes, key=lambda b: -b.score):
         if not any(_same_face(box, other, options) for other in kept):
             kept.append(box)
-    return kept[: options.most]
+    return kept
 
 
 def _same_face(a: FaceBox, b: FaceBox, options: DetectOptions) -> bool:

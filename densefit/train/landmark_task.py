@@ -29,7 +29,7 @@ _OUTSIDE_CLOSEUP = 0.06
 _REGION_WEIGHTS = (
     (("scalp", "neck"), 0.35),
     (("ear", "teeth", "tongue"), 0.6),
-    (("lid", "lips", "iris", "brow"), 1.4),
+    (("lid", "lips", "iris", "brow", "jaw"), 1.4),
 )
 
 

@@ -94,6 +94,7 @@ def test_finder_reports_places_of_the_whole_picture() -> None:
             h, w = image.shape[2] // 8, image.shape[3] // 8
             out = torch.full((1, 4, h, w), -9.0)
             out[0, :, h // 2, w // 2] = torch.tensor([2.0, -0.5, -0.5, 0.0])
+            out[0, :, 1, 1] = torch.tensor([-1.6, 0.0, 0.0, 0.0])  # a chance of 0.17
             return out
 
     finder = FaceFinder(HeadDetector(DetectorConfig(widths=(8, 8, 8, 8), merged=8)))
@@ -102,6 +103,8 @@ def test_finder_reports_places_of_the_whole_picture() -> None:
     # The same place and, at each size of the picture, a box of 40 pixels there.
     assert all(abs(box.x - 255.5) < 1 and abs(box.y - 127.5) < 1 for box in found)
     assert sorted(box.side for box in found) == pytest.approx([40, 80, 160])
+    doubtful = [box.score for box in finder(np.zeros((256, 512, 3), np.uint8), hidden=True)]
+    assert len(doubtful) == 6 and min(doubtful) == pytest.approx(0.168, abs=0.001)
     # Boxes of like size count as one face.
     finder.options = DetectOptions(alike=10)
     assert len(finder(np.zeros((256, 512, 3), np.uint8))) == 1

@@ -54,7 +54,7 @@ def tracker() -> FaceTracker:
     boxes = [FaceBox(30, 30, 30, 0.9), FaceBox(150, 90, 60, 0.5), FaceBox(220, 20, 20, 0.8)]
     face = Looker(LandmarkNet(CONFIG), _layout())
     face.network = BlobNetwork()
-    return FaceTracker(face, lambda picture: boxes)  # type: ignore[arg-type]
+    return FaceTracker(face, lambda picture, hidden: boxes)  # type: ignore[arg-type]
 
 
 class CentralBlobNetwork(BlobNetwork):
@@ -80,6 +80,16 @@ def test_the_largest_face_is_taken_and_none_is_guessed(tracker: FaceTracker) -> 
     assert found[1] is None and found[0] is not None
     assert found[0].xy[:320].mean(0) == pytest.approx([146, 92], abs=2)
     assert found[0].roi[4] > 0.9
+
+
+def test_a_doubtful_proposal_is_tried_where_there_is_no_other(tracker: FaceTracker) -> None:
+    """In single pictures; a film goes on without."""
+    tracker.finder = lambda picture, hidden: [FaceBox(150, 90, 60, 0.1)] if hidden else []  # type: ignore[assignment]
+    picture = _picture((146, 92, 26))
+    assert tracker.find([_picture(), picture])[0] is None
+    assert _middle(tracker.find([_picture(), picture])[1]) == pytest.approx([146, 92], abs=2)
+    assert len(tracker.find_all(picture)) == 1
+    assert tracker.find([picture], film=True) == [None]
 
 
 def test_following_moves_with_the_face_and_finds_it_again_when_lost(tracker: FaceTracker) -> None:
