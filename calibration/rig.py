@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ class Rig:
     """By name, in the file's order."""
     up: np.ndarray | None = None
     """(3,) float64 unit vector, world; None: not known."""
+    path: Path | None = None
+    """File that it was read from, for messages."""
+    units: str = "m"
+    """Of the translations in that file; here they are metres."""
 
     def __post_init__(self) -> None:
         for name, camera in self.cameras.items():
@@ -48,7 +52,7 @@ def read_rig(path: str | Path) -> Rig:
     """
     data = load_yaml(path, "rig file")
     try:
-        return _parse_rig(data)
+        return replace(_parse_rig(data), path=Path(path))
     except CalibrationError as error:
         raise CalibrationError(f"{path}: {error}") from error
 
@@ -83,6 +87,7 @@ def _parse_rig(data: dict[str, Any]) -> Rig:
             name: _parse_camera(name, entry, METRES[units]) for name, entry in cameras.items()
         },
         up=None if data.get("up") is None else _unit_vector(data["up"]),
+        units=units,
     )
 
 

@@ -182,7 +182,7 @@ def prepare(take: Take, out: Path, options: FitRigOptions) -> Prepared:
         take = refine_sync(take, head, options.fit, inputs_of)
     timeline = master_timeline(take, times)
     inputs = gather(tracks, timeline, cameras, sizes)
-    check_units(inputs, head)
+    check_units(inputs, head, take.rig)
     return Prepared(take, out, head, options, recordings, tracks, timeline, inputs, clock)
 
 

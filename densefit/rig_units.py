@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calibration.rig import METRES
 from calibration.triangulation import triangulate
 from densefit.errors import InputError
 from densefit.progress import warn
 
 if TYPE_CHECKING:
+    from calibration import Rig
     from densefit.fit_inputs import FitInputs
     from densefit.head.model import HeadModel
 
@@ -24,24 +26,16 @@ _EYES = (slice(36, 42), slice(42, 48))
 # Frames that are looked at, spread over the take.
 _FRAMES = 200
 
-# What to do about translations that came out 10**power too large.
-_ADVICE = {
-    3: "set it to mm where it says m",
-    2: "set it to cm where it says m",
-    1: "set it to mm where it says cm",
-    -1: "set it to cm where it says mm",
-    -2: "set it to m where it says cm",
-    -3: "set it to m where it says mm",
-}
 
-
-def check_units(inputs: FitInputs, head: HeadModel) -> None:
+def check_units(inputs: FitInputs, head: HeadModel, rig: Rig | None) -> None:
     """Compare the triangulated distance of the eyes with that of people.
 
     Nothing is said where fewer than two calibrated cameras see the head at the same time.
 
+    Args:
+        rig: of the take, as read; None: no camera is calibrated.
     Raises:
-        InputError: it is wrong by a factor of 10, 100 or 1000; names the likely unit.
+        InputError: it is wrong by a factor of 10, 100 or 1000; names file and likely unit.
     """
     distance = eye_distance(inputs, head)
     if distance is None:
@@ -50,15 +44,28 @@ def check_units(inputs: FitInputs, head: HeadModel) -> None:
     if _PLAUSIBLE[0] < ratio < _PLAUSIBLE[1]:
         return
     power = round(np.log10(ratio))
-    if power in _ADVICE and _PLAUSIBLE[0] < ratio / 10.0**power < _PLAUSIBLE[1]:
+    if 1 <= abs(power) <= 3 and _PLAUSIBLE[0] < ratio / 10.0**power < _PLAUSIBLE[1]:
         wrong = f"{10 ** abs(power)} times too {'large' if power > 0 else 'small'}"
+        file = "rig" if rig is None or rig.path is None else rig.path
         raise InputError(
-            f"rig: the eyes are {_length(distance)} apart when triangulated, {wrong}; translations "
-            f"of T_camera_world are in another unit than 'units' of rig.yaml says: {_ADVICE[power]}"
+            f"{file}: the eyes are {_length(distance)} apart when triangulated, {wrong}; "
+            + _advice("m" if rig is None else rig.units, power)
         )
     warn(
         f"the eyes are {_length(distance)} apart when triangulated (people: 55 to 72 mm); check "
         "calibration, units and synchronization"
+    )
+
+
+def _advice(stated: str, power: int) -> str:
+    """What to do about translations that came out 10**power too large."""
+    for unit, metres in METRES.items():
+        if np.isclose(metres * 10.0**power, METRES[stated]):
+            return f"set units to {unit}: it says {stated}, but translations seem to be in {unit}"
+    todo = "divide" if power > 0 else "multiply"
+    return (
+        f"{todo} the translations of T_camera_world by {10 ** abs(power)}: they are not in "
+        f"{stated}, as it says"
     )
 
 

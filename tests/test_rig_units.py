@@ -41,28 +41,34 @@ def test_the_right_unit_passes(inputs: FitInputs, capsys: pytest.CaptureFixture[
     head = load_head()
     distance = eye_distance(inputs, head)
     assert distance is not None and 0.055 < distance < 0.072
-    check_units(inputs, head)
+    check_units(inputs, head, None)
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
-    ("factor", "advice"),
+    ("factor", "stated", "advice"),
     [
-        (1000, "to mm where it says m"),
-        (100, "to cm where it says m"),
-        (10, "to mm where it says cm"),
-        (0.1, "to cm where it says mm"),
-        (0.01, "to m where it says cm"),
-        (0.001, "to m where it says mm"),
+        (1000, "m", "set units to mm: it says m"),
+        (100, "m", "set units to cm: it says m"),
+        (10, "cm", "set units to mm: it says cm"),
+        (0.1, "mm", "set units to cm: it says mm"),
+        (0.01, "cm", "set units to m: it says cm"),
+        (0.001, "mm", "set units to m: it says mm"),
+        (10, "m", "divide the translations of T_camera_world by 10: they are not in m"),
+        (0.1, "m", "multiply the translations of T_camera_world by 10: they are not in m"),
+        (0.01, "m", "multiply the translations of T_camera_world by 100"),
     ],
 )
-def test_wrong_units_are_named(factor: float, advice: str, inputs: FitInputs) -> None:
-    with pytest.raises(InputError, match=advice):
-        check_units(scaled(inputs, factor), load_head())
+def test_wrong_units_are_named(
+    factor: float, stated: str, advice: str, inputs: FitInputs, scene: Scene
+) -> None:
+    rig = replace(load_take([scene.take]).rig, units=stated)
+    with pytest.raises(InputError, match=f"rig.yaml: the eyes are .* apart .*{advice}"):
+        check_units(scaled(inputs, factor), load_head(), rig)
 
 
 def test_other_sizes_are_a_warning(inputs: FitInputs, capsys: pytest.CaptureFixture[str]) -> None:
-    check_units(scaled(inputs, 2.0), load_head())
+    check_units(scaled(inputs, 2.0), load_head(), None)
     assert "check calibration" in capsys.readouterr().err
 
 
