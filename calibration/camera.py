@@ -93,7 +93,9 @@ class Camera:
             distorted = lens.distort_fisheye(points, self.dist)
         else:
             depth = np.where(points[:, 2] > 0, points[:, 2], np.nan)
-            distorted, _ = lens.distort(points[:, :2] / depth[:, None], self.dist)
+            distorted = points[:, :2] / depth[:, None]
+            if self.dist.any():
+                distorted, _ = lens.distort(distorted, self.dist)
         return distorted * K[[0, 1], [0, 1]] + K[:2, 2]
 
     def normalize(self, xy: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 
@@ -16,6 +15,7 @@ from densefit.fit import so3
 from densefit.fit.geometry import cross_columns, rigid_products, unit_columns
 from densefit.fit.landmark_term import collapse, head_projection, project, robust_residual
 from densefit.fit.linearization import Planes
+from densefit.fit.pnp import START_TURNS, pnp_start, turned_starts
 from densefit.fit.state import CameraState
 
 Tensor = torch.Tensor
@@ -25,16 +25,10 @@ REFINE_STEPS = 3
 REFINED = 3e-3
 """Relative decrease of every pose's cost below which no more steps are taken at a scale."""
 START_LANDMARKS = 240
-"""First poses need no more than so many landmarks."""
+"""First poses need no more than so many landmarks of one camera, half as many of several."""
 GOOD_SCORE = 0.35
 """Mean of 1 - w at the last scale of a trustworthy pose: most landmarks lie within a few sigma, for
 a mean head."""
-PNP_POINTS = 160
-START_TURNS = ((0.0, 0.0), (0.9, 0.0), (-0.9, 0.0), (0.0, 3.1), (0.0, 1.57), (0.0, -1.57),
-               (1.4, 0.0), (-1.4, 0.0), (0.9, 3.1), (-0.9, 3.1))  # fmt: skip
-"""Yaw of the head and roll of the picture (rad) of the starts after PnP, likely ones first."""
-NEAREST_HEAD = 0.03
-"""m: PnP solutions nearer than this are mirrored or void."""
 BATCH = 128
 
 
@@ -105,41 +99,6 @@ def procrustes(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, 
         )
         weight = base * (4 * scale / (4 * scale + distance)).square()
     return rotation, shift
-
-
-def pnp_starts(
-    points: np.ndarray, xy: np.ndarray, precision: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Poses in the camera (N, 3, 3), (N, 3): SQPNP on the most certain landmarks, then faces turned
-    to the camera and to its sides, in upright and in turned pictures, at the distance where the
-    head has its size in the picture.
-
-    Args:
-        points: (L, 3) metres, head frame. xy: (L, 2) pinhole at unit focal length. precision: (L,).
-    """
-    order = np.argsort(-precision)[:PNP_POINTS]
-    order = order[precision[order] > 0]
-    centre = np.average(xy[order], axis=0, weights=precision[order])
-    spread = max(float(np.std(xy[order], axis=0).max()), 1e-6)
-    depth = float(np.std(points[order], axis=0)[:2].max()) / spread
-    rotations, shifts = [], []
-    if len(order) >= 6:
-        flat = np.ascontiguousarray(xy[order])
-        found, vector, offset = cv2.solvePnP(
-            points[order], flat, np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP
-        )
-        if found and np.isfinite(offset).all() and offset[2, 0] > NEAREST_HEAD:
-            rotations.append(cv2.Rodrigues(vector)[0])
-            shifts.append(offset[:, 0])
-    for yaw, roll in START_TURNS:
-        turn = cv2.Rodrigues(np.array([0.0, 0.0, roll]))[0] @ np.diag([1.0, -1.0, -1.0])
-        turn = turn @ cv2.Rodrigues(np.array([0.0, yaw, 0.0]))[0]
-        rotations.append(turn)
-        shifts.append(np.array([*(centre * depth), depth]) - turn @ points[order].mean(axis=0))
-    while len(rotations) < len(START_TURNS) + 1:
-        rotations.append(rotations[-1])
-        shifts.append(shifts[-1])
-    return np.stack(rotations), np.stack(shifts)
 
 
 def pose_system(
@@ -220,7 +179,8 @@ def initial_poses(
         points: (3, L) mean head. known: cameras whose extrinsics are known.
     """
     parts = []
-    thin = slice(None, None, max(1, -(-points.shape[1] // START_LANDMARKS)))
+    enough = START_LANDMARKS if len(known) == 1 else START_LANDMARKS // 2
+    thin = slice(None, None, max(1, -(-points.shape[1] // enough)))
     points, planes = points[:, thin], Planes(planes.xy[..., thin], planes.precision[..., thin])
     for start in range(0, len(planes.xy), BATCH):
         part = slice(start, start + BATCH)
@@ -255,36 +215,56 @@ def _batch_poses(
         weight = torch.where(rests_on >= 2, part.precision.double().sum(1), 0.0).sqrt()
         # Already a robust estimate: only the end of the schedule is needed.
         consider(several, *procrustes(points.double(), target, weight), scales=REFINE_SCALES[1:])
-    poor = torch.nonzero(seen.any(1) & ~(best_score < GOOD_SCORE)).flatten()
-    if len(poor):
-        mass = planes.precision[poor].double().sum(2)
-        pairs = zip(poor.tolist(), mass.argmax(1).tolist(), strict=True)
-        starts = [_camera_starts(points, cameras, planes, t, c) for t, c in pairs]
-        turns = torch.stack([turn for turn, _ in starts], 1)
-        offsets = torch.stack([offset for _, offset in starts], 1)
-        for turn, offset in zip(turns, offsets, strict=True):
-            consider(poor, turn, offset)
-            if bool((best_score[poor] < GOOD_SCORE).all()):
-                break
+
+    def poor() -> Tensor:
+        return torch.nonzero(seen.any(1) & ~(best_score < GOOD_SCORE)).flatten()
+
+    mass = planes.precision.double().sum(2)
+    found = []
+    for t in poor().tolist():
+        pose = pnp_start(*_picture(points, cameras, planes, t, int(mass[t].argmax())))
+        if pose is not None:
+            found.append((t, *_in_world(cameras, int(mass[t].argmax()), *pose)))
+    if found:
+        frames_found, turns, offsets = zip(*found, strict=True)
+        consider(torch.tensor(frames_found), torch.stack(turns), torch.stack(offsets))
+    left = poor()
+    starts = []
+    for t in left.tolist():
+        c = int(mass[t].argmax())
+        starts.append(
+            _in_world(cameras, c, *turned_starts(*_picture(points, cameras, planes, t, c)))
+        )
+    for n in range(len(START_TURNS) if starts else 0):
+        consider(
+            left, torch.stack([r[n] for r, _ in starts]), torch.stack([s[n] for _, s in starts])
+        )
+        if bool((best_score[left] < GOOD_SCORE).all()):
+            break
     good = torch.nonzero(best_score < GOOD_SCORE).flatten()
-    poor = torch.nonzero(seen.any(1) & ~(best_score < GOOD_SCORE)).flatten()
-    if len(good) and len(poor):
-        nearest = good[(poor[:, None] - good).abs().argmin(1)]
-        consider(poor, best_rotation[nearest], best_shift[nearest])
+    left = poor()
+    if len(good) and len(left):
+        nearest = good[(left[:, None] - good).abs().argmin(1)]
+        consider(left, best_rotation[nearest], best_shift[nearest])
     return best_rotation, best_shift, best_score
 
 
-def _camera_starts(
+def _picture(
     points: Tensor, cameras: CameraState, planes: Planes, t: int, c: int
-) -> tuple[Tensor, Tensor]:
-    """World poses (N, 3, 3), (N, 3) of frame t from camera c alone."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The arguments of `pnp_start` for frame t in camera c."""
     xy = planes.xy[t, :, c].double().T.numpy() * float(torch.exp(-cameras.log_focal[c]))
-    rotations, shifts = pnp_starts(
-        points.double().T.numpy(), xy, planes.precision[t, c].double().numpy()
-    )
+    return points.double().T.numpy(), xy, planes.precision[t, c].double().numpy()
+
+
+def _in_world(
+    cameras: CameraState, c: int, rotation: np.ndarray, shift: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Poses (..., 3, 3), (..., 3) in camera c as poses in the world."""
     back = cameras.rotation[c].T
-    world = torch.from_numpy(shifts) - cameras.translation[c]
-    return back @ torch.from_numpy(rotations), world @ back.T
+    return back @ torch.from_numpy(rotation), (
+        torch.from_numpy(shift) - cameras.translation[c]
+    ) @ back.T
 
 
 def fill_poses(rotation: Tensor, shift: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from calibration.lens import distort
 from densefit.errors import InputError
 from densefit.fit.options import FitOptions
 
@@ -159,10 +160,14 @@ def _plain(
 
 
 def _local_scale(camera: Camera, points: np.ndarray, flat: np.ndarray) -> np.ndarray:
-    """Normalised units per pixel at (N, 2) points."""
+    """Normalised units per pixel at (N, 2) points, whose pinhole coordinates are `flat`."""
     focal = float(np.sqrt(camera.K[0, 0] * camera.K[1, 1]))  # type: ignore[index]
-    step = 2.0
-    dx = camera.normalize(points + [step, 0]) - flat
-    dy = camera.normalize(points + [0, step]) - flat
-    area = np.abs(dx[:, 0] * dy[:, 1] - dx[:, 1] * dy[:, 0])
-    return np.clip(np.sqrt(area) / step, 0.3 / focal, 3 / focal)
+    if camera.model == "opencv":
+        slope = np.abs(np.linalg.det(distort(flat, camera.dist)[1]))
+        scale = 1 / (focal * np.sqrt(np.maximum(slope, 1e-12)))
+    else:
+        step = 2.0
+        dx = camera.normalize(points + [step, 0]) - flat
+        dy = camera.normalize(points + [0, step]) - flat
+        scale = np.sqrt(np.abs(dx[:, 0] * dy[:, 1] - dx[:, 1] * dy[:, 0])) / step
+    return np.clip(scale, 0.3 / focal, 3 / focal)
