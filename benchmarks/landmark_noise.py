@@ -1,12 +1,14 @@
-"""How the errors of one picture's landmarks go together, measured on held-out renders.
+"""How landmark errors go together, measured on renders that no network was trained on.
 
-    python benchmarks/landmark_noise.py SHARDS [--count 600] [--weights FOLDER] [--write FILE.npz]
+    python benchmarks/landmark_noise.py SHARDS [--count 1000] [--rank 48] [--write FILE.npz]
 
-SHARDS is a folder of renders that the network was trained on; the last images of every shard were
-never trained on. Printed is by how much the variance of pose, expression and identity of a fit
-exceeds what independent errors of the same size would give (`FitOptions.correlation` is the first
-of them over all parameters of a frame); --write stores the covariance that the fit's deviations
-rest on (densefit/fit/noise.npz).
+SHARDS is a folder of renders (`densefit synth --format shards`) of other seeds than the networks'
+training. Each is put on a background and shown to the whole pipeline (--quality high). Errors over
+sigma are explained by displacements of the landmarks in the head frame, d = G z with z ~ N(0, I),
+seen by the picture's camera, and a rest of each landmark's own: a factor analysis by expectation
+maximisation (Rubin and Thayer, Psychometrika 1982), in which each head's pose tells how a
+displacement shows. One picture in five is kept aside to see that the factors are no chance.
+--write stores what the fit's deviations rest on (densefit/fit/noise.npz), mean variance one.
 """
 
 from __future__ import annotations
@@ -21,71 +23,118 @@ from densefit.files import write_npz
 from densefit.fit.landmark_model import landmark_model
 from densefit.head import load_head
 from densefit.head.model import HeadModel
-from densefit.landmarks.crop import FaceLayout
-from densefit.landmarks.network import load_network
-from densefit.landmarks.weights import SHIPPED, WEIGHTS_FOLDER
-from densefit.train.augment import Augmenter
+from densefit.landmarks.look import Place
+from densefit.landmarks.predictor import PredictOptions, make_tracker
 from densefit.train.backgrounds import background_bank
-from densefit.train.dataset import ShardFolder
-from densefit.train.landmark_task import LandmarkTaskOptions
-from densefit.train.random import Draws
 
-RANK = 48
-CLIP = 6.0
+PER_SHARD = 64
+CLIP = 5.0
 """Standard deviations: what is farther off the robust loss leaves out of the fit too."""
+ROUNDS, HOLD = 15, 3.0
+"""Rounds of the factor analysis; ridge on the factors, in pictures."""
+LEAST = 0.01
 
 
-@torch.no_grad()
-def standardised_errors(shards: Path, weights: Path, count: int, head: HeadModel) -> np.ndarray:
-    """(N, 703, 2): errors over sigma of the landmarks on held-out renders with a face."""
-    network = load_network(weights / SHIPPED["landmarks"].name, head.landmarks_version, "landmarks")
-    options = LandmarkTaskOptions()
-    store = ShardFolder(shards, head.landmarks_version, least_size=options.least_picture)
-    bank = background_bank(300, network.config.input_size, np.random.default_rng(99), None)
-    augmenter = Augmenter(FaceLayout.of(head), bank, Draws(2024), options.augment)
-    parts = []
-    for start in range(0, count, 64):
-        rows = np.arange(start, min(start + 64, count)) % store.held_out
-        crops = augmenter(store.batch(rows, held_out=True))
-        output, _ = network(crops.image.contiguous(memory_format=torch.channels_last))
-        face = crops.presence > 0.5
-        error = (output[..., :2] - crops.target) / output[..., 2:].exp()
-        parts.append(error[face].numpy())
-    return np.clip(np.concatenate(parts), -CLIP, CLIP)
+def standardised_errors(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Errors over sigma (N, L, 2) and how pictures see displacements of the head (N, 2, 3)."""
+    import cv2
+
+    tracker, rng = make_tracker(load_head(), PredictOptions()), np.random.default_rng(0)
+    bank = np.asarray(background_bank(64, 128, np.random.default_rng(7), None))
+    errors: list[np.ndarray] = []
+    views: list[np.ndarray] = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as shard:
+            rgba, truth = shard["rgba"][:PER_SHARD], shard["landmarks"][:PER_SHARD]
+            turns = shard["rotation"][:PER_SHARD]
+        rows = np.flatnonzero(np.isfinite(truth).all((1, 2)))
+        pictures = []
+        for row in rows:
+            behind = bank[rng.integers(len(bank))].transpose(1, 2, 0)
+            behind = cv2.resize(behind, rgba.shape[:1:-1], interpolation=cv2.INTER_CUBIC)
+            alpha = rgba[row, 3][..., None] / 255
+            flat = rgba[row, :3].transpose(1, 2, 0) * alpha + behind * (1 - alpha)
+            flat += rng.normal(0, 2, flat.shape)
+            pictures.append(flat.clip(0, 255).astype(np.uint8))
+        near = [Place((truth[row] + rng.normal(0, 3, 2)).astype(np.float32)) for row in rows]
+        for row, face in zip(rows, tracker.follow(pictures, near), strict=True):
+            if face is not None:
+                errors.append((face.xy - truth[row]) / face.sigma[:, None])
+                views.append(turns[row, :2])
+        if len(errors) >= count:
+            break
+    return np.clip(np.stack(errors[:count]), -CLIP, CLIP), np.stack(views[:count])
 
 
-def low_rank(errors: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Covariance of errors (N, 703, 2) as factor (703, 2, r) and rest (703, 2) of the variance."""
-    flat = errors.reshape(len(errors), -1)
-    _, values, rows = np.linalg.svd(flat / np.sqrt(len(flat)), full_matrices=False)
-    factor = (values[:rank, None] * rows[:rank]).T
-    rest = np.maximum(np.square(flat).mean(axis=0) - np.square(factor).sum(axis=1), 0.05)
-    return factor.reshape(*errors.shape[1:], rank), rest.reshape(errors.shape[1:])
+def sums(errors: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """B^T B (N, 3, 3) and B^T y (N, 3 L) of views B and errors y."""
+    seen = np.einsum("nia,nli->nla", views, errors, optimize=True)
+    return np.einsum("nia,nib->nab", views, views), seen.reshape(len(errors), -1)
+
+
+def posterior(
+    square: np.ndarray, seen: np.ndarray, factor: np.ndarray, rest: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision (N, r, r) of z, its right side (N, r) and its mean (N, r)."""
+    rank = factor.shape[2]
+    weighted = factor / rest[:, None, None]
+    gram = np.einsum("lar,lbs->arbs", weighted, factor, optimize=True)
+    precision = np.einsum("nab,arbs->nrs", square, gram, optimize=True) + np.eye(rank)
+    right = seen @ weighted.reshape(-1, rank)
+    return precision, right, np.linalg.solve(precision, right[..., None])[..., 0]
+
+
+def factors(errors: np.ndarray, views: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factor (L, 3, r) and rest (L,) of the variance of errors along a picture's axis."""
+    count, landmarks = errors.shape[:2]
+    square, seen = sums(errors, views)
+    total = np.square(errors).sum((0, 2))
+    _, values, rows = np.linalg.svd(seen / np.sqrt(count), full_matrices=False)
+    factor = (values[:rank, None] * rows[:rank]).T.reshape(landmarks, 3, rank)
+    rest = np.full(landmarks, 0.25)
+    for _ in range(ROUNDS):
+        precision, _, mean = posterior(square, seen, factor, rest)
+        moment = np.linalg.inv(precision) + mean[:, :, None] * mean[:, None, :]
+        matrix = np.einsum("nab,nrs->arbs", square, moment, optimize=True)
+        matrix = matrix.reshape(3 * rank, 3 * rank)
+        right = (seen.T @ mean).reshape(landmarks, 3 * rank)
+        flat = np.linalg.solve(matrix + HOLD * np.eye(len(matrix)), right.T).T
+        left = total - 2 * (flat * right).sum(1) + ((flat @ matrix) * flat).sum(1)
+        rest = np.maximum(left / (2 * count), LEAST)
+        factor = flat.reshape(landmarks, 3, rank)
+    return factor, rest
+
+
+def log_likelihood(
+    errors: np.ndarray, views: np.ndarray, factor: np.ndarray, rest: np.ndarray
+) -> float:
+    """Mean over pictures, but for a constant."""
+    precision, right, mean = posterior(*sums(errors, views), factor, rest)
+    distance = (np.square(errors).sum(2) / rest).sum(1) - (right * mean).sum(1)
+    volume = np.linalg.slogdet(precision)[1] + 2 * np.log(rest).sum()
+    return float(-0.5 * (distance + volume).mean())
 
 
 def inflation(factor: np.ndarray, rest: np.ndarray, head: HeadModel) -> dict[str, float]:
-    """Mean factor on the variance of a frame's parameters, against independent errors."""
+    """Mean factor on the variance of a frontal frame's parameters, against independent errors."""
     model = landmark_model(head, torch.float64)
     points = model.template.numpy().T
-    shapes = [model.expression[model.free].reshape(-1, 3, len(points)).numpy().swapaxes(1, 2)]
     turns = np.stack([np.cross(axis, points) for axis in np.eye(3)])
     shifts = np.stack([np.tile(axis, (len(points), 1)) for axis in np.eye(3)[:2]])
-    grow = points[None] * [1, 1, 0]
+    shapes = model.expression[model.free].reshape(-1, 3, len(points)).numpy().swapaxes(1, 2)
     groups = {
-        "pose": np.concatenate([turns, shifts, grow]),
-        "expression": shapes[0],
+        "pose": np.concatenate([turns, shifts, points[None] * [1, 1, 0]]),
+        "expression": shapes,
         "identity": model.identity.reshape(-1, 3, len(points)).numpy().swapaxes(1, 2),
     }
-    groups["frame"] = np.concatenate([groups["pose"], groups["expression"]])
-    variance = np.square(factor).sum(axis=2) + rest
+    across = factor[:, :2].reshape(-1, factor.shape[2])
+    own = np.repeat(rest, 2)
     out = {}
     for name, rows in groups.items():
-        columns = (rows[:, :, :2] * [1, -1]).reshape(len(rows), -1)
-        u, values, vt = np.linalg.svd(columns.T, full_matrices=False)
+        u, values, _ = np.linalg.svd(rows[:, :, :2].reshape(len(rows), -1).T, full_matrices=False)
         basis = u[:, values > 0.02 * values[0]]
-        spread = np.square(basis.T @ factor.reshape(len(basis), -1)).sum(axis=1)
-        spread = spread + np.square(basis).T @ rest.reshape(-1)
-        alone = np.square(basis).T @ variance.reshape(-1)
+        spread = np.square(basis.T @ across).sum(axis=1) + np.square(basis).T @ own
+        alone = np.square(basis).T @ (np.square(across).sum(axis=1) + own)
         out[name] = float(np.mean(spread / alone))
     return out
 
@@ -94,23 +143,26 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shards", type=Path)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER, help="folder")
-    parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--rank", type=int, default=48)
     parser.add_argument("--write", type=Path)
     chosen = parser.parse_args()
-    head = load_head()
-    errors = standardised_errors(chosen.shards, chosen.weights, chosen.count, head)
-    factor, rest = low_rank(errors, RANK)
-    share = np.square(factor).sum() / (np.square(factor).sum() + rest.sum())
-    spread = np.square(errors).mean()
-    print(f"{len(errors)} faces, variance of error / sigma {spread:.2f}")
-    print(f"{100 * share:.0f} % of it in {RANK} directions")
-    for name, value in inflation(factor, rest, head).items():
+    errors, views = standardised_errors(chosen.shards, chosen.count)
+    kept = np.arange(len(errors)) % 5 == 4
+    variance = float(np.square(errors).mean())
+    print(f"{len(errors)} faces, variance of error / sigma {variance:.2f}")
+    factor, rest = factors(errors[~kept], views[~kept], chosen.rank)
+    print(f"{100 * (1 - rest.mean() / variance):.0f} % of it in {chosen.rank} displacements")
+    for name, part in (("seen", ~kept), ("kept aside", kept)):
+        value = log_likelihood(errors[part], views[part], factor, rest)
+        print(f"log likelihood, {name:11s} {value:8.1f}")
+    for name, value in inflation(factor, rest, load_head()).items():
         print(f"{name:12s} variance {value:6.1f} times that of independent errors")
     if chosen.write:
+        factor, rest = factors(errors, views, chosen.rank)
         write_npz(
-            chosen.write, factor=(factor / np.sqrt(spread)).astype(np.float16),
-            rest=(rest / spread).astype(np.float16),
+            chosen.write, factor=(factor / np.sqrt(variance)).astype(np.float16),
+            rest=(rest / variance).astype(np.float16),
         )  # fmt: skip
 
 

@@ -234,8 +234,7 @@ class JointFit(FitData):
         planes = scaled(planes, start.sigma_scale)
         world = self.world(state.identity, motion)
         residual = measured_sigma_scale(planes, world, state.cameras, bounded=False)
-        seen = self.observations.valid[self.frames[start.picked]].sum(axis=1)
-        level = error_level(residual, float(seen[seen > 0].mean()))
+        level = error_level(residual)
         loss = LossSettings(
             self.options.robust_scale, self.options.correlation, False, self.options.chunk
         )

@@ -1,15 +1,22 @@
 """Deviations of a fit whose landmarks err together.
 
-A network's errors in one picture are far from independent: most of their variance lies in a few
-dozen directions (a face seen a little too wide, a mouth a little too open), which look to the fit
-like shape and motion. With the covariance C of the standardised errors, measured on held-out
-renders (benchmarks/landmark_noise.py), the minimum scatters about the truth with
+A network's errors are far from independent: most of their variance lies in a few dozen directions
+(a face seen a little too wide, a mouth a little too open), and cameras that look at one face share
+them: on renders from three views nine tenths of the errors' variance is that of one displacement of
+each landmark in the head frame. To the fit they look like shape and motion, and more cameras do not
+average them out. So an error is modelled as
 
-    H^-1 M H^-1,    M = sum over pictures of J^T W S C S W J + P
+    A d + own,    d = s G z,    z ~ N(0, I)
+
+with A the projection's Jacobian, s the landmark's sigma as a length, G as measured on renders that
+no network was trained on (benchmarks/landmark_noise.py), and a rest that is each picture's own. The
+minimum then scatters about the truth with
+
+    H^-1 M H^-1,    M = sum over frames of (J^T W A d) (J^T W A d)^T + own + P
 
 (the sandwich of Godambe and Huber; H the matrix of the energy, J the landmarks' Jacobian, W their
-weights, S their sigmas, P the priors' precision: parameters are drawn from the priors). M has the
-blocks of H, and the diagonal of the product is a derivative of that of an inverse,
+weights, P the priors' precision: parameters are drawn from the priors). M has the blocks of H, and
+the diagonal of the product is a derivative of that of an inverse,
 
     d/de diag (H + e M)^-1 = -diag H^-1 M H^-1   at e = 0,
 
@@ -28,8 +35,8 @@ import torch
 from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.frame_derivatives import FrameDerivatives
 from densefit.fit.geometry import Posed, torque
-from densefit.fit.landmark_model import LandmarkModel, gaze_values
-from densefit.fit.landmark_term import RobustResidual, collapse, projection
+from densefit.fit.landmark_model import SIX, LandmarkModel, gaze_values
+from densefit.fit.landmark_term import Projection, RobustResidual, collapse, projection
 from densefit.fit.linearization import Linearization, LossSettings, Planes, chunks
 from densefit.fit.newton_step import Deviations, deviations
 from densefit.fit.options import FitOptions
@@ -41,22 +48,21 @@ Tensor = torch.Tensor
 FILE = Path(__file__).with_name("noise.npz")
 FRAMES_AT_ONCE = 8
 ABSORBED = 0.69
-"""Share of the errors' variance that a fit to one picture follows, so that residuals do not show
-it; several pictures disagree, and share it. Measured on takes drawn from the priors with these
-errors: residuals of 0.56 sigma with one camera, 0.86 with three."""
+"""Share of the errors' variance that a fit follows, so that residuals do not show it: what is alike
+in all views looks like shape and motion to any number of cameras. Measured on takes drawn from the
+priors with these errors (benchmarks/deviations.py prints the square of residuals over sigma)."""
 STEP = 0.02
 """e, over the size of M against H."""
 
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Covariance of a picture's standardised errors: factor factor^T + diag(rest), mean variance
-    one."""
+    """Covariance of standardised errors: mean variance one along an axis of a picture."""
 
     factor: Tensor
-    """(L, 2, r): x and y of the picture."""
+    """(L, 3, r): displacements in the head frame, alike in all cameras."""
     rest: float
-    """Mean variance that the factor leaves."""
+    """Mean variance that the factor leaves: each picture's own."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +106,9 @@ def noise_model(landmarks: int, options: FitOptions) -> NoiseModel | None:
     return model if len(model.factor) == landmarks else None
 
 
-def error_level(residual: Tensor, pictures: float) -> Tensor:
-    """Deviation (C,) of the errors from that of the residuals, both over sigma.
-
-    Args:
-        pictures: a frame's, in the mean.
-    """
-    return residual.nan_to_num(1.0) / (1 - ABSORBED / max(pictures, 1.0)) ** 0.5
+def error_level(residual: Tensor) -> Tensor:
+    """Deviation (C,) of the errors from that of the residuals, both over sigma."""
+    return residual.nan_to_num(1.0) / (1 - ABSORBED) ** 0.5
 
 
 def noisy_deviations(
@@ -181,8 +183,8 @@ def _landmark_scatter(
     level: Tensor,
     system: Linearization,
 ) -> _Scatter:
-    """Blocks of sum J^T W S F F^T S W J."""
-    dtype, count = model.dtype, planes.xy.shape[2]
+    """Blocks of sum over frames of (J^T W A s G) (J^T W A s G)^T."""
+    dtype = model.dtype
     total = len(system.border)
     modes = total - state.cameras.unknowns
     diagonal = torch.zeros_like(system.diagonal)
@@ -194,26 +196,61 @@ def _landmark_scatter(
         information, _ = collapse(seen, residual)
         gaze = gaze_values(model, state.motion.eyes[part])[1]
         block = FrameDerivatives(model, posed, turns.pose_jacobian, gaze, information)
-        for c in range(count):
-            sigma = planes.precision[part, c].clamp_min(1e-30).rsqrt() * level[c].to(dtype)
-            pull = residual.curvature[:, c] * residual.inverse_depth[:, c] * sigma
-            gu, gv = pull[:, None] * factor[:, 0], pull[:, None] * factor[:, 1]
-            u, v = residual.u[:, c, None], residual.v[:, c, None]
-            image = torch.stack([gu, gv, gu * u + gv * v], 2)
-            columns = seen.to_gradient[:, None, :, [c, count + c, 2 * count + c]] @ image
-            rows, shape = block.pull_back(columns, exact=False)
-            diagonal[part] += rows @ rows.mT
-            if not total:
-                continue
-            # Every border unknown's share of each error: identity's, and this camera's own.
-            own = torch.zeros(len(rows), rows.shape[2], total, dtype=torch.float64)
-            if modes:
-                own[..., :modes] = (shape @ model.identity.T).double()
-            own[..., modes:] = _on_camera(state.cameras, c, image, residual, posed)
-            cross[part] += rows @ own
-            flat = own.reshape(-1, total)
-            border += flat.T @ flat
+        length = _sigma_lengths(planes.precision[part], residual, state.cameras, level)
+        moved = factor * length[:, None, None]
+        forces = torch.stack([_symmetric_row(block.information, moved, b) for b in range(3)], 2)
+        rows, shape = block.pull_back(forces, exact=False)
+        diagonal[part] += rows @ rows.mT
+        if not total:
+            continue
+        # Every border unknown's share of each error: identity's, and that of all cameras.
+        own = torch.zeros(len(rows), rows.shape[2], total, dtype=torch.float64)
+        if modes:
+            own[..., :modes] = (shape @ model.identity.T).double()
+        if total > modes:
+            for c in range(len(state.cameras.free_focal)):
+                image = _image_forces(seen, c, moved, residual)
+                own[..., modes:] += _on_camera(state.cameras, c, image, residual, posed)
+        cross[part] += rows @ own
+        flat = own.reshape(-1, total)
+        border += flat.T @ flat
     return _Scatter(diagonal, cross, border)
+
+
+def _sigma_lengths(
+    precision: Tensor, residual: RobustResidual, cameras: CameraState, level: Tensor
+) -> Tensor:
+    """(t, L): standard deviation of a landmark's errors in metres across the view, the mean (of
+    precisions) over the cameras that see it; zero where none does.
+
+    Args:
+        precision: (t, C, L) of the planes. level: (C,) deviation of the errors over sigma.
+    """
+    pixels = (cameras.log_focal.exp() / level).to(precision.dtype)[:, None]
+    information = precision * (residual.inverse_depth * pixels).square()
+    seen = (information > 0).sum(1)
+    mean = information.sum(1) / seen.clamp_min(1)
+    return torch.where(seen > 0, mean.clamp_min(1e-30).rsqrt(), torch.zeros_like(mean))
+
+
+def _symmetric_row(six: Tensor, planes: Tensor, b: int) -> Tensor:
+    """Row b of H d: six planes of H (t, 6, L), planes d (t, m, 3, L) to (t, m, L)."""
+    rows = six[:, SIX[b], None]
+    return (
+        rows[:, 0] * planes[:, :, 0] + rows[:, 1] * planes[:, :, 1] + rows[:, 2] * planes[:, :, 2]
+    )
+
+
+def _image_forces(view: Projection, c: int, moved: Tensor, residual: RobustResidual) -> Tensor:
+    """(t, m, 3, L): pulls of displacements (t, m, 3, L) in the frame that `view` sees points of, in
+    camera c, in the form of `landmark_term.coefficients`."""
+    count = view.count
+    turned = view.rows[:, None, [c, count + c, 2 * count + c]] @ moved
+    u, v = residual.u[:, c, None], residual.v[:, c, None]
+    weight = (residual.curvature[:, c] * residual.inverse_depth[:, c].square())[:, None]
+    gu = weight * (turned[:, :, 0] - u * turned[:, :, 2])
+    gv = weight * (turned[:, :, 1] - v * turned[:, :, 2])
+    return torch.stack([gu, gv, gu * u + gv * v], 2)
 
 
 def _on_camera(
