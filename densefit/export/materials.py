@@ -21,8 +21,8 @@ MATERIALS = {
     "neck": SKIN,
     "scalp": SKIN,  # its border runs in zigzags through the mesh, so another colour would show them
     "mouth": Material((0.20, 0.04, 0.04), 0.5),
-    "eyes": Material((0.82, 0.80, 0.77), 0.15),
-    "iris": Material((0.10, 0.16, 0.18), 0.15),
+    "eyes": Material((0.66, 0.63, 0.60), 0.15),
+    "iris": Material((0.11, 0.065, 0.035), 0.15),
     "pupil": Material((0.005, 0.005, 0.005), 0.1),
     "teeth": Material((0.75, 0.70, 0.58), 0.25),
     "gums": Material((0.45, 0.12, 0.12), 0.4),
