@@ -27,7 +27,7 @@ from densefit.fit.geometry import (
     pose_landmarks,
     rotations,
 )
-from densefit.fit.intersection import ContactSystem, contact_points, contact_system, find_contacts
+from densefit.fit.intersection import ContactSystem, contact_system
 from densefit.fit.landmark_model import PAIRS, LandmarkModel, gaze_values
 from densefit.fit.landmark_term import (
     Projection,
@@ -147,20 +147,6 @@ def _contacts(
         model.contacts, state.identity, motion.expression, model.free, (model.gaze, slope),
         priors.contact_sd, with_identity,
     )  # fmt: skip
-
-
-def energy(
-    model: LandmarkModel, planes: Planes, priors: Priors, state: State, loss: LossSettings
-) -> float:
-    """The cost alone."""
-    cost, _ = motion_prior(model, priors, state.motion)
-    for _, _, _, _, residual in chunks(model, planes, state, loss):
-        cost = cost + residual.cost.sum()
-    if math.isfinite(priors.contact_sd) and model.contacts.count:
-        points = contact_points(model.contacts, state.identity, state.motion.expression)
-        cost = cost + find_contacts(model.contacts, points).energy(priors.contact_sd)
-    cost = cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
-    return float(cost + camera_prior_term(priors.cameras, state.cameras).cost)
 
 
 def chunks(

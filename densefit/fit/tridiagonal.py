@@ -130,13 +130,3 @@ def inverse_diagonal(diagonal: Tensor, link: Tensor, weights: Tensor) -> Tensor:
         raise NotPositiveDefinite
     unit = torch.eye(len(link), dtype=lower.dtype, device=lower.device).expand_as(lower)
     return torch.linalg.solve_triangular(lower, unit, upper=False).square().sum(1)
-
-
-def multiply(diagonal: Tensor, link: Tensor, weights: Tensor, vector: Tensor) -> Tensor:
-    """A v for v (T, P)."""
-    out = (diagonal @ vector[..., None])[..., 0]
-    if len(vector) > 1:
-        linked = vector @ link
-        out[1:] -= weights[:, None] * linked[:-1]
-        out[:-1] -= weights[:, None] * linked[1:]
-    return out
