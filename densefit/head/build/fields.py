@@ -102,11 +102,17 @@ def lip_vertices(vertices: Array) -> Array:
     return np.flatnonzero((np.abs(x) < 12 * MM) & (np.abs(y + 34 * MM) < 9 * MM) & (z > 104 * MM))
 
 
+ARTIST_ALONE = 100
+"""Modes of a head with the artist's people alone."""
+
+
 @dataclass(frozen=True)
 class IdentityOptions:
     """How the identity space is put together."""
 
     modes: int = 250
+    artist_alone: bool = False
+    """Only the artist's people as they are: a model to compare with."""
     artist_samples: int = 400
     artist_modes: int = 60
     artist_spread: float = 0.6
@@ -134,9 +140,13 @@ def identity(
     Returns:
         basis (K, V, 3) in metres per standard deviation, and the eyes' share (K, 2, 3).
     """
-    artist = _artist_modes(data, base, head, scans, options)
-    smooth = _gaussian_process(head, options)
-    everything = np.concatenate([scans, artist, smooth]).astype(np.float32)
+    if options.artist_alone:
+        people = _artist_people(data, base, head, options, scaling=True)
+        everything = _complete(head, _principal(people, ARTIST_ALONE))
+    else:
+        artist = _artist_modes(data, base, head, scans, options)
+        smooth = _gaussian_process(head, options)
+        everything = np.concatenate([scans, artist, smooth]).astype(np.float32)
     triangles = head.triangles
     weight = np.sqrt(vertex_areas(head.vertices, triangles)).astype(np.float32)
     weight[head.blocks["skin"].stop :] *= 0.5
@@ -153,13 +163,8 @@ def _artist_modes(
 ) -> Array:
     """Principal modes of what the artist's people have and the real scans' modes cannot make."""
     skin = head.blocks["skin"]
-    people = sample_people(data, base, options.artist_samples, 0, head.source[skin])
-    frame = head.registration
-    people = people @ (frame.scale * frame.rotation.T).astype(np.float32)
-    people -= people.mean(0)
-    points = head.vertices[skin] - head.vertices[skin].mean(0)
+    people = _artist_people(data, base, head, options, scaling=False)
     area = vertex_areas(head.vertices, head.triangles)[skin]
-    people = _without_similarity(people, points, np.sqrt(area) * (points[:, 1] > -0.09))
     matched = head.registration.matched
     known = (scans[:, skin][:, matched] * np.sqrt(area[matched, None])).reshape(len(scans), -1)
     mine = (people[:, matched] * np.sqrt(area[matched, None])).reshape(len(people), -1)
@@ -167,15 +172,37 @@ def _artist_modes(
     people -= np.tensordot((mine @ known.T) @ np.linalg.inv(gram), scans[:, skin], 1).astype(
         np.float32
     )
-    flat = people.reshape(len(people), -1)
-    values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
-    order = np.argsort(values)[::-1][: options.artist_modes]
-    modes = (vectors[:, order].T @ flat / np.sqrt(len(people) - 1)).reshape(len(order), -1, 3)
+    modes = _principal(people, options.artist_modes)
     front = _face_weight(head.vertices[skin])
     modes *= (options.artist_spread + front * (options.artist_spread_face - options.artist_spread))[
         :, None
     ]
     return _complete(head, modes)
+
+
+def _artist_people(
+    data: Path, base: BaseMesh, head: Assembly, options: IdentityOptions, scaling: bool
+) -> Array:
+    """Deviations (N, skin vertices, 3) of the artist's random people from their mean, without rigid
+    motion and, unless `scaling`, without differences of size."""
+    skin = head.blocks["skin"]
+    people = sample_people(data, base, options.artist_samples, 0, head.source[skin])
+    frame = head.registration
+    people = people @ (frame.scale * frame.rotation.T).astype(np.float32)
+    people -= people.mean(0)
+    points = head.vertices[skin] - head.vertices[skin].mean(0)
+    area = vertex_areas(head.vertices, head.triangles)[skin]
+    weight = np.sqrt(area) * (points[:, 1] > -0.09)
+    return _without_motion(people, points, weight, scaling)
+
+
+def _principal(people: Array, number: int) -> Array:
+    """The leading modes (number, V, 3) of deviations (N, V, 3), per standard deviation."""
+    flat = people.reshape(len(people), -1)
+    values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
+    order = np.argsort(values)[::-1][:number]
+    modes = vectors[:, order].T @ flat / np.sqrt(len(people) - 1)
+    return modes.reshape(len(order), *people.shape[1:])
 
 
 def _face_weight(vertices: Array) -> Array:
@@ -185,16 +212,17 @@ def _face_weight(vertices: Array) -> Array:
     )
 
 
-def _without_similarity(fields: Array, points: Array, weight: Array) -> Array:
-    """Remove the weighted least-squares rigid motion and scaling from fields (N, V, 3)."""
+def _without_motion(fields: Array, points: Array, weight: Array, scaling: bool) -> Array:
+    """Remove the weighted least-squares rigid motion from fields (N, V, 3), and scaling unless it
+    is to stay."""
     axes = np.eye(3)
     moves = (
         [np.tile(a, (len(points), 1)) for a in axes]
         + [np.cross(a, points) for a in axes]
-        + [points]
+        + [points] * (not scaling)
     )
     system = np.stack(moves).astype(np.float32)
-    weighted = (system * weight[:, None]).reshape(7, -1)
+    weighted = (system * weight[:, None]).reshape(len(moves), -1)
     inverse = np.linalg.pinv(weighted.T)
     for i, field in enumerate(fields):
         fields[i] = field - np.tensordot(inverse @ (field * weight[:, None]).ravel(), system, 1)
