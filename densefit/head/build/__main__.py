@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from densefit.head.build import average
 from densefit.head.build.anatomy import MM
 from densefit.head.build.assemble import (
     PART_NAMES,
@@ -82,10 +83,16 @@ def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> 
     drop = shapes[EXPRESSION_INDEX["jawOpen"]][:, 1]
     landmarks = place(head, ict.neutral[ict.landmarks], drop < 0.35 * drop.min())
     shapes = turn_lids(head, shapes, left_lines(head.vertices, landmarks))
-    people = with_statistics_of_people(ict_fields(head, ict), ict)
+    people = ict_fields(head, ict)
+    defined_on = head.vertices
+    surface, hold = average.spare(head, landmarks, average.face_points(ict))
+    head.vertices = average.onto_mean(head, surface, hold)
+    people = average.project(head, surface, ict.identity, people)
+    people = with_statistics_of_people(people, ict)
     basis, eyes = identity(data, base, head, people, options)
     basis = line_with_skin(head, basis, shapes[EXPRESSION_INDEX["jawOpen"]])
-    write(head, shapes, basis, eyes, landmarks, out)
+    head.vertices, basis = average.narrow_skull(head, basis)
+    write(head, shapes, basis, eyes, landmarks, defined_on, out)
 
 
 def skinning(head: Assembly) -> Array:
@@ -105,9 +112,15 @@ def skinning(head: Assembly) -> Array:
 
 
 def write(
-    head: Assembly, shapes: Array, basis: Array, eyes: Array, landmarks: Landmarks, out: Path
-) -> None:
-    """Shift to the head frame, drop unused vertices, compress and write atomically."""
+    head: Assembly, shapes: Array, basis: Array, eyes: Array, landmarks: Landmarks,
+    defined_on: Array, out: Path,
+) -> None:  # fmt: skip
+    """Shift to the head frame, drop unused vertices, compress and write atomically.
+
+    Args:
+        defined_on: (V, 3) the vertices that the landmarks were placed on; their version is the
+            hash of those positions, as long as the final ones mean the same points of a face.
+    """
     used = np.unique(np.concatenate([head.triangles.ravel(), landmarks.vertices.ravel()]))
     used = np.unique(np.concatenate([used, head.mirror[used]]))
     index = np.full(len(head.vertices), -1)
@@ -118,6 +131,7 @@ def write(
         index[landmarks.vertices].astype(np.int32), landmarks.weights, landmarks.region,
         landmarks.region_names, landmarks.face320, landmarks.ibug68, landmarks.mirror,
     )  # fmt: skip
+    rest = marks.positions((defined_on[used] - origin).astype(np.float32))
     joints = np.stack(
         [NECK_JOINT, (NECK_JOINT + head.eye_centres[0] * [0, 1, 0]) / 2, *head.eye_centres]
     )
@@ -138,7 +152,7 @@ def write(
         "landmark_vertices": marks.vertices, "landmark_weights": marks.weights,
         "landmark_region": marks.region, "region_names": np.array(marks.region_names),
         "face320": marks.face320, "ibug68": marks.ibug68, "mirror_landmarks": marks.mirror,
-        "landmarks_version": np.array(marks.version(template)),
+        "landmark_rest": rest, "landmarks_version": np.array(marks.version(rest)),
         "lid_limits": LID_LIMITS.astype(np.float32),
     }  # fmt: skip
     lids = lid_settling(
@@ -152,7 +166,7 @@ def write(
     os.replace(temporary, out)
     print(
         f"{out}: {len(used)} vertices, {len(head.triangles)} triangles, {len(basis)} identity "
-        f"modes, {out.stat().st_size / 1e6:.1f} MB, landmarks {marks.version(template)[:12]}"
+        f"modes, {out.stat().st_size / 1e6:.1f} MB, landmarks {marks.version(rest)[:12]}"
     )
 
 

@@ -117,11 +117,11 @@ class IdentityOptions:
     artist_modes: int = 60
     artist_spread: float = 0.6
     """Share of the artist's variation kept: sliders go further than people do."""
-    artist_spread_face: float = 0.25
+    artist_spread_face: float = 0.2
     """The same on the face, where real scans already say how people vary."""
     gp_scales: tuple[float, ...] = (0.060, 0.030)
     """Metres: correlation lengths of the Gaussian-process deformations."""
-    gp_deviations: tuple[float, ...] = (0.0007, 0.0004)
+    gp_deviations: tuple[float, ...] = (0.0004, 0.00025)
     """Metres: standard deviation per coordinate at each scale."""
     gp_modes: tuple[int, ...] = (30, 60)
 

@@ -75,10 +75,14 @@ class Landmarks:
     ibug68: Array
     mirror: Array
 
-    def version(self, template: Array) -> str:
-        """sha256 over the definition and the template positions."""
+    def positions(self, template: Array) -> Array:
+        """(703, 3) float32 on vertices (V, 3)."""
+        points = np.einsum("kcd,kc->kd", template[self.vertices], self.weights)
+        return points.astype(np.float32)
+
+    def version(self, positions: Array) -> str:
+        """sha256 over the definition and the positions (703, 3) on the head it was made for."""
         digest = hashlib.sha256()
-        positions = np.einsum("kcd,kc->kd", template[self.vertices], self.weights)
         for array in (self.vertices.astype(np.int32), self.weights.astype(np.float32),
                       self.region.astype(np.uint8), self.face320.astype(np.int32),
                       self.ibug68.astype(np.int32), positions.astype(np.float32)):  # fmt: skip
