@@ -177,7 +177,7 @@ def test_prior_has_human_proportions(head: HeadModel) -> None:
         ])  # fmt: skip
     mean, spread = 1e3 * np.mean(sizes, 0), 1e3 * np.std(sizes, 0)
     np.testing.assert_allclose(mean, [63.3, 119.5, 152.2], atol=2)
-    np.testing.assert_allclose(spread, [3.7, 7.9, 6.2], atol=1.2)
+    np.testing.assert_allclose(spread, [3.7, 7.9, 6.2], atol=1.6)
 
 
 def test_damaged_assets_are_refused(tmp_path: Path) -> None:
