@@ -40,11 +40,16 @@ def factorize(diagonal: Tensor, link: Tensor, weights: Tensor) -> Factor:
     Args:
         link: (P, P) symmetric. weights: (T - 1,).
     """
+    if diagonal.device.type != "cpu":
+        return factorize_blocks(diagonal, link, weights)
+    band = _band_factor(diagonal, link, weights)
+    lower, below = _blocks(band, diagonal.shape[1])
+    return Factor(lower.mT, below[:-1], (weights != 0).tolist(), band)
+
+
+def factorize_blocks(diagonal: Tensor, link: Tensor, weights: Tensor) -> Factor:
+    """As `factorize`, block by block, on any device."""
     linked = (weights != 0).tolist()
-    if diagonal.device.type == "cpu":
-        band = _band_factor(diagonal, link, weights)
-        lower, below = _blocks(band, diagonal.shape[1])
-        return Factor(lower.mT, below[:-1], linked, band)
     lower = torch.empty_like(diagonal)
     coupling = diagonal.new_zeros(len(weights), *link.shape)
     block = diagonal[0]

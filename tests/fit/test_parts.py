@@ -85,10 +85,11 @@ def chain(count=5, size=4):
     return diagonal, link, weights
 
 
-def test_tridiagonal_factor_equals_dense():
+@pytest.mark.parametrize("factorize", [tridiagonal.factorize, tridiagonal.factorize_blocks])
+def test_tridiagonal_factor_equals_dense(factorize):
     diagonal, link, weights = chain()
     full = dense(diagonal, link, weights)
-    factor = tridiagonal.factorize(diagonal, link, weights)
+    factor = factorize(diagonal, link, weights)
     right = random(5, 4, 3)
     x = tridiagonal.backward(factor, tridiagonal.forward(factor, right.clone()))
     torch.testing.assert_close(x.reshape(20, 3), torch.linalg.solve(full, right.reshape(20, 3)))
@@ -98,7 +99,7 @@ def test_tridiagonal_factor_equals_dense():
     alone = tridiagonal.solve(factor, v)
     torch.testing.assert_close(alone.flatten(), torch.linalg.solve(full, v.flatten()))
     with pytest.raises(tridiagonal.NotPositiveDefinite):
-        tridiagonal.factorize(-diagonal, link, weights)
+        factorize(-diagonal, link, weights)
 
 
 def bordered(count=5, size=4, border=3):
