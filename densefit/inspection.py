@@ -21,18 +21,24 @@ if TYPE_CHECKING:
 # Seconds that the trial of each camera's decoder may take.
 _TRIAL_SECONDS = 0.6
 _TRIAL_FRAMES = 48
-_TRIAL_CROPS = 16
 # The best of some tries counts: the others shared the machine.
 _TRIALS = 3
 
-# Measured on two AVX2 cores: frames that the fit solves a second, and pictures that are drawn a
+# Measured on an AVX2 machine: frames that the fit solves a second, and pictures that are drawn a
 # second on overlays of 512 x 512, while the network there did 180 crops a second. Other machines
-# are taken to be faster or slower by the same factor in all three.
-_FIT_RATE, _OVERLAY_RATE, _NETWORK_RATE = 30.0, 60.0, 180.0
+# are taken to be faster or slower by the same factor in all.
+_FIT_RATE, _OVERLAY_RATE, _NETWORK_RATE = 25.0, 30.0, 180.0
+# s there, however short the take: loading libraries, networks and head; a first fit; the search for
+# an unknown focal length; report and neutral mesh.
+_LOAD_SECONDS, _FIT_SECONDS, _FOCAL_SECONDS, _REPORT_SECONDS = 1.5, 0.5, 8.0, 3.5
+# Finding faces and cutting crops, beside the network.
+_AROUND_NETWORK = 1.3
 
-# Resident memory, MB: interpreter, libraries and networks; per frame and camera of the fit.
-_BASE_MB = 650.0
+# Resident memory: interpreter, libraries and networks, MB; bytes per picture that is solved
+# jointly, and per frame of the whole take.
+_BASE_MB = 720.0
 _FIT_BYTES_PER_VIEW = 703 * 3 * 4 * 8
+_FIT_BYTES_PER_FRAME = 39_000
 
 
 @dataclass(frozen=True)
@@ -253,7 +259,7 @@ def _estimate(
     """Try decoder and network, and reckon."""
     todo = {name: len(chosen[name]) - (n or 0) for name, n in done.items() if n is not None}
     decode = {name: _decode_rate(take, name) for name in chosen}
-    network = _network_rate(options)
+    network = _network_rate(options, len(chosen))
     # A picture that --every leaves out is decoded all the same.
     decoding = max((options.every * n / decode[name] for name, n in todo.items()), default=0.0)
     scale = network / _NETWORK_RATE
@@ -261,18 +267,31 @@ def _estimate(
     pixels = [s.width * s.height for s in take.sources.values()]
     # Each camera holds two blocks of pictures, and its decoder's threads hold more.
     pictures = sum(p * 3 * (8 + (os.cpu_count() or 1)) for p in pixels)
-    fit_bytes = _FIT_BYTES_PER_VIEW * frames * len(chosen) if fit else 0
+    fit_bytes = _fit_bytes(frames, len(chosen)) if fit else 0
+    unknown = any(take.camera(name).K is None for name in chosen)
+    solving = _FIT_SECONDS + _FOCAL_SECONDS * unknown + frames / _FIT_RATE
     overlay = sum(
         len(chosen[name]) * (s.width * s.height / 512**2 + 1) / 2
         for name, s in take.sources.items()
     )
     return Estimate(
-        predict_seconds=max(decoding, sum(todo.values()) / network),
-        fit_seconds=frames / (_FIT_RATE * scale) if fit else 0.0,
-        overlay_seconds=overlay / (_OVERLAY_RATE * scale) if fit or options.overlay else 0.0,
+        predict_seconds=_LOAD_SECONDS / scale
+        + max(decoding, _AROUND_NETWORK * sum(todo.values()) / network),
+        fit_seconds=solving / scale if fit else 0.0,
+        overlay_seconds=(_REPORT_SECONDS * fit + overlay / _OVERLAY_RATE) / scale
+        if fit or options.overlay
+        else 0.0,
         memory_mb=_BASE_MB + (pictures + fit_bytes) / 1e6,
         disk_mb=views * 703 * 3 * 4 / 1e6,
     )
+
+
+def _fit_bytes(frames: int, cameras: int) -> float:
+    """What the fit holds at most: a joint solve or a window, and the motion of all frames."""
+    from densefit.fit.options import FitOptions
+
+    joint = min(frames, FitOptions().joint_frames)
+    return _FIT_BYTES_PER_VIEW * joint * cameras + _FIT_BYTES_PER_FRAME * frames
 
 
 def _decode_rate(take: Take, name: str) -> float:
@@ -288,22 +307,24 @@ def _decode_rate(take: Take, name: str) -> float:
     return count / max(time.monotonic() - begin, 1e-6)
 
 
-def _network_rate(options: PredictOptions) -> float:
-    """Crops a second through the landmark network."""
+def _network_rate(options: PredictOptions, cameras: int = 1) -> float:
+    """Crops a second through the landmark networks, as many at once as a take of so many cameras
+    gives them."""
     from densefit.head import load_head
-    from densefit.landmarks.predictor import make_tracker
+    from densefit.landmarks.predictor import BLOCK_FRAMES, make_tracker
 
     tracker = make_tracker(load_head(options.model), options)
-    pictures = [np.full((256, 256, 3), 128, np.uint8)] * _TRIAL_CROPS
-    places = np.tile([128.0, 128.0, 200.0, 0.0], (_TRIAL_CROPS, 1))
+    crops = BLOCK_FRAMES * cameras
+    pictures = [np.full((256, 256, 3), 128, np.uint8)] * crops
+    places = np.tile([128.0, 128.0, 200.0, 0.0], (crops, 1))
     looks = [looker for looker in (tracker.face, tracker.closeup) if looker is not None]
     seconds = 0.0
     for looker in looks:
-        looker.look(pictures, places, _TRIAL_CROPS)  # the first call sets things up
+        looker.look(pictures, places, crops)  # the first call sets things up
         tries = []
         for _ in range(_TRIALS):
             begin = time.monotonic()
-            looker.look(pictures, places, _TRIAL_CROPS)
+            looker.look(pictures, places, crops)
             tries.append(time.monotonic() - begin)
         seconds += min(tries)
-    return _TRIAL_CROPS / max(seconds, 1e-6)
+    return crops / max(seconds, 1e-6)

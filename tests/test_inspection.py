@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def take(tmp_path: Path, make_video: MakeVideo) -> Path:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "_network_rate", lambda options: 50.0)
+    monkeypatch.setattr(inspection, "_network_rate", lambda options, cameras: 50.0)
 
 
 def test_the_whole_picture(take: Path, fast: None) -> None:
@@ -63,6 +64,21 @@ def test_the_whole_picture(take: Path, fast: None) -> None:
     assert report.estimate is not None
     assert report.estimate.predict_seconds >= 78 / 50
     assert report.estimate.disk_mb == pytest.approx(78 * 703 * 12 / 1e6)
+
+
+def test_what_costs_more(take: Path, fast: None) -> None:
+    """Unknown focal lengths, and more frames; a report of landmarks alone has no fit."""
+    opened = load_take([take])
+    cost = inspect_take(opened).estimate
+    fewer = inspect_take(opened, PredictOptions(every=4)).estimate
+    alone = inspect_take(opened, fit=False).estimate
+    assert opened.rig is not None and cost is not None and fewer is not None and alone is not None
+    known = replace(opened.rig.cameras["right"], name="left")
+    cameras = {**opened.rig.cameras, "left": known}
+    calibrated = inspect_take(replace(opened, rig=replace(opened.rig, cameras=cameras))).estimate
+    assert calibrated is not None and calibrated.fit_seconds < 0.5 * cost.fit_seconds
+    assert fewer.fit_seconds < cost.fit_seconds and fewer.memory_mb < cost.memory_mb
+    assert (alone.fit_seconds, alone.overlay_seconds) == (0, 0)
 
 
 def test_ranges_count(take: Path, fast: None) -> None:

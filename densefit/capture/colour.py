@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from densefit.capture.photos import MAX_PIXELS
+
 # Numbers of ITU-T H.273 in FFmpeg's frames.
 _UNSPECIFIED = 2
 _PQ, _HLG = 16, 18
@@ -33,9 +35,13 @@ def upright_rgb(picture: Any, pixel_aspect: Any) -> np.ndarray:
     Args:
         picture: an av.VideoFrame. Transparency is dropped; PQ and HLG are tone-mapped.
         pixel_aspect: width over height of a pixel, None for 1.
+    Raises:
+        ValueError, OSError: colours or a shape that cannot be, as damaged headers claim.
     """
     # Pixels that are not square are stretched to the longer side, so that no detail is lost.
     aspect = float(pixel_aspect or 1)
+    if picture.width * picture.height * max(aspect, 1 / aspect) > MAX_PIXELS:
+        raise ValueError(f"pixels {aspect:g} times as wide as high")
     hdr = int(picture.color_trc) in (_PQ, _HLG)
     image = picture.to_ndarray(
         format="rgb48le" if hdr else "rgb24",

@@ -35,6 +35,8 @@ def decode_video(
     Raises:
         InputError: the picture size changes midway; or damage, when the source is strict.
     """
+    import av
+
     with open_video(source.path) as container:
         stream = video_stream(container, source.path)
         stream.thread_type = "NONE" if probe else "AUTO"
@@ -51,7 +53,12 @@ def decode_video(
             if take is None:
                 return
             if take:
-                image = upright_rgb(picture, stream.sample_aspect_ratio)
+                try:
+                    image = upright_rgb(picture, stream.sample_aspect_ratio)
+                except (av.FFmpegError, OSError, ValueError) as error:
+                    # A header that claims colours or a shape that no picture has.
+                    damage.problem = plain(error)
+                    break
                 if not probe:
                     _check_size(source, image, index)
                 yield Frame(index, time, image)

@@ -11,7 +11,7 @@ import pytest
 from recordings import HEIGHT, WIDTH, MakeVideo, number_picture, read_number
 
 from densefit.capture import Frame, open_frames, open_source
-from densefit.capture.colour import tone_mapped
+from densefit.capture.colour import tone_mapped, upright_rgb
 from densefit.capture.video import frame_times
 
 FAST_VP9 = {"deadline": "realtime", "cpu-used": "8"}
@@ -244,3 +244,23 @@ def test_skipped_frames_are_counted_but_not_delivered(make_video: MakeVideo) -> 
     rest = list(open_frames(source, start=2, every=3, skip=4))
     assert [f.index for f in rest] == [f.index for f in every][4:]
     np.testing.assert_array_equal(rest[0].image, every[4].image)
+
+
+def test_a_header_that_claims_impossible_colours_ends_the_good_part(
+    make_video: MakeVideo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once an error of densefit's own: the picture decodes, but cannot be converted to RGB."""
+    path = make_video("a.mov", n=8, codec="prores_ks", pix_fmt="yuv422p10le")
+    parts = path.read_bytes().split(b"icpf")  # each ProRes picture's mark
+    matrix = 16  # of the bytes behind the mark, the one that names the colour matrix
+    parts[5] = parts[5][:matrix] + b"\x0a" + parts[5][matrix + 1 :]
+    path.write_bytes(b"icpf".join(parts))
+    assert numbers(decode(path)) == list(range(4))
+    assert f"{path}" in capsys.readouterr().err
+
+
+def test_a_pixel_of_impossible_shape_is_refused() -> None:
+    picture = av.VideoFrame.from_ndarray(number_picture(3), format="rgb24")
+    assert upright_rgb(picture, Fraction(2, 1)).shape == (HEIGHT, 2 * WIDTH, 3)
+    with pytest.raises(ValueError, match="60000 times as wide as high"):
+        upright_rgb(picture, Fraction(60000, 1))
