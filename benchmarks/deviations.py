@@ -98,7 +98,9 @@ def observe(take: Take, cameras: list[Camera], rng: np.random.Generator) -> Obse
     )  # fmt: skip
 
 
-def standardised(head: HeadModel, take: Take, cameras: list[Camera], seen: Observations) -> dict:
+def standardised(
+    head: HeadModel, take: Take, cameras: list[Camera], seen: Observations
+) -> dict[str, np.ndarray]:
     """Errors over stated deviations of one take, by kind of parameter; and residuals over sigma."""
     found = fit(head, cameras, seen, OPTIONS)
     apart = rotation_matrix(take.rotation).swapaxes(1, 2) @ rotation_matrix(found.rotation)
@@ -122,9 +124,10 @@ def main() -> None:
     parser.add_argument("--cameras", type=int, default=3)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    head, pooled = load_head(), {}
+    head = load_head()
+    pooled: dict[str, list[np.ndarray]] = {}
     angles = np.deg2rad(np.linspace(-40, 40, chosen.cameras)) if chosen.cameras > 1 else [0.15]
-    places = [(DISTANCE * np.sin(a), 0.05, DISTANCE * np.cos(a)) for a in angles]
+    places = [(float(DISTANCE * np.sin(a)), 0.05, float(DISTANCE * np.cos(a))) for a in angles]
     cameras = [look_at(f"c{i}", p, (1280, 960), FOCAL) for i, p in enumerate(places)]
     for seed in range(chosen.takes):
         rng = np.random.default_rng(seed)
