@@ -260,6 +260,7 @@ COLMAP_TEXT = Format(
     read_text_model,
     write_text_model,
     "colmap/",
+    ("cameras.txt", "images.txt", "points3D.txt"),
 )
 COLMAP_BINARY = Format(
     "colmap-bin",
@@ -268,4 +269,5 @@ COLMAP_BINARY = Format(
     read_binary_model,
     write_binary_model,
     "colmap/",
+    ("cameras.bin", "images.bin", "points3D.bin"),
 )

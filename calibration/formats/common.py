@@ -75,6 +75,8 @@ class Format:
     write: Callable[[Path, Rig], None]
     target: str = ""
     """How a file of this format is usually called; folders end in /."""
+    parts: tuple[str, ...] = ()
+    """The files that are written into a folder."""
 
 
 def parse_units(text: str | None) -> float | None:

@@ -323,4 +323,5 @@ EASYMOCAP = Format(
     read_easymocap,
     write_easymocap,
     "easymocap/",
+    ("intri.yml", "extri.yml"),
 )

@@ -12,6 +12,7 @@ from densefit.cli.options import Device, Overwrite, Threads
 
 if TYPE_CHECKING:
     from calibration import Rig
+    from calibration.formats.common import Format
 
 T = TypeVar("T")
 
@@ -72,10 +73,8 @@ def convert(
     options = ReadOptions(metres, pixels, tuple(names.split(",")) if names else ())
     if take is not None and to != "densefit":
         raise UsageError("--take writes take.yaml for a rig.yaml; leave out --to")
-    path = _target(target, goal.target)
-    for existing in [path] if take is None else [path, path.with_name("take.yaml")]:
-        if existing.exists() and not existing.is_dir() and not overwrite:
-            raise UsageError(f"{existing} exists; give another OUT, or --overwrite to replace it")
+    path = _target(target, goal)
+    _refuse_replacing(path, goal, with_take=take is not None, overwrite=overwrite)
     found = _typed(named, source_format) if source_format else format_of(source)
     rig = read_any(source, options, found.name)
     _write(path, rig, to, found.what)
@@ -94,15 +93,35 @@ def _typed(parse: Callable[[Any], T], text: str | None) -> T:
         raise UsageError(str(error)) from error
 
 
-def _target(target: Path, usual: str) -> Path:
-    """The file to write: `target` itself where it is named like one of its format, else in it."""
-    if usual.endswith("/"):
-        return target
+def _target(target: Path, goal: Format) -> Path:
+    """The file to write: `target` itself where it is named like one of its format, else in it.
+
+    Of formats of several files it is their folder.
+    """
+    usual = goal.target
+    if goal.parts:
+        return target.parent if target.name in goal.parts else target
     if target.suffix.lower() in (".yaml", ".yml", ".toml", ".json", ".xml", ".txt") or (
         target.name == usual
     ):
         return target
     return target / usual
+
+
+def _refuse_replacing(path: Path, goal: Format, with_take: bool, overwrite: bool) -> None:
+    """UsageError when files that would be written exist and were not to be replaced."""
+    from densefit.errors import UsageError
+
+    written = [path]
+    if goal.parts:
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; {goal.name} takes a folder, give another OUT")
+        written = [path / part for part in goal.parts]
+    if with_take:
+        written.append(path.with_name("take.yaml"))
+    for existing in written:
+        if existing.exists() and not overwrite:
+            raise UsageError(f"{existing} exists; give another OUT, or --overwrite to replace it")
 
 
 def _write(path: Path, rig: Rig, to: str, source: str) -> None:

@@ -72,6 +72,27 @@ def test_existing_files_are_kept(recording: Path, capsys: pytest.CaptureFixture[
     assert list(read_rig(out).cameras) == ["cam_1", "cam_2"]
 
 
+@pytest.mark.parametrize(
+    "to, part", [("colmap", "images.txt"), ("colmap-bin", "images.bin"), ("easymocap", "extri.yml")]
+)
+def test_existing_files_of_a_folder_are_kept(
+    recording: Path, to: str, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = recording / "out"
+    out.mkdir()
+    (out / "readme.txt").write_text("a folder may hold other things")
+    arguments = ["rig", "convert", str(recording / "camera_array.toml"), str(out), "--to", to]
+    assert main(arguments) == 0
+    (out / part).write_text("mine")
+    assert main(arguments) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (out / part).read_text() == "mine"
+    assert main([*arguments, "--overwrite"]) == 0
+    assert (out / part).read_bytes() != b"mine"
+    assert main([*arguments[:3], str(out / "readme.txt"), "--to", to, "--overwrite"]) == 2
+    assert "takes a folder" in capsys.readouterr().err
+
+
 def test_bad_input(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = recording / "o"
     toml = str(recording / "camera_array.toml")
