@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from densefit.errors import InputError
+from densefit.files import atomic_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,10 +34,9 @@ def save_weights(network: nn.Module, path: Path, metadata: dict[str, Any]) -> No
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     tensors = {k: v.to(torch.float16).contiguous() for k, v in state.items()}
     metadata = {"config": asdict(network.config), **metadata}  # type: ignore[call-overload]
-    temporary = path.with_name(f".{path.name}.part")
-    save_file(tensors, str(temporary), {k: json.dumps(v) for k, v in metadata.items()})
-    temporary.chmod(0o644)  # safetensors makes files that only their owner can read
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        save_file(tensors, str(temporary), {k: json.dumps(v) for k, v in metadata.items()})
+        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
 def read_weights(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Any]]:
