@@ -19,7 +19,7 @@ PACKAGES = ("torch", "numpy", "scipy", "opencv-python", "av", "open3d", "safeten
             "typer", "rich")  # fmt: skip
 STAND_INS = {"opencv-python": ("opencv-python-headless", "opencv-contrib-python",
                                "opencv-contrib-python-headless")}  # fmt: skip
-OPTIONAL = ("usd-core", "bpy")
+OPTIONAL = ("usd-core", "matplotlib", "ray", "bpy")
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mjpeg")
 TEST_FRAMES = 4
 TEST_RESIDUAL_PX = 3.0
