@@ -38,7 +38,7 @@ def batch(
     import os
 
     from densefit.batch import BatchOptions, run_batch
-    from densefit.cli.results import print_json
+    from densefit.cli.results import print_json, print_table
     from densefit.errors import BatchError
 
     threads = prediction.threads or max(1, (os.cpu_count() or 1) // jobs)
@@ -49,7 +49,8 @@ def batch(
     if as_json:
         print_json([dataclasses.asdict(result) for result in results])
     else:
-        _print_table(results)
+        headings = ("take", "exit code", "frames", "residual px", "seconds", "error")
+        print_table(headings, map(_cells, results))
     failed = [result.name for result in results if result.exit_code]
     if failed:
         raise BatchError(
@@ -58,22 +59,11 @@ def batch(
         )
 
 
-def _print_table(results: list[TakeResult]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    for heading in ("take", "exit code", "frames", "residual px", "seconds", "error"):
-        table.add_column(heading, overflow="fold")
-    for result in results:
-        frames = residual = ""
-        if result.report:
-            frames = f"{result.report['valid_frames']} of {result.report['frames']}"
-            values = [v for v in result.report["residual_px"].values() if v is not None]
-            residual = f"{max(values):.2f}" if values else ""
-        cells = (str(result.exit_code), frames, residual, f"{result.seconds:.1f}", result.message)
-        table.add_row(result.name, *cells)
-    console = Console(markup=False, highlight=False)
-    console.width = console.width if console.is_terminal else 200
-    console.print(table)
+def _cells(result: TakeResult) -> tuple[str, ...]:
+    frames = residual = ""
+    if result.report:
+        frames = f"{result.report['valid_frames']} of {result.report['frames']}"
+        values = [v for v in result.report["residual_px"].values() if v is not None]
+        residual = f"{max(values):.2f}" if values else ""
+    seconds = f"{result.seconds:.1f}"
+    return result.name, str(result.exit_code), frames, residual, seconds, result.message

@@ -8,7 +8,7 @@ import typer
 
 from densefit.cli.flags import PredictFlags, TakeFlags
 from densefit.cli.options import AsJson
-from densefit.cli.results import print_json
+from densefit.cli.results import print_json, print_table
 
 if TYPE_CHECKING:
     from densefit.inspection import CameraReport, Estimate, TakeReport
@@ -30,7 +30,9 @@ def show(report: TakeReport, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
-    _print_table(report)
+    headings = ("camera", "recording", "picture", "frames", "clock", "calibration", "work")
+    rows = [(name, *_cells(camera)) for name, camera in report.cameras.items()]
+    print_table(headings, rows, report.name)
     complete = f"{report.complete_frames} of {report.master_frames} master frames have all cameras"
     rate = f" at {report.master_fps:.2f} frames/s" if report.master_fps else ""
     typer.echo(f"sync by {report.sync}: {complete}{rate}")
@@ -38,22 +40,6 @@ def show(report: TakeReport, as_json: bool) -> None:
         typer.echo(f"note: {remark}")
     if report.estimate is not None:
         typer.echo(_cost(report.estimate))
-
-
-def _print_table(report: TakeReport) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=report.name, title_justify="left", box=box.SIMPLE)
-    for heading in ("camera", "recording", "picture", "frames", "clock", "calibration", "work"):
-        table.add_column(heading, overflow="fold")
-    for name, camera in report.cameras.items():
-        table.add_row(name, *_cells(camera))
-    console = Console(markup=False, highlight=False)
-    # Into a pipe the table may be as wide as it wants.
-    console.width = console.width if console.is_terminal else 200
-    console.print(table)
 
 
 def _cells(camera: CameraReport) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
@@ -12,6 +13,25 @@ import typer
 def print_json(value: Any) -> None:
     """A summary as indented JSON; paths as text, NaN and infinity (no JSON) as null."""
     typer.echo(json.dumps(_finite(value), default=str, indent=2, allow_nan=False))
+
+
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
+) -> None:
+    """A table as wide as the terminal; long cells are folded."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    # Into a pipe the table may be as wide as it wants.
+    console.width = console.width if console.is_terminal else 200
+    console.print(table)
 
 
 def _finite(value: Any) -> Any:
