@@ -66,6 +66,11 @@ def test_the_command(
     assert "9 of 10" in captured.out and "1.25" in captured.out and "gone" in captured.out
     assert "error: 1 of 2 takes failed: bad" in captured.err
     assert commands[0][-3:] == ["--quality", "fast", "--no-overlay"]
+    del commands[:]
+    clock = ["--sync", "clap", "--fps", "24.0", "--sequence", "--strict"]
+    assert main(["batch", takes[0], *out, *clock]) == 0
+    assert commands[0][-6:] == clock
+    capsys.readouterr()
     assert main(["batch", takes[0], *out, "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)
     assert result["report"] == REPORT
@@ -97,7 +102,13 @@ def test_names(tmp_path: Path) -> None:
 def test_options_travel_as_they_were_given() -> None:
     assert as_arguments(PredictFlags()) == as_arguments(FitFlags()) == []
     flags = FitFlags(identity=Path("x"), overlay=False, max_residual_px=2.0)
-    assert as_arguments(flags) == ["--identity", "x", "--no-overlay", "--max-residual-px", "2.0"]
+    assert as_arguments(flags) == [
+        "--identity",
+        str(Path.cwd() / "x"),
+        "--no-overlay",
+        "--max-residual-px",
+        "2.0",
+    ]
 
 
 def test_without_ray(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from densefit.cli.flags import FitFlags, PredictFlags, as_arguments
+from densefit.cli.flags import FitFlags, PredictFlags, SyncFlags, as_arguments
 from densefit.cli.options import AsJson, Out
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def batch(
         list[Path], typer.Argument(metavar="TAKE...", help="take.yaml files or their folders.")
     ],
     out: Out,
+    recordings: SyncFlags,
     prediction: PredictFlags,
     fitting: FitFlags,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Takes at the same time.")] = 1,
@@ -43,8 +44,10 @@ def batch(
 
     threads = prediction.threads or max(1, (os.cpu_count() or 1) // jobs)
     # Threads are a matter of the machine, and are given separately.
-    common = dataclasses.replace(prediction, threads=None)
-    arguments = (*as_arguments(common), *as_arguments(fitting))
+    if recordings.sync is not None and recordings.sync.lower().endswith(".csv"):
+        recordings = dataclasses.replace(recordings, sync=str(Path(recordings.sync).absolute()))
+    groups = (recordings, dataclasses.replace(prediction, threads=None), fitting)
+    arguments = tuple(argument for group in groups for argument in as_arguments(group))
     results = run_batch(takes, out, BatchOptions(arguments, jobs, threads, ray))
     if as_json:
         print_json([dataclasses.asdict(result) for result in results])

@@ -43,10 +43,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TakeFlags:
-    """Which recordings, and how they belong together."""
+class SyncFlags:
+    """How the recordings of a take belong together."""
 
-    inputs: Inputs
     sync: Annotated[
         str | None,
         typer.Option(
@@ -60,6 +59,13 @@ class TakeFlags:
     ] = 30.0
     sequence: Sequence = False
     strict: Strict = False
+
+
+@dataclass(frozen=True)
+class TakeFlags(SyncFlags):
+    """Which recordings, and how they belong together."""
+
+    inputs: Inputs = dataclasses.field(kw_only=True)
 
     def load_each(self) -> list[Take]:
         """Each input as a take of its own."""
@@ -251,7 +257,8 @@ def as_arguments(group: Any) -> list[str]:
         if isinstance(value, bool):
             arguments.append(option if value else f"--no-{option[2:]}")
         else:
-            arguments += [option, str(value)]
+            # Whoever runs it may do so in another folder.
+            arguments += [option, str(value.absolute() if isinstance(value, Path) else value)]
     return arguments
 
 
