@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from densefit.errors import InputError, UsageError
+from densefit.errors import InputError, Terminated, UsageError
 from densefit.files import ensure_out_dir
 from densefit.progress import info, progress, warn
 
@@ -106,16 +108,67 @@ def _tell(result: TakeResult) -> None:
         warn(f"{result.name}: exit code {result.exit_code}, {result.message}")
 
 
+class _Processes:
+    """The takes' processes of now, which must not outlive this one."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def run(self, command: list[str]) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a command."""
+        with self._lock:
+            if self._ended:
+                raise Terminated
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            self._running.add(process)
+        try:
+            stdout, stderr = process.communicate()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        return process.returncode, stdout, stderr
+
+    def end(self) -> None:
+        """Terminate what runs and begin nothing more."""
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.terminate()
+
+
 @contextmanager
 def _on_this_machine(options: BatchOptions) -> Iterator[Submit]:
-    pool = ThreadPoolExecutor(options.jobs)
+    pool, processes = ThreadPoolExecutor(options.jobs), _Processes()
     try:
-        yield lambda take, folder: pool.submit(
-            _fit_in_process, take, folder, _arguments(take, folder, options)
-        )
+        with _termination_raised():
+            yield lambda take, folder: pool.submit(
+                _fit_in_process, take, folder, _arguments(take, folder, options), processes.run
+            )
     finally:
-        # After Ctrl-C, which the running takes receive too, no further ones begin.
+        # Of interest only after Ctrl-C or a signal; what the takes have finished is kept.
+        processes.end()
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _termination_raised() -> Iterator[None]:
+    """Raise Terminated on SIGTERM, which otherwise ends this process and leaves others behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+
+    def terminated(*_: object) -> None:
+        raise Terminated
+
+    earlier = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 @contextmanager
@@ -147,13 +200,16 @@ def _arguments(take: Path, folder: Path, options: BatchOptions) -> list[str]:
     return ["fit-rig", str(take), "-o", str(folder), *common, *log, *options.arguments]
 
 
-def _fit_in_process(take: Path, folder: Path, arguments: list[str]) -> TakeResult:
+def _fit_in_process(
+    take: Path,
+    folder: Path,
+    arguments: list[str],
+    run: Callable[[list[str]], tuple[int, str, str]],
+) -> TakeResult:
     """Run the command in a process of its own and wait for it."""
     begin = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "densefit", *arguments], capture_output=True, text=True, check=False
-    )
-    return _result(folder, done.returncode, begin, done.stdout, done.stderr)
+    code, stdout, stderr = run([sys.executable, "-m", "densefit", *arguments])
+    return _result(folder, code, begin, stdout, stderr)
 
 
 def _fit_here(take: Path, folder: Path, arguments: list[str]) -> TakeResult:

@@ -33,3 +33,7 @@ class BatchError(DensefitError):
     """Some of many takes failed; each failure was told."""
 
     exit_code = 5
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM). Like KeyboardInterrupt, no error of anybody's."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +28,16 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Stand in for the processes: a take fails if its path says so."""
     seen: list[list[str]] = []
 
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def run(_: Any, command: list[str]) -> tuple[int, str, str]:
         seen.append(command)
         take = command[command.index("fit-rig") + 1]
         if "crash" in take:
-            return subprocess.CompletedProcess(command, -11, "", "half a word")
+            return -11, "", "half a word"
         if "bad" in take:
-            return subprocess.CompletedProcess(
-                command, 3, "", "warning: w\nerror: a.mp4: gone; x\n"
-            )
-        return subprocess.CompletedProcess(command, 0, json.dumps(REPORT), "")
+            return 3, "", "warning: w\nerror: a.mp4: gone; x\n"
+        return 0, json.dumps(REPORT), ""
 
-    monkeypatch.setattr(batch.subprocess, "run", run)
+    monkeypatch.setattr(batch._Processes, "run", run)
     return seen
 
 
@@ -86,6 +88,41 @@ def test_a_real_take_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert result["exit_code"] == 3 and "gone.mp4: no such file" in result["message"]
     lines = (tmp_path / "out" / "mine" / "log.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["exit_code"] == 3
+
+
+# A batch whose takes never end, and write down which processes they are.
+ENDLESS = """
+import sys
+from densefit.cli import main
+sys.executable = sys.argv[1]
+sys.exit(main(["batch", "one.yaml", "two.yaml", "three.yaml", "-o", sys.argv[2], "--jobs", "2"]))
+"""
+STAND_IN = """#!/bin/sh
+touch "$0.$$"
+exec sleep 600
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals and a shell")
+@pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_no_take_outlives_the_batch(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    """A signal to the batch alone ends the takes that run, and no further ones begin."""
+    stand_in = tmp_path / "take"
+    stand_in.write_text(STAND_IN)
+    stand_in.chmod(0o755)
+    command = [sys.executable, "-c", ENDLESS, str(stand_in), str(tmp_path / "out")]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while len(begun := list(tmp_path.glob("take.*"))) < 2:
+        assert parent.poll() is None, parent.communicate()[1]
+        time.sleep(0.05)
+    parent.send_signal(sent)
+    errors = parent.communicate()[1]
+    assert parent.returncode == code
+    assert "Traceback" not in errors
+    assert sorted(tmp_path.glob("take.*")) == sorted(begun)
+    for file in begun:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.suffix[1:]), 0)
 
 
 def test_two_takes_of_one_name(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The command line: parses, calls one stage, prints, and picks the exit code.
 
 Exit codes: 0 ok; 1 our own fault (a log file is named); 2 usage; 3 bad input or missing optional
-package; 4 quality gate failed; 5 part of a batch failed; 130 interrupted.
+package; 4 quality gate failed; 5 part of a batch failed; 130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from densefit.errors import Terminated
+
 EXIT_OK = 0
 EXIT_FAULT = 1
 EXIT_USAGE = 2
 EXIT_INPUT = 3
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 # What the machine, not densefit, says no to: reported in one line as bad input.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -57,6 +60,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
         progress.warn("interrupted; what is finished is kept, the same command continues")
         return EXIT_INTERRUPTED
+    except Terminated:
+        return EXIT_TERMINATED
     except BrokenPipeError:
         # The reader of our output went away (`densefit ... | head`); without this the interpreter
         # complains again when it flushes.
