@@ -54,8 +54,13 @@ def evaluate_model(
         raise UsageError("nothing to measure on: give --heads FOLDER, --ict FOLDER or both")
     if curves is not None and ict is None:
         raise UsageError("--curves needs people to compare with: give --ict FOLDER too")
-    models = {"densefit" if model is None else model.stem: open_head(model)}
-    models |= {path.stem: open_head(path) for path in peer or []}
+    names = ["densefit" if model is None else model.stem, *(path.stem for path in peer or [])]
+    if ict is not None:
+        names.append("ict")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--peer: two models are called '{twice}'; rename one of the files")
+    models = {n: open_head(path) for n, path in zip(names, [model, *(peer or [])], strict=False)}
     population = None
     if ict is not None:
         with tempfile.TemporaryDirectory() as folder:

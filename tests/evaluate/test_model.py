@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from densefit.cli import main
 from densefit.evaluate.model import ModelOptions, drift, evaluate_model, summary
 from densefit.evaluate.scan_fit import ScanFitOptions, ScanFitter, surface_distance
 from densefit.evaluate.scans import Surface, face_samples, noisy
@@ -79,3 +82,13 @@ def test_curves_of_a_model_on_its_own_people(head: HeadModel) -> None:
     mean, modes = face_points(head)
     np.testing.assert_allclose(mean, head.landmarks(head.template)[head.face320], atol=1e-6)
     assert modes.shape == (head.identity_count, 320, 3)
+
+
+@pytest.mark.parametrize("peers", [("a/head.npz", "b/head.npz"), ("a/densefit.npz",)])
+def test_models_of_one_name_are_refused(
+    tmp_path: Path, peers: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One would stand for the other in the table."""
+    options = [word for peer in peers for word in ("--peer", peer)]
+    assert main(["evaluate", "model", "--heads", str(tmp_path), *options]) == 2
+    assert f"two models are called '{Path(peers[0]).stem}'" in capsys.readouterr().err
