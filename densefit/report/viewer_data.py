@@ -41,11 +41,11 @@ def viewer_data(evidence: Evidence) -> str:
     used = np.abs(shapes).max(axis=2) > step / 2
     arrays: dict[str, np.ndarray] = {
         "neutral": rigged.neutral.astype("<f4"),
-        "triangles": head.triangles[shown].astype("<u2"),
+        "triangles": _indices(head.triangles[shown], len(rigged.neutral)),
         "part": head.triangle_part[shown].astype("u1"),
         # Sparse: how many vertices each shape moves, which, and by how much.
-        "shape_counts": used.sum(axis=1).astype("<u2"),
-        "shape_vertices": np.nonzero(used)[1].astype("<u2"),
+        "shape_counts": used.sum(axis=1).astype("<u4"),
+        "shape_vertices": _indices(np.nonzero(used)[1], len(rigged.neutral)),
         "shape_offsets": np.round(shapes[used] / step).astype("<i2"),
         "skinning": np.round(rigged.skinning[:, [0, 2, 3]] * 255).astype("u1"),
         "weights": np.round(np.clip(rigged.weights, -1, 1) * 32767).astype("<i2"),
@@ -80,6 +80,11 @@ def pack(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
     return base64.b64encode(zlib.compress(b"".join(blocks), 9)).decode()
 
 
+def _indices(vertices: np.ndarray, count: int) -> np.ndarray:
+    """Numbers below `count` as the smallest type that holds them."""
+    return vertices.astype("<u2" if count <= 1 << 16 else "<u4")
+
+
 def _frames(posed: np.ndarray) -> np.ndarray:
     frames = np.flatnonzero(posed)
     return frames[:: -(-len(frames) // MAX_FRAMES)]
@@ -96,7 +101,9 @@ def _cameras(evidence: Evidence, turn: np.ndarray) -> list[dict[str, Any]]:
         assert k is not None and transform is not None
         inverse = np.linalg.inv(transform)
         w, h = camera.width, camera.height
-        pixels = np.array([[0, 0, 1], [w, 0, 1], [w, h, 1], [0, h, 1]], float)
+        # The middle of the first pixel is 0, 0; the picture begins half a pixel before it.
+        edges = np.array([[0, 0, 0], [w, 0, 0], [w, h, 0], [0, h, 0]])
+        pixels = edges + [-0.5, -0.5, 1.0]
         rays = pixels @ np.linalg.inv(k).T * 0.12
         corners = (rays @ inverse[:3, :3].T + inverse[:3, 3]) @ turn.T
         found.append(

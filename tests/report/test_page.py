@@ -14,6 +14,7 @@ import pytest
 
 from densefit.head.model import HeadModel
 from densefit.report import evidence as evidence_module
+from densefit.report import viewer_data
 from densefit.report.charts import Line, line_chart, seen_strip
 from densefit.report.evidence import Evidence, gather_evidence
 from densefit.report.page import write_report
@@ -133,6 +134,20 @@ def test_crop_keeps_the_middle():
         rows, columns = np.nonzero(picture[..., 0] > 127)
         middle = (side - 1) / 2
         assert abs(rows.mean() - middle) < 0.7 and abs(columns.mean() - middle) < 0.7
+
+
+def test_frusta_end_at_the_edges_of_the_picture(evidence: Evidence):
+    for drawn in viewer_data._cameras(evidence, np.eye(3)):
+        camera = evidence.known_camera(drawn["name"])
+        ahead = np.c_[drawn["corners"], np.ones(4)] @ camera.T_camera_world[:3].T @ camera.K.T
+        corners = [[-0.5, -0.5], [639.5, -0.5], [639.5, 479.5], [-0.5, 479.5]]
+        np.testing.assert_allclose(ahead[:, :2] / ahead[:, 2:], corners, atol=1e-6)
+
+
+@pytest.mark.parametrize("count, size", [(65_536, 2), (65_537, 4)])
+def test_large_heads_need_larger_indices(count: int, size: int):
+    packed = viewer_data._indices(np.array([0, count - 1]), count)
+    assert packed.dtype.itemsize == size and packed.tolist() == [0, count - 1]
 
 
 def test_views_look_at_the_head_from_its_left():
