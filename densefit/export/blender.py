@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from densefit.errors import InputError
 from densefit.export.materials import material_of
 from densefit.export.quaternions import quaternion_from_axis_angle, quaternion_from_matrix
 from densefit.export.rigged import RiggedHead, rigged_head
@@ -18,6 +19,7 @@ from densefit.files import write_text
 from densefit.footage import Footage, read_footage
 from densefit.head.model import JOINT_NAMES
 from densefit.head.rotation import axis_angle, rotation_matrix
+from densefit.progress import warn
 
 if TYPE_CHECKING:
     from calibration import Camera
@@ -125,8 +127,15 @@ def _background(scene: ExportScene, name: str, footage: Footage | None) -> dict[
     if not len(seen):
         return None
     path, source = recording.path, "MOVIE"
-    if recording.kind != "video":
-        files = recording.open().files
+    if recording.kind == "video":
+        if not path.exists():
+            warn(f"{path}: gone; '{name}' has no background until it is there again")
+    else:
+        try:
+            files = recording.open().files
+        except InputError as error:
+            warn(f"'{name}' has no background: {error}")
+            return None
         path, source = files[0], "FILE" if recording.kind == "photo" else "SEQUENCE"
     shown = 1 + np.round(scene.seconds(scene.frames[seen]) * scene.fps).astype(int)
     picture = index[seen] * footage.every + _first_frame(footage, recording.fps)

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from densefit.export import blender
 from densefit.export.blender import write_blender
 from densefit.export.scene import ExportOptions, frame_vertices, load_scene
+from densefit.footage import read_footage
 from densefit.head.model import HeadModel
 from tests.export.rig_fixture import write_toy_footage, write_toy_rig
 
@@ -123,3 +126,22 @@ def test_footage_keeps_pace_at_another_rate(out: Path, head: HeadModel, tmp_path
     if importlib.util.find_spec("bpy") is not None:
         seen = run_in_blender(script, (0, 4, 8, 14), tmp_path)
         assert [int(seen[f"picture_{f + 1}"]) for f in (0, 4, 8, 14)] == [0, 2, 4, 7]
+
+
+@pytest.mark.parametrize("kind, kept", [("video", True), ("sequence", False)])
+def test_footage_that_is_gone_is_a_remark(
+    out: Path, head: HeadModel, tmp_path: Path, kind: str, kept: bool, monkeypatch, capsys
+):
+    """Pictures are not counted once they are gone; a film's path can stay for when it is back."""
+    write_toy_rig(out)
+    write_toy_footage(out)
+    footage = read_footage(out)
+    assert footage is not None
+    gone = tuple(
+        replace(r, path=tmp_path / "gone" / r.path.name, kind=kind) for r in footage.recordings
+    )
+    monkeypatch.setattr(blender, "read_footage", lambda _: replace(footage, recordings=gone))
+    script = write_blender(load_scene(out, head, ExportOptions()), tmp_path)[0]
+    assert all((c["footage"] is not None) == kept for c in read_header(script)["cameras"])
+    errors = capsys.readouterr().err
+    assert errors.count("has no background") == 2 and "gone" in errors
