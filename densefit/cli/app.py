@@ -12,6 +12,8 @@ import typer.core
 from densefit import __version__
 from densefit.cli.flags import as_command
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 # command -> (module, function)
 COMMANDS = {
     "inspect": ("densefit.cli.inspect", "inspect"),
@@ -122,4 +124,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except typer.Abort as error:
         raise KeyboardInterrupt from error
+    except SystemExit as error:
+        # That is what typer makes of a reader who went away.
+        if isinstance(error.__context__, BrokenPipeError):
+            raise error.__context__ from None
+        raise
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else 0

@@ -197,3 +197,33 @@ def test_module_and_console_script_are_one(capsys: pytest.CaptureFixture[str]) -
     )
     assert result.returncode == 0
     assert result.stdout.startswith("densefit ")
+
+
+def test_ctrl_c_in_a_command_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the test before, through the parser, which has its own idea of what Ctrl-C means."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("densefit.capture.load_take", interrupted)
+    assert main(["inspect", "a.mp4"]) == 130
+    assert "the same command continues" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX pipes")
+def test_a_reader_who_goes_away_is_no_error() -> None:
+    """`densefit doctor --json | head`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "densefit", "doctor", "--no-self-test", "--json"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(densefit.__file__).parent.parent)},
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
