@@ -92,12 +92,14 @@ def _read_npz(path: Path, only: str | None) -> dict[str, np.ndarray]:
     import numpy as np
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: {'a folder, no' if path.is_dir() else 'no such'} file")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in ([only] if only else archive.files)}
     except _NPZ_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if not zipfile.is_zipfile(path):
+            reason = "no zip archive"  # numpy takes it for pickled data and advises to load that
         raise InputError(
             f"{path}: damaged or not an .npz file ({reason}); make it again with --overwrite"
         ) from error

@@ -93,3 +93,13 @@ def test_output_folders_may_be_checked_by_many_threads_at_once(tmp_path: Path) -
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: ensure_out_dir(tmp_path / "overlay"), range(400)))
     assert len(made) == 400 and not any((tmp_path / "overlay").iterdir())
+
+
+def test_what_is_no_npz_is_called_so(tmp_path: Path) -> None:
+    """numpy takes any other file for pickled data and advises to load that without care."""
+    (tmp_path / "film.npz").write_bytes(b"\0\0\0\x18ftypmp42")
+    with pytest.raises(InputError, match="film.npz: damaged or not an .npz file") as caught:
+        read_npz(tmp_path / "film.npz")
+    assert "pickle" not in str(caught.value)
+    with pytest.raises(InputError, match="a folder, no file"):
+        read_npz(tmp_path)
