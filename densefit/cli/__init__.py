@@ -30,6 +30,8 @@ _ENVIRONMENT_ERRNOS = _FULL | {
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
+    errno.EISDIR,
+    errno.ENOTDIR,
     errno.EIO,
     errno.ESTALE,
     errno.ENOTCONN,

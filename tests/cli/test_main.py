@@ -199,6 +199,13 @@ def test_module_and_console_script_are_one(capsys: pytest.CaptureFixture[str]) -
     assert result.stdout.startswith("densefit ")
 
 
+def test_a_folder_where_a_file_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "board.pdf").mkdir()
+    arguments = ["calibrate", "board", "chessboard:9x6:25mm", "--overwrite"]
+    assert main([*arguments, "-o", str(tmp_path / "board.pdf")]) == 3
+    assert "board.pdf: Is a directory" in capsys.readouterr().err
+
+
 def test_ctrl_c_in_a_command_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
