@@ -9,6 +9,9 @@ from typing import Any
 
 import typer
 
+NARROW = 10
+"""Characters a column, below which a table is not one."""
+
 
 def print_json(value: Any) -> None:
     """A summary as indented JSON; paths as text, NaN and infinity (no JSON) as null."""
@@ -18,19 +21,25 @@ def print_json(value: Any) -> None:
 def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
 ) -> None:
-    """A table as wide as the terminal; long cells are folded."""
+    """A table as wide as the terminal, long cells folded; where that is narrow, line by line."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(markup=False, highlight=False)
+    # Into a pipe the table may be as wide as it wants.
+    console.width = console.width if console.is_terminal else 200
+    if console.width < NARROW * len(headings):
+        for row in rows:
+            for heading, cell in zip(headings, row, strict=True):
+                console.print(f"{heading}: {cell}")
+            console.print()
+        return
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(markup=False, highlight=False)
-    # Into a pipe the table may be as wide as it wants.
-    console.width = console.width if console.is_terminal else 200
     console.print(table)
 
 
