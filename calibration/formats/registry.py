@@ -73,6 +73,8 @@ def format_of(path: str | Path) -> Format:
             raise CalibrationError(_at(path, error)) from error
         except _DAMAGED:
             continue  # it only looked like that format
+    if (path / DENSEFIT.target).is_file():
+        raise CalibrationError(f"{path}: a folder; give {path / DENSEFIT.target}")
     known = ", ".join(FORMATS)
     raise CalibrationError(
         f"{path}: holds no calibrated camera in a format that is known ({known}); say which with "

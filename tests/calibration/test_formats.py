@@ -181,3 +181,9 @@ def test_words_where_numbers_belong_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "images.txt").write_text("")
     with pytest.raises(CalibrationError, match="damaged"):
         read_any(tmp_path)
+
+
+def test_a_folder_with_a_rig_in_it_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "rig.yaml").write_text("cameras: {}\n")
+    with pytest.raises(CalibrationError, match=r"a folder; give .*rig\.yaml"):
+        format_of(tmp_path)
