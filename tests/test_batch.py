@@ -116,7 +116,7 @@ def test_no_take_outlives_the_batch(tmp_path: Path, sent: signal.Signals, code: 
         assert parent.poll() is None, parent.communicate()[1]
         time.sleep(0.05)
     parent.send_signal(sent)
-    errors = parent.communicate()[1]
+    errors = parent.communicate(timeout=60)[1]
     assert parent.returncode == code
     assert "Traceback" not in errors
     assert sorted(tmp_path.glob("take.*")) == sorted(begun)
