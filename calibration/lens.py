@@ -75,6 +75,8 @@ def undistort(distorted: np.ndarray, dist: np.ndarray) -> np.ndarray:
         predicted, jacobian = distort(xy, dist)
         error = np.abs(predicted - distorted).max(axis=1)
         folded = np.linalg.det(jacobian) <= 0
+        # Farther out the model turns the picture inside out: that is no inverse either.
+        folded |= (xy * distorted).sum(axis=1) < 0
     xy[~(error < 1e-8) | folded] = np.nan
     return xy
 

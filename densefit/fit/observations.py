@@ -163,7 +163,8 @@ def _local_scale(camera: Camera, points: np.ndarray, flat: np.ndarray) -> np.nda
     """Normalised units per pixel at (N, 2) points, whose pinhole coordinates are `flat`."""
     focal = float(np.sqrt(camera.K[0, 0] * camera.K[1, 1]))  # type: ignore[index]
     if camera.model == "opencv":
-        slope = np.abs(np.linalg.det(distort(flat, camera.dist)[1]))
+        with np.errstate(invalid="ignore"):  # points that no ray leads to are nan
+            slope = np.abs(np.linalg.det(distort(flat, camera.dist)[1]))
         scale = 1 / (focal * np.sqrt(np.maximum(slope, 1e-12)))
     else:
         step = 2.0

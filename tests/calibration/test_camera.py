@@ -76,6 +76,10 @@ def test_no_ray_is_nan_not_a_guess() -> None:
     assert np.isfinite(rays[0]).all()
     assert np.isnan(rays[1]).all()
     assert np.isnan(c.normalize(np.full((1, 2), np.nan))).all()
+    # Farther out the formula has solutions on the other side of the centre, which nothing shows.
+    strong = camera((-9.0, 0.0, 0.0, 0.0))
+    far = K[:2, 2] + K[0, 0] * np.array([[0.3, 0.1], [0.0, 0.5], [-0.4, 0.4], [0.8, 0.0]])
+    assert np.isnan(strong.normalize(far)).all()
 
 
 def test_points_behind_the_camera_are_nan() -> None:
