@@ -109,10 +109,14 @@ def estimated_cameras(
     return out
 
 
-def scale_source(cameras: list[Camera], seen: np.ndarray) -> str:
-    """`calibrated` when two placed cameras saw the head, else `prior`; seen (C,) bool."""
+def scale_source(cameras: list[Camera], valid: np.ndarray) -> str:
+    """`calibrated` when two placed cameras saw the head at the same time, else `prior`.
+
+    Args:
+        valid: (T, C) bool.
+    """
     placed = [c.T_camera_world is not None for c in cameras]
-    return "calibrated" if int(np.sum(np.asarray(placed) & seen)) >= 2 else "prior"
+    return "calibrated" if (valid[:, placed].sum(axis=1) >= 2).any() else "prior"
 
 
 def scale_deviation(

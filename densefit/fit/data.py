@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from densefit.fit.camera_prior import camera_prior
-from densefit.fit.cameras import guessed_intrinsics
+from densefit.fit.cameras import camera_state, guessed_intrinsics
 from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
 from densefit.fit.landmark_model import LandmarkModel, landmark_model
 from densefit.fit.linearization import Planes
@@ -64,8 +64,7 @@ class FitData:
             for c in cameras
         ]
         # Focal length against depth and shape is a matter of the last digits of a float32.
-        unknown = any(self.free_focal) or any(c.T_camera_world is None for c in cameras[1:])
-        unknown = unknown or (self.refine and len(cameras) > 1)
+        unknown = camera_state(self.cameras, self.free_focal, self.refine)[0].unknowns > 0
         self.landmark_weights = landmark_region_weights(head, options)
         self.with_identity = options.identity is None
         start = np.zeros(head.identity_count) if options.identity is None else options.identity
@@ -125,6 +124,18 @@ class FitData:
             joint_positions(self.model, identity),
         )
         return pose_landmarks(self.model, neutral, centres, motion, rotations(motion)).world
+
+
+def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> np.ndarray:
+    """Indices of the frames that get a pose: seen by a camera, or inside a gap that the smoother
+    bridges."""
+    bridged = seen.copy()
+    index = np.flatnonzero(seen)
+    if not options.independent_frames and options.temporal_weight > 0:
+        for before, after in zip(index[:-1], index[1:], strict=True):
+            if time[after] - time[before] <= options.max_gap * (1 + 1e-6):
+                bridged[before:after] = True
+    return np.flatnonzero(bridged)
 
 
 def precision(options: FitOptions, unknown_cameras: bool) -> torch.dtype:

@@ -8,6 +8,8 @@ VIEW_SCALE = 0.15
 """Rotation (rad) that counts as one step apart."""
 TIME_STEPS = 4.0
 """The whole take counts as this many steps: other moments have other expressions."""
+OF_EACH_CAMERA = 8
+"""Keyframes (all, if fewer) in which an unknown camera must see the head, where it can."""
 
 
 def choose_keyframes(
@@ -36,3 +38,28 @@ def choose_keyframes(
         chosen.append(int(np.argmax(distance)))
         distance = np.minimum(distance, np.square(features - features[chosen[-1]]).sum(1))
     return np.sort(usable[chosen])
+
+
+def with_frames_of(
+    picked: np.ndarray, valid: np.ndarray, cameras: list[int], score: np.ndarray
+) -> np.ndarray:
+    """Keyframes and as many more as leave no unknown camera without some.
+
+    A camera that sees the head now and then would else keep its first guess until the whole take is
+    polished, too far off for that.
+
+    Args:
+        picked: keyframes. valid: (T, C) bool. cameras: the unknown ones. score: (T,) as above.
+    Returns:
+        Indices in ascending order.
+    """
+    least = min(OF_EACH_CAMERA, len(picked))
+    for camera in cameras:
+        lacking = least - int(valid[picked, camera].sum())
+        if lacking <= 0:
+            continue
+        own = np.setdiff1d(np.flatnonzero(valid[:, camera] & np.isfinite(score)), picked)
+        # Seen together with others a head tells where the camera stands; good first poses first.
+        order = np.lexsort((score[own], -valid[own].sum(axis=1)))
+        picked = np.union1d(picked, own[order[:lacking]])
+    return picked

@@ -25,9 +25,12 @@ def pnp_start(
     if len(order) < 6:
         return None
     flat = np.ascontiguousarray(xy[order])
-    found, vector, offset = cv2.solvePnP(
-        points[order], flat, np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP
-    )
+    try:
+        found, vector, offset = cv2.solvePnP(
+            points[order], flat, np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP
+        )
+    except cv2.error:
+        return None  # it refuses heads that are small against the focal length
     if not found or not np.isfinite(offset).all() or offset[2, 0] <= NEAREST_HEAD:
         return None
     return cv2.Rodrigues(vector)[0], offset[:, 0]

@@ -38,7 +38,7 @@ class FitResult:
     time: np.ndarray
     """(T,) s."""
     valid: np.ndarray
-    """(T,) bool: at least one camera saw the head."""
+    """(T,) bool: at least one camera whose place is known saw the head."""
     residual_px: np.ndarray
     """(T, C) px: median distance of the landmarks that are more certain than the picture's median
     sigma."""

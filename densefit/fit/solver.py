@@ -75,8 +75,8 @@ def minimize(
         iterations += count
         if on_stage is not None and not last:
             planes = on_stage(state, planes)
-    system = run.system if run.loss.newton else None
-    if system is None:
+    system = run.system
+    if system is None or not run.curved:
         final = replace(run.loss, newton=True)
         system = linearize(model, planes, priors, state, final, with_identity)
     return Solution(state, system, iterations, tuple(history))
@@ -94,6 +94,8 @@ class _Stage:
     active: Tensor | None
     system: Linearization | None = None
     """At the state reached, if that was evaluated."""
+    curved: bool = False
+    """`system` has the loss's true curvature."""
 
     def minimize(
         self,
@@ -136,6 +138,7 @@ class _Stage:
                 damping *= 10
                 continue
             state, system, self.system, self.active = moved, there, there, step.active
+            self.curved = self.loss.newton
             history.append((self.loss.scale, there.cost))
             damping = max(damping / 5, 1e-9)
             if gain < self.tolerance:

@@ -12,8 +12,8 @@ import torch
 from densefit.fit import initial, so3, tridiagonal
 from densefit.fit.camera_columns import camera_columns
 from densefit.fit.camera_prior import camera_prior
+from densefit.fit.data import frames_to_solve
 from densefit.fit.geometry import congruence
-from densefit.fit.joint_fit import frames_to_solve
 from densefit.fit.keyframes import choose_keyframes
 from densefit.fit.landmark_model import PAIRS, gaze_values, landmark_model
 from densefit.fit.landmark_term import collapse, project, projection, robust_residual

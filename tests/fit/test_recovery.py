@@ -325,6 +325,9 @@ def test_errors_name_the_problem(head):
         fit(head, cameras[:1], observations)
     with pytest.raises(InputError, match="nothing to fit"):
         fit(head, cameras, hide(observations, np.zeros((3, 2), bool)))
+    broken = [replace(c, dist=np.array([-9.0, 0, 0, 0])) for c in cameras]
+    with pytest.raises(InputError, match="cam0, cam1.*back through the lens"):
+        fit(head, broken, replace(observations, xy=observations.xy + 500))
     with pytest.raises(InputError, match="6 coefficients"):
         fit(head, cameras, observations, FitOptions(identity=np.zeros(9)))
     with pytest.raises(InputError, match="90"):

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from densefit.fit import FitOptions, fit
+from densefit.errors import InputError
+from densefit.fit import FitOptions, fit, joint_fit
 from densefit.fit.joint_fit import JointFit
 from densefit.head.rotation import rotation_matrix
 from tests.fit.synthetic import camera_ring, hide, look_at_camera, observe, sample_truth, tiny_head
@@ -97,3 +98,49 @@ def test_two_cameras_where_one_found_something_else():
     result = fit(head, cameras, observations, PLAIN)
     assert np.abs(result.translation - truth.translation).max() < 3e-3
     assert (result.residual_px[:, 1] > 100).all() and (result.residual_px[:, [0, 2]] < 2).all()
+
+
+def test_cameras_that_never_see_the_head_together():
+    """Without extrinsics nothing tells where the second one stands: its frames are not guessed."""
+    head, cameras = tiny_head(), camera_ring(2)
+    seen = np.zeros((12, 2), bool)
+    seen[:6, 0] = seen[6:, 1] = True
+    observations = hide(observe(head, cameras, sample_truth(head, 12), 0.5), seen)
+    bare = [replace(c, T_camera_world=None) for c in cameras]
+    result = fit(head, bare, observations, PLAIN)
+    assert result.cameras[1].T_camera_world is None
+    np.testing.assert_array_equal(result.valid, seen[:, 0])
+    for name in ("expression", "rotation", "translation", "joints", "rotation_std"):
+        posed = np.isfinite(getattr(result, name)).reshape(12, -1).all(1)
+        np.testing.assert_array_equal(posed, seen[:, 0])
+    # With extrinsics all frames count, but no distance between cameras gives the head's size.
+    known = fit(head, cameras, observations, PLAIN)
+    assert known.valid.all() and known.scale == "prior" and known.scale_std > 0
+    # The camera that would be the world must see something.
+    with pytest.raises(InputError, match="no frame has a head in cam0"):
+        fit(head, bare, hide(observations, seen & [False, True]), PLAIN)
+
+
+def test_a_camera_of_a_long_take_that_sees_the_head_once(monkeypatch):
+    """Not in a frame that is looked at anyway, yet its place is found as from a short take."""
+    monkeypatch.setattr(joint_fit, "START_FRAMES", 10)
+    head, cameras = tiny_head(), camera_ring(3)
+    seen = np.ones((40, 3), bool)
+    seen[:, 2] = np.arange(40) == 21
+    observations = hide(observe(head, cameras, sample_truth(head, 40), 0.5), seen)
+    bare = [cameras[0], *(replace(c, T_camera_world=None) for c in cameras[1:])]
+    long = replace(PLAIN, joint_frames=10, keyframes=6, window=14, overlap=3)
+    found = fit(head, bare, observations, long)
+    assert np.linalg.norm(found.cameras[2].position - cameras[2].position) < 0.01
+    assert found.residual_px[21, 2] < 1
+
+
+def test_heads_that_are_tiny_against_the_focal_length():
+    """About 50 px in a picture of 4,000: OpenCV's solver of poses refuses these."""
+    head = tiny_head()
+    camera = look_at_camera(0.2, 0.1, 18.0, 4600.0, (3840, 2160), "far")
+    truth = sample_truth(head, 3, fps=2.0)
+    options = replace(PLAIN, independent_frames=True)
+    result = fit(head, [camera], observe(head, [camera], truth, 0.1), options)
+    assert (result.residual_px < 0.2).all()
+    assert np.abs(result.rotation - truth.rotation).max() < 0.2

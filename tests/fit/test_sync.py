@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from densefit.fit import FitOptions, fit_offsets
-from densefit.fit.joint_fit import busiest_frames
+from densefit.fit.offsets import busiest_frames
 from densefit.fit.sync import velocities
 from tests.fit.synthetic import camera_ring, hide, observe, sample_truth, tiny_head
 
@@ -64,3 +64,20 @@ def test_the_busiest_excerpt():
     still[:25], still[45:] = still[25], still[45]
     picked = busiest_frames(replace(observations, xy=still), 18, range(60))
     assert picked[0] >= 24 and picked[-1] <= 46 and (np.diff(picked) == 1).all()
+
+
+def test_nothing_is_known_where_no_two_cameras_see_the_head_together():
+    head, cameras = tiny_head(), camera_ring(2)
+    observations = shifted(head, cameras, 24, [0.0, 0.3])
+    seen = np.zeros((24, 2), bool)
+    seen[4:12, 0] = seen[12:, 1] = True
+    seen[22:] = True
+    hidden = hide(observations, seen)
+    for part in (range(4), range(4, 20)):
+        found = fit_offsets(head, cameras, hidden, PLAIN, part)
+        assert not found.seconds.any() and found.std[0] == 0 and np.isnan(found.std[1])
+    alone = fit_offsets(head, cameras[:1], observe(head, cameras[:1], sample_truth(head, 3)), PLAIN)
+    assert alone.seconds.tolist() == alone.std.tolist() == [0.0]
+    # The excerpt is where two cameras see the head, were it a moment.
+    seen[22] = [True, False]
+    assert 23 in busiest_frames(hide(observations, seen), 6, range(24))
