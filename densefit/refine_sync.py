@@ -47,6 +47,9 @@ def refine_sync(
     if take.independent_frames or len(take.sources) < 2:
         raise InputError(f"{take.name}: --refine-sync needs recordings of at least two cameras")
     inputs = inputs_of(take)
+    if len(inputs.cameras) < 2:
+        warn(f"only camera {inputs.cameras[0].name} shows a head: the clocks stay as they are")
+        return take
     if inputs.observations.columns[0].phase is None:
         raise InputError(
             f"{take.name}: the sync table itself says which frames belong together; leave out "
@@ -60,7 +63,7 @@ def refine_sync(
         inputs = inputs_of(take)
         if max(np.abs(e.offsets.seconds).max() for e in excerpts) < SETTLED * period:
             break
-    _report(take, first, inputs, excerpts[0])
+    _report(take, first, inputs, excerpts)
     return take
 
 
@@ -83,28 +86,36 @@ def _excerpts(head: HeadModel, inputs: FitInputs, options: FitOptions) -> list[E
 def _corrected(take: Take, names: list[str], excerpts: list[Excerpt]) -> Take:
     """t_master = rate t + offset, moved by what the excerpts say."""
     offsets, rates = dict(take.offsets), dict(take.clock_rates)
-    first, last = excerpts[0], excerpts[-1]
     for c, name in enumerate(names):
-        shift, drift = float(first.offsets.seconds[c]), 0.0
-        if last is not first:
-            apart = float(last.offsets.seconds[c] - first.offsets.seconds[c])
-            spread = float(np.hypot(first.offsets.std[c], last.offsets.std[c]))
-            if abs(apart) > DRIFT_SIGNIFICANT * spread > 0:
-                drift = apart / (last.moment - first.moment)
-            else:
-                shift = float(first.offsets.seconds[c] + last.offsets.seconds[c]) / 2
+        shift, drift = _shift_and_drift(excerpts, c)
         # A shift at the first excerpt's moment that grows by `drift` a second.
         offset, rate = offsets.get(name, 0.0), rates.get(name, 1.0)
-        offsets[name] = offset * (1 + drift) + shift - drift * first.moment
+        offsets[name] = offset * (1 + drift) + shift - drift * excerpts[0].moment
         rates[name] = rate * (1 + drift)
     return replace(take, offsets=offsets, clock_rates=rates)
 
 
-def _report(take: Take, first: Mapping[str, float], inputs: FitInputs, excerpt: Excerpt) -> None:
+def _shift_and_drift(excerpts: list[Excerpt], camera: int) -> tuple[float, float]:
+    """What the excerpts that know of a camera say: a shift in seconds, and by how much it grows a
+    second from the first excerpt on."""
+    known = [e for e in excerpts if np.isfinite(e.offsets.std[camera])]
+    if not known:
+        return 0.0, 0.0
+    first, last = known[0], known[-1]
+    apart = float(last.offsets.seconds[camera] - first.offsets.seconds[camera])
+    spread = float(np.hypot(first.offsets.std[camera], last.offsets.std[camera]))
+    if abs(apart) > DRIFT_SIGNIFICANT * spread > 0:
+        return float(first.offsets.seconds[camera]), apart / (last.moment - first.moment)
+    return float(first.offsets.seconds[camera] + last.offsets.seconds[camera]) / 2, 0.0
+
+
+def _report(
+    take: Take, first: Mapping[str, float], inputs: FitInputs, excerpts: list[Excerpt]
+) -> None:
     for c, camera in enumerate(inputs.cameras):
         name = camera.name
         moved = take.offsets[name] - first.get(name, 0.0)
-        spread = excerpt.offsets.std[c]
+        spread = min((e.offsets.std[c] for e in excerpts), key=lambda s: (np.isnan(s), s))
         if not np.isfinite(spread):
             warn(f"camera {name}: too little motion to tell its time offset")
         elif c:

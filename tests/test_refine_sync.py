@@ -10,10 +10,11 @@ import pytest
 from densefit.capture.take import Take
 from densefit.capture.timeline import match_frames
 from densefit.errors import InputError
+from densefit.fit.sync import Offsets
 from densefit.fit_inputs import gather
 from densefit.landmarks.files import LandmarkTrack
-from densefit.refine_sync import refine_sync
-from tests.fit.synthetic import camera_ring, observe, sample_truth, tiny_head
+from densefit.refine_sync import Excerpt, _shift_and_drift, refine_sync
+from tests.fit.synthetic import camera_ring, hide, observe, sample_truth, tiny_head
 from tests.fit.test_sync import FPS, PLAIN, shifted
 
 NAMES = ("cam0", "cam1", "cam2")
@@ -72,3 +73,26 @@ def test_what_cannot_be_refined():
         object.__setattr__(column, "phase", None)
     with pytest.raises(InputError, match="table itself"):
         refine_sync(Take("t", dict.fromkeys(NAMES), None), head, PLAIN, lambda _: by_table)
+
+
+def test_an_excerpt_that_knows_nothing_leaves_the_word_to_the_other():
+    nothing = Offsets(np.zeros(2), np.array([0.0, np.nan]))
+    clear = Offsets(np.array([0.0, 0.02]), np.array([0.0, 1e-4]))
+    later = Offsets(np.array([0.0, 0.05]), np.array([0.0, 1e-4]))
+    assert _shift_and_drift([Excerpt(1, nothing), Excerpt(11, clear)], 1) == (0.02, 0.0)
+    assert _shift_and_drift([Excerpt(1, clear), Excerpt(11, nothing)], 1) == (0.02, 0.0)
+    assert _shift_and_drift([Excerpt(1, nothing), Excerpt(11, nothing)], 1) == (0.0, 0.0)
+    assert _shift_and_drift([Excerpt(1, clear), Excerpt(11, later)], 1) == (
+        0.02, pytest.approx(0.003),
+    )  # fmt: skip
+
+
+def test_only_one_camera_sees_the_head(capsys):
+    head, cameras = tiny_head(), camera_ring(3)
+    observations = shifted(head, cameras, 12, [0.0] * 3)
+    seen = np.zeros((12, 3), bool)
+    seen[:, 0] = True
+    inputs_of = inputs_from(hide(observations, seen), cameras)
+    take = Take("t", dict.fromkeys(NAMES), None)
+    assert refine_sync(take, head, PLAIN, inputs_of) is take
+    assert "only camera cam0 shows a head" in capsys.readouterr().err
