@@ -212,12 +212,24 @@ def recordings_hash(take: Take, chosen: PredictOptions) -> str:
     return _hash(*((name, job(source, chosen)) for name, source in take.sources.items()))
 
 
-def input_hashes(inputs: FitInputs, head: HeadModel, options: Mapping[str, Any]) -> dict[str, str]:
-    """sha256 of each thing that a fit depends on, by what a person would call it."""
+def input_hashes(
+    inputs: FitInputs,
+    head: HeadModel,
+    options: Mapping[str, Any],
+    up: np.ndarray | None = None,
+) -> dict[str, str]:
+    """sha256 of each thing that a fit depends on, by what a person would call it.
+
+    Args:
+        up: (3,) what the rig file says is up; goes into the results' rig.yaml and meta.json.
+    """
     observations = inputs.observations
     return {
         "landmarks": _hash(observations.time, observations.valid, *_all_arrays(observations)),
-        "cameras": _hash(*(part for camera in inputs.cameras for part in _camera_parts(camera))),
+        "cameras": _hash(
+            *(part for camera in inputs.cameras for part in _camera_parts(camera)),
+            *([] if up is None else [up]),
+        ),
         "head model": head.sha256,
         "options": _hash(json.dumps(options, sort_keys=True, default=str)),
     }
@@ -250,7 +262,8 @@ def with_unseen_cameras(
 
 def _camera_parts(camera: Camera) -> list[Any]:
     matrices = [camera.K, camera.dist, camera.T_camera_world]
-    return [f"{camera.name} {camera.width} {camera.height} {camera.model}", *matrices]
+    known = [f"{camera.name} {camera.width} {camera.height} {camera.model}", *matrices]
+    return known if camera.std is None else [*known, sorted(camera.std.items())]
 
 
 def _hash(*parts: Any) -> str:

@@ -224,7 +224,7 @@ def camera_table(report: FitRigReport) -> Iterator[str]:
     """One line a camera, for people."""
     for name, residual in report.residual_px.items():
         share = f"{report.seen_frames[name]} of {report.frames} frames"
-        fitted = "no head" if residual is None else f"residual {residual:.2f} px"
+        fitted = "takes no part" if residual is None else f"residual {residual:.2f} px"
         focal = f", focal {report.focal_px[name]:.0f} px" if name in report.focal_px else ""
         yield f"  {name}: {share}, {fitted}{focal}"
 

@@ -42,7 +42,7 @@ from densefit.fit_outputs import (
     write_page,
 )
 from densefit.footage import write_footage
-from densefit.progress import info, progress
+from densefit.progress import info, progress, warn
 from densefit.refine_sync import refine_sync
 from densefit.rig_units import check_units
 
@@ -233,7 +233,8 @@ def _hashes(ready: Prepared, more: dict[str, str]) -> tuple[dict[str, str], dict
     options = ready.options.fit
     stated = {f.name: plain(getattr(options, f.name)) for f in fields(options)}
     decisive = {k: v for k, v in stated.items() if k not in NOT_PART_OF_THE_RESULT}
-    inputs = input_hashes(ready.inputs, ready.head, decisive)
+    up = ready.take.rig.up if ready.take.rig else None
+    inputs = input_hashes(ready.inputs, ready.head, decisive, up)
     return {"recordings": ready.recordings, **inputs, **more}, stated
 
 
@@ -257,6 +258,12 @@ def _store(
     take, inputs = ready.take, ready.inputs
     remove_outputs(ready.out)
     rig = _fitted_rig(take, inputs, result)
+    for camera in result.cameras:
+        if camera.T_camera_world is None:
+            warn(
+                f"camera {camera.name}: never shows the head together with another camera, so its "
+                "place cannot be found; it takes no part in the fit"
+            )
     residual = with_unseen_cameras(result.residual_px, inputs, list(take.sources))
     write_rig(ready.report.rig, rig)
     write_sync(take, ready.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -74,6 +75,19 @@ def test_hashes_tell_what_changed():
     after = input_hashes(inputs, head, {"weight": 2.0})
     assert changed_inputs(before, after) == ["landmarks", "options"]
     assert changed_inputs(None, after) == list(after)
+
+
+def test_hashes_tell_what_a_rig_file_says_beside_the_cameras():
+    """How sure it is of them is the prior of --refine-cameras; what is up goes into the results."""
+    head, tracks = toy_head(), {"a": track(2, [0, 1], 0)}
+    plain = input_hashes(gather(tracks, timeline([0, 1]), CAMERAS, {}), head, {})
+    sure = {"a": replace(CAMERAS["a"], std={"rotation": 1e-3})}
+    known = gather(tracks, timeline([0, 1]), sure, {})
+    assert changed_inputs(plain, input_hashes(known, head, {})) == ["cameras"]
+    up = np.array([0.0, 0.0, 1.0])
+    assert changed_inputs(input_hashes(known, head, {}), input_hashes(known, head, {}, up)) == [
+        "cameras"
+    ]
 
 
 def test_master_frames_is_the_inverse_of_the_timeline():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from known_take import FRAMES, NAMES, Scene, make_scene
 
-from calibration import read_rig
+from calibration import read_rig, write_rig
 from densefit.capture import load_take
 from densefit.cli import main
 from densefit.errors import InputError
@@ -186,3 +186,20 @@ def test_command_line(scene, tracks, out, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert main(["export", str(out), "--format", "gltf"]) == 2
     assert "did you mean glb" in capsys.readouterr().err
+
+
+def test_a_camera_that_cannot_be_placed_is_named(scene, tracks, tmp_path, capsys):
+    """Two cameras without extrinsics that never see the head at the same time."""
+    left, right = (np.arange(FRAMES) < 3), (np.arange(FRAMES) >= 3)
+    for name, seen in (("left", left), ("right", right)):
+        tracks[name] = replace(tracks[name], valid=seen)
+    take = shutil.copytree(scene.take.parent, tmp_path / "take") / "take.yaml"
+    rig = read_rig(take.with_name("rig.yaml"))
+    bare = {n: replace(c, T_camera_world=None) for n, c in rig.cameras.items()}
+    write_rig(take.with_name("rig.yaml"), replace(rig, cameras=bare))
+    report = run_fit_rig(load_take([take]), tmp_path / "out", options())
+    said = capsys.readouterr().err
+    assert "camera right: never shows the head together with another camera" in said
+    assert "camera left: never" not in said
+    assert report.valid_frames == 3 and report.residual_px["right"] is None
+    assert read_rig(report.rig).cameras["right"].T_camera_world is None

@@ -174,10 +174,13 @@ def _identity_section(evidence: Evidence) -> str:
         f"<figcaption>{escape(title)}</figcaption></figure>"
         for title, uri in identity_views(evidence).items()
     )
-    known = 1 - float(np.mean(np.minimum(evidence.fit.identity_std, 1.0) ** 2))
-    note = (
-        f"The person at rest. The recordings determine {known:.0%} of the identity's variance; "
-        f"the rest is the average person's."
+    std = evidence.fit.identity_std
+    known = 1 - float(np.mean(np.minimum(std, 1.0) ** 2))
+    note = "The person at rest, " + (
+        f"of whose identity's variance the recordings determine {known:.0%}; the rest is the "
+        "average person's."
+        if std.any()
+        else "as known from an earlier take."
     )
     return _section("Identity", images, note)
 

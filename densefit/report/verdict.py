@@ -86,7 +86,7 @@ def _cameras(evidence: Evidence) -> list[Reason]:
     for name in evidence.cameras:
         column = evidence.cameras.index(name)
         if not np.isfinite(evidence.fit.residual_px[:, column]).any():
-            found.append(Reason(LOOK, f"Camera {name} never found the head; it takes no part."))
+            found.append(Reason(LOOK, _no_part(evidence, name)))
         others = [value for other, value in residual.items() if other != name]
         if name in residual and others and residual[name] > ODD_CAMERA * np.median(others):
             ratio = residual[name] / np.median(others)
@@ -99,6 +99,15 @@ def _cameras(evidence: Evidence) -> list[Reason]:
                 )
             )
     return found
+
+
+def _no_part(evidence: Evidence, name: str) -> str:
+    if name in evidence.tracks and evidence.tracks[name].valid.any():
+        return (
+            f"Camera {name} never shows the head together with a camera whose place is known; it "
+            "takes no part."
+        )
+    return f"Camera {name} never found the head; it takes no part."
 
 
 def _odd_frames(evidence: Evidence) -> list[Reason]:

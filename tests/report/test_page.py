@@ -96,8 +96,11 @@ def test_verdicts(evidence: Evidence):
     one_odd = fit.residual_px * [1, 3]
     odd = judge(replace(evidence, fit=replace(fit, valid=everything, residual_px=one_odd)))
     assert odd.level == LOOK and "Camera right disagrees" in odd.reasons[0].text
-    blind = fit.residual_px * [1, np.nan]
-    unseen = judge(replace(evidence, fit=replace(fit, valid=everything, residual_px=blind)))
+    blind = replace(fit, valid=everything, residual_px=fit.residual_px * [1, np.nan])
+    unplaced = judge(replace(evidence, fit=blind))
+    assert "Camera right never shows the head together" in unplaced.reasons[0].text
+    gone = {"left": evidence.tracks["left"]}
+    unseen = judge(replace(evidence, fit=blind, tracks=gone))
     assert "Camera right never found the head" in unseen.reasons[0].text
     prior = replace(fit, valid=everything, meta={**fit.meta, "scale": "prior"})
     estimate = judge(replace(evidence, fit=prior))
