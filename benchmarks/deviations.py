@@ -113,7 +113,7 @@ def standardised(
         "rotation": (turn / found.rotation_std).ravel(),
         "translation": ((found.translation - take.translation) / found.translation_std).ravel(),
         "expression": error[inside] / found.expression_std[inside],
-        "sigma scale": found.sigma_scale,
+        "residual / sigma": found.sigma_scale,
     }
 
 
@@ -140,7 +140,7 @@ def main() -> None:
     rows = []
     for name, parts in pooled.items():
         value = float(np.mean(np.square(np.concatenate(parts))))
-        print(f"{name:14s} mean square {value:6.2f}")
+        print(f"{name:16s} mean square {value:6.2f}")
         row = {"name": f"standardised errors, {name}, {chosen.cameras} cameras", "value": value}
         rows.append(row | {"unit": "variance", "peer": None, "peer_value": None})
     if chosen.json:

@@ -1,6 +1,6 @@
 """Speed of `densefit predict`'s networks beside MediaPipe Face Mesh, in one run on one machine.
 
-    python benchmarks/predict.py VIDEO [--threads 2] [--frames 300] [--json FILE]
+    python benchmarks/predict.py [VIDEO] [--threads 2] [--frames 300] [--json FILE]
                                  [--mediapipe PYTHON | --make-mediapipe DIR]
 
 Both follow one face through the same decoded frames, held in memory; decoding is timed by itself.
