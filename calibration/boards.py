@@ -29,6 +29,10 @@ _LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(mm|cm|m|inch|in)")
 _GRID = re.compile(r"(\d+)\s*x\s*(\d+)", re.IGNORECASE)
 
 
+MAX_LENGTH = 100.0
+"""m; no square or marker is as large."""
+
+
 @dataclass(frozen=True)
 class Board:
     """A flat calibration board."""
@@ -211,13 +215,20 @@ def _dictionary(text: str) -> str:
 def _checked(board: Board, where: str) -> Board:
     least = 3 if board.kind != "aprilgrid" else 1
     if board.columns < least or board.rows < least:
-        raise CalibrationError(f"{where}: {board.columns}x{board.rows} is too small to calibrate")
+        raise CalibrationError(
+            f"{where}: {board.columns}x{board.rows} is too small to calibrate; take a larger"
+        )
     if board.columns > 200 or board.rows > 200:
-        raise CalibrationError(f"{where}: {board.columns}x{board.rows} is too large for a board")
-    if board.square <= 0 or (board.kind in ("charuco", "aprilgrid") and board.marker <= 0):
-        raise CalibrationError(f"{where}: lengths must be more than zero")
+        raise CalibrationError(
+            f"{where}: {board.columns}x{board.rows} is too large for a board; take a smaller"
+        )
+    lengths = [board.square, *([board.marker] if board.kind in ("charuco", "aprilgrid") else [])]
+    if not all(0 < length < MAX_LENGTH for length in lengths):  # NaN is neither
+        raise CalibrationError(
+            f"{where}: lengths must be more than zero and less than {MAX_LENGTH:g} m; measure them"
+        )
     if board.kind == "charuco" and board.marker >= board.square:
-        raise CalibrationError(f"{where}: the marker must be smaller than its square")
+        raise CalibrationError(f"{where}: the marker must be smaller than its square; measure both")
     if board.dictionary:
         from calibration.markers import dictionary_size
 
@@ -255,7 +266,7 @@ def _caliscope_board(path: Path) -> Board:
             inverted=data.get("inverted") is True,
             legacy=data.get("legacy_pattern") is True,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CalibrationError(
             f"{path}: not a charuco.toml of Caliscope ({error}); give the board in words, "
             f"{EXAMPLES['charuco']}"
@@ -289,8 +300,11 @@ def _kalibr_board(path: Path) -> Board:
             raise CalibrationError(
                 f"{path}: target_type is {kind!r}; use aprilgrid or checkerboard"
             )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, CalibrationError):
             raise
-        raise CalibrationError(f"{path}: not a Kalibr target file ({error})") from error
+        raise CalibrationError(
+            f"{path}: not a Kalibr target file ({error}); give the board in words, "
+            f"{EXAMPLES['aprilgrid']}"
+        ) from error
     return _checked(board, str(path))

@@ -69,7 +69,9 @@ def write_rig(path: str | Path, rig: Rig) -> None:
 
 def _parse_rig(data: dict[str, Any]) -> Rig:
     if "cameras" not in data and "version" not in data:
-        raise CalibrationError("not a rig file: it has neither 'version' nor 'cameras'")
+        raise CalibrationError(
+            "not a rig file: it has neither 'version' nor 'cameras'; give a rig.yaml"
+        )
     check_keys(data, RIG_KEYS, "rig file")
     version = data.get("version")
     if version != VERSION or isinstance(version, bool):
@@ -128,7 +130,10 @@ def _parse_camera(name: str, entry: Any, metres: float) -> Camera:
 
 def _is_4x4(value: Any) -> bool:
     rows = isinstance(value, list) and len(value) == 4
-    return rows and all(isinstance(row, list) and len(row) == 4 for row in value)
+    return rows and all(
+        isinstance(row, list) and len(row) == 4 and not any(isinstance(x, list) for x in row)
+        for row in value
+    )
 
 
 def _check_numbers(value: Any, where: str) -> None:

@@ -22,6 +22,8 @@ def load_toml(path: str | Path, what: str) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CalibrationError(f"{path}: no such file; expected a {what}") from error
     except OSError as error:
-        raise CalibrationError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CalibrationError(f"{path}: not valid TOML ({error})") from error
+        raise CalibrationError(
+            f"{path}: cannot be read ({error.strerror}); check its rights"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CalibrationError(f"{path}: not valid TOML ({error}); mend it") from error

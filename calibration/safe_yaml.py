@@ -35,7 +35,7 @@ class _PlainLoader(yaml.SafeLoader):
             )
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _Refused(f"nested more than {MAX_DEPTH} deep")
+            raise _Refused(f"nested more than {MAX_DEPTH} deep; is it the right file?")
         try:
             return super().compose_node(parent, index)
         finally:
@@ -46,7 +46,7 @@ class _PlainLoader(yaml.SafeLoader):
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _Refused(f"a key on line {line} is not plain text")
+                raise _Refused(f"a key on line {line} is not plain text; write a name")
             if key_node.value in mapping:
                 raise _Refused(f"'{key_node.value}' appears twice (line {line}); keep one")
             mapping[key_node.value] = self.construct_object(value_node, deep=True)
@@ -85,7 +85,9 @@ def load_yaml(path: str | Path, what: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise CalibrationError(f"{path}: not a text file; expected a {what}") from error
     except OSError as error:
-        raise CalibrationError(f"{path}: cannot be read ({error.strerror})") from error
+        raise CalibrationError(
+            f"{path}: cannot be read ({error.strerror}); check its rights"
+        ) from error
     try:
         value = yaml.load(text, Loader=_PlainLoader)
     except _Refused as error:

@@ -62,9 +62,11 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from error
+        raise InputError(f"{path}: no such file; check the name") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not readable as JSON ({error}); make it again with --overwrite"
+        ) from error
 
 
 def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
@@ -92,7 +94,9 @@ def _read_npz(path: Path, only: str | None) -> dict[str, np.ndarray]:
     import numpy as np
 
     if not path.is_file():
-        raise InputError(f"{path}: {'a folder, no' if path.is_dir() else 'no such'} file")
+        raise InputError(
+            f"{path}: {'a folder, no' if path.is_dir() else 'no such'} file; check the name"
+        )
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in ([only] if only else archive.files)}

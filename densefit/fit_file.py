@@ -7,7 +7,6 @@ finite values, the head model), so that exporters can use the arrays without che
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calibration.camera import NAME_PATTERN
 from densefit.errors import InputError
 from densefit.files import read_json, read_npz, write_json, write_npz
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 META_VERSION = 1
 UNITS = {"length": "m", "angle": "rad", "time": "s", "residual": "px"}
 META_KEYS = ("model", "landmarks_version", "cameras", "expression_names", "units", "scale")
+# Where they are there.
+META_KINDS: dict[str, type | tuple[type, ...]] = {
+    "scale": str, "take": str, "fps": (int, float), "scale_std": (int, float), "up": list,
+    "inputs": dict, "options": dict, "versions": dict, "independent_frames": bool,
+}  # fmt: skip
 
 # Symbolic shapes: T master frames, K identity coefficients, C cameras, E expressions.
 SHAPES: dict[str, tuple[str | int, ...]] = {
@@ -79,7 +84,7 @@ class FitFile:
     def fps(self) -> float:
         """Nominal frames per second of the master timeline; 1 for a single frame."""
         stated = self.meta.get("fps")
-        if isinstance(stated, int | float) and stated > 0:
+        if isinstance(stated, int | float) and 0 < stated < 1e6:
             return float(stated)
         steps = np.diff(self.time)
         return float(1.0 / np.median(steps)) if len(steps) and np.median(steps) > 0 else 1.0
@@ -146,16 +151,6 @@ def read_fit(path: Path, head: HeadModel | None = None) -> FitFile:
     return fit
 
 
-def open_head(model: Path | None = None) -> HeadModel:
-    """The head model of `--model`, default the shipped one; InputError if it cannot be read."""
-    from densefit.head.model import load_head
-
-    try:
-        return load_head(None if model is None else Path(model))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{model or 'head model'}: not a usable head model ({error})") from error
-
-
 def check_model(fit: FitFile, head: HeadModel) -> None:
     """Raise InputError unless `fit` was made with `head`: another basis gives another face."""
     stated = fit.meta["model"]
@@ -199,11 +194,31 @@ def _read_meta(path: Path) -> dict[str, Any]:
     missing = [key for key in META_KEYS if not isinstance(meta, dict) or key not in meta]
     if missing:
         raise InputError(f"{path}: {', '.join(missing)} missing; fit again with --overwrite")
+    _check_meta(path, meta)
+    return meta
+
+
+def _check_meta(path: Path, meta: dict[str, Any]) -> None:
+    """InputError where a value is not what whoever uses it relies on."""
     if not isinstance(meta["model"], dict):
         raise InputError(
             f"{path}: model must be a mapping with name and sha256; fit again with --overwrite"
         )
-    return meta
+    for key in ("cameras", "expression_names"):
+        names = meta[key]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{path}: {key} must be a list of names; fit again with --overwrite")
+    for name in meta["cameras"]:
+        if not NAME_PATTERN.fullmatch(name):
+            raise InputError(f"{path}: {name!r:.60} names no camera; fit again with --overwrite")
+    for key, kinds in META_KINDS.items():
+        if meta.get(key) is not None and not isinstance(meta[key], kinds):
+            raise InputError(f"{path}: {key} is {meta[key]!r:.60}; fit again with --overwrite")
+    if meta["scale"] not in ("calibrated", "prior"):
+        raise InputError(f"{path}: scale must be calibrated or prior; fit again with --overwrite")
+    up = meta.get("up")
+    if up is not None and not (len(up) == 3 and all(isinstance(x, int | float) for x in up)):
+        raise InputError(f"{path}: up must be three numbers; fit again with --overwrite")
 
 
 def _check_shapes(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from calibration import Rig, write_rig
 from densefit import __version__
 from densefit.errors import InputError
 from densefit.files import ensure_out_dir, read_json
-from densefit.fit_file import open_head, read_fit, write_fit
+from densefit.fit_file import read_fit, write_fit
 from densefit.fit_inputs import (
     FitInputs,
     changed_inputs,
@@ -42,6 +42,7 @@ from densefit.fit_outputs import (
     write_page,
 )
 from densefit.footage import write_footage
+from densefit.model_file import open_head
 from densefit.progress import info, progress, warn
 from densefit.refine_sync import refine_sync
 from densefit.rig_units import check_units
@@ -279,7 +280,8 @@ def _refuse_changed(out: Path, hashes: dict[str, str]) -> None:
     if not (out / "fit.npz").is_file():
         return
     meta = out / "meta.json"
-    earlier = read_json(meta).get("inputs") if meta.is_file() else None
+    stated = read_json(meta) if meta.is_file() else None
+    earlier = stated.get("inputs") if isinstance(stated, dict) else None
     changed = changed_inputs(earlier, hashes)
     if changed:
         raise InputError(

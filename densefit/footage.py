@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from densefit.landmarks.predictor import PredictOptions
 
 FILE_NAME = "footage.npz"
+KINDS = ("video", "photo", "photos", "sequence")
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def read_footage(out: Path) -> Footage | None:
             )
         )
         start, end, every = (str(part) for part in data["range"])
-        return Footage(
+        footage = Footage(
             recordings,
             data["index"],
             data["timecode"],
@@ -142,8 +143,24 @@ def read_footage(out: Path) -> Footage | None:
             end or None,
             int(every),
         )
-    except (KeyError, ValueError) as error:
+        _check(footage)
+        return footage
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{path}: damaged ({error}); run fit-rig again") from error
+
+
+def _check(footage: Footage) -> None:
+    """ValueError unless the arrays are what their descriptions promise."""
+    index, moments = footage.index, footage.timecode
+    if index.ndim != 2 or index.dtype.kind != "i" or index.shape[1] != len(footage.recordings):
+        raise ValueError(f"index is {index.dtype} of shape {index.shape}")
+    if moments.shape != index.shape[:1] or moments.dtype.kind != "f":
+        raise ValueError(f"timecode is {moments.dtype} of shape {moments.shape}")
+    if footage.every < 1:
+        raise ValueError(f"every {footage.every}")
+    for recording in footage.recordings:
+        if recording.kind not in KINDS or not 0 < recording.fps < np.inf:
+            raise ValueError(f"{recording.kind!r} of {recording.fps} pictures/s")
 
 
 def need_footage(out: Path, purpose: str) -> Footage:

@@ -310,10 +310,10 @@ def _decode_rate(take: Take, name: str) -> float:
 def _network_rate(options: PredictOptions, cameras: int = 1) -> float:
     """Crops a second through the landmark networks, as many at once as a take of so many cameras
     gives them."""
-    from densefit.head import load_head
     from densefit.landmarks.predictor import BLOCK_FRAMES, make_tracker
+    from densefit.model_file import open_head
 
-    tracker = make_tracker(load_head(options.model), options)
+    tracker = make_tracker(open_head(options.model), options)
     crops = BLOCK_FRAMES * cameras
     pictures = [np.full((256, 256, 3), 128, np.uint8)] * crops
     places = np.tile([128.0, 128.0, 200.0, 0.0], (crops, 1))

@@ -16,7 +16,9 @@ from calibration.rig import Rig, read_rig, write_rig
 
 # What readers of many formats meet in damaged files: text where numbers belong, lists where tables
 # do, and tables without their keys.
-_DAMAGED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+_DAMAGED = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 
 
 def _is_rig_yaml(path: Path) -> bool:
@@ -121,6 +123,7 @@ def _reason(error: Exception) -> str:
 
 
 def _at(path: Path, error: CalibrationError) -> str:
-    """The message with its file, once."""
+    """The message with its file, once, and with a remedy where it names none."""
     text = str(error)
-    return text if text.startswith(str(path)) else f"{path}: {text}"
+    text = text if text.startswith(str(path)) else f"{path}: {text}"
+    return text if ";" in text else f"{text}; mend it or export it again"

@@ -66,7 +66,8 @@ def describe(source: Source) -> RecordingFacts:
         remarks = _remarks(source, context)
     times = frame_times(source.path)
     if len(times) == 0:  # a stream without times: they will be counted
-        times = np.arange(source.n_frames_estimate) / source.fps
+        # No frame takes less than a byte, whatever a damaged header claims.
+        times = np.arange(min(source.n_frames_estimate, size)) / source.fps
     return RecordingFacts(source, codec, pixel_format, remarks, times, size)
 
 

@@ -55,7 +55,7 @@ def read_photo(path: Path) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
     _check_size(path)
     flags = cv2.IMREAD_COLOR
     if path.suffix.lower() == ".hdr":

@@ -122,7 +122,7 @@ def _image_source(
 def _pattern_files(path: Path) -> tuple[Path, ...]:
     """The files of left/%06d.png in numerical order. Gaps in the numbers are an InputError."""
     if len(_PATTERN.findall(path.name)) != 1:
-        raise InputError(f"{path}: a pattern needs exactly one number field such as %06d")
+        raise InputError(f"{path}: a pattern needs exactly one number field; write %06d")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder; check the pattern {path.name}")
     before, digits, after = _PATTERN.split(path.name)
@@ -166,7 +166,10 @@ def _video_source(name: str, path: Path, strict: bool) -> Source:
     first = next(frames, None)
     frames.close()
     if first is None:
-        raise InputError(f"{path}: no picture in it can be decoded (camera '{name}')")
+        raise InputError(
+            f"{path}: no picture in it can be decoded (camera '{name}'); convert it or record it "
+            "again"
+        )
     height, width = first.image.shape[:2]
     return replace(source, width=width, height=height, start_time=first.time)
 

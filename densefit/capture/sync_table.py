@@ -14,6 +14,7 @@ from densefit.errors import InputError
 
 REQUIRED = ("cam_id", "frame_time")
 OPTIONAL = ("frame_index", "sync_index")
+_MAX_INDEX = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +70,9 @@ def _read_rows(path: Path) -> list[tuple[str, float, float, int]]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; it is named as sync table") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a text table ({error})") from error
+        raise InputError(f"{path}: not a text table ({error}); save it as UTF-8 CSV") from error
 
 
 def _parse_row(path: Path, line: int, row: dict[str, str]) -> tuple[str, float, float, int]:
@@ -80,9 +81,13 @@ def _parse_row(path: Path, line: int, row: dict[str, str]) -> tuple[str, float, 
         order = float(row["frame_index"]) if row.get("frame_index") else time
         sync = int(row["sync_index"]) if row.get("sync_index") else -1
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}, line {line}: not numbers ({error})") from error
+        raise InputError(
+            f"{path}, line {line}: not numbers ({error}); mend or remove the line"
+        ) from error
     if not (math.isfinite(time) and math.isfinite(order)):
         raise InputError(f"{path}, line {line}: holds NaN or infinity; remove the line")
+    if abs(sync) > _MAX_INDEX:
+        raise InputError(f"{path}, line {line}: sync_index {sync} is too large; mend the line")
     return row["cam_id"].strip(), order, time, sync
 
 

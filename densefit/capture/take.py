@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ SYNC_MODES = ("auto", "pts", "timecode", "frames", "clap", "flash")
 
 # Consumer cameras drift by some 100 ppm; a rate beyond this is a mistake in the file.
 _MAX_CLOCK_ERROR = 0.05
+# s: a century, so that clocks that count from 1970 have room.
+_MAX_OFFSET = 4e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,14 +256,13 @@ def _offsets(path: Path, values: dict[str, Any], sources: dict[str, Source]) -> 
             re.fullmatch(r"([-+]?\d+(?:\.\d+)?)\s*f", value) if isinstance(value, str) else None
         )
         if frames:
-            offsets[name] = float(frames[1]) / sources[name].fps
-        elif _is_number(value):
-            offsets[name] = float(value)
-        else:
+            value = float(frames[1]) / sources[name].fps
+        if not _is_number(value) or abs(value) > _MAX_OFFSET:
             raise InputError(
                 f"{path}: offset of camera '{name}' is {value!r}; give seconds (0.033) or "
                 "frames ('2f')"
             )
+        offsets[name] = float(value)
     return offsets
 
 
@@ -280,7 +281,9 @@ def _clock_rates(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # NaN and infinity are not, nor huge whole numbers
 
 
 def _is_yaml(path: Path) -> bool:

@@ -240,7 +240,10 @@ def _report(source: Source, damage: _Damage, clock: _Clock, n_frames: int) -> No
 
 
 def frame_times(path: Path) -> np.ndarray:
-    """(N,) float64: presentation times of all frames in order, read from the packets undecoded."""
+    """(N,) float64: presentation times of all frames, read from the packets undecoded.
+
+    Strictly increasing: of frames that claim one time the later are moved on, as in decoding.
+    """
     with open_video(path) as container:
         stream = video_stream(container, path)
         times = [
@@ -248,4 +251,8 @@ def frame_times(path: Path) -> np.ndarray:
             for packet in container.demux(stream)
             if packet.pts is not None and not packet.is_discard
         ]
-    return np.sort(np.array(times, dtype=np.float64))
+    ordered = np.sort(np.array(times, dtype=np.float64))
+    if (np.diff(ordered) > 0).all():
+        return ordered
+    moved = _TIME_STEP * np.arange(len(ordered))
+    return np.asarray(np.maximum.accumulate(ordered - moved) + moved)

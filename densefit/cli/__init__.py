@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Every error of every command ends here."""
     from densefit import progress
 
+    # What its decoders think of damaged pictures is said once, in our own words.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     started = time.monotonic()
     code = _run(arguments)
     progress.event(

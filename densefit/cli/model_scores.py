@@ -45,10 +45,10 @@ def evaluate_model(
     from densefit.evaluate.model import ModelOptions, summary
     from densefit.evaluate.model import evaluate_model as run
     from densefit.files import write_json
-    from densefit.fit_file import open_head
     from densefit.head.foreign import ict as ict_reader
     from densefit.head.foreign.convert import convert
     from densefit.head.model import load_head
+    from densefit.model_file import open_head
 
     if heads is None and ict is None:
         raise UsageError("nothing to measure on: give --heads FOLDER, --ict FOLDER or both")

@@ -24,6 +24,7 @@ def predict(
     from densefit.cli.results import print_json
     from densefit.inspection import inspect_take
     from densefit.landmarks.predictor import predict as run_predict
+    from densefit.model_file import open_head
 
     take = recordings.load()
     options = prediction.options(overlay)
@@ -32,6 +33,7 @@ def predict(
 
         show(inspect_take(take, options, out, fit=False), as_json)
         return
+    open_head(options.model)  # a damaged one is told before anything relies on it
     paths = run_predict(take, out, options)
     if as_json:
         print_json({"landmarks": paths})

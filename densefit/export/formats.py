@@ -11,7 +11,7 @@ from pathlib import Path
 from densefit.errors import UsageError
 from densefit.export.scene import ExportOptions, ExportScene, load_scene
 from densefit.files import ensure_out_dir
-from densefit.fit_file import open_head
+from densefit.model_file import open_head
 
 Writer = Callable[[ExportScene, Path], list[Path]]
 

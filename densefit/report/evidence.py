@@ -12,10 +12,11 @@ import numpy as np
 from calibration import Rig, read_rig
 from densefit.errors import InputError
 from densefit.export.scene import iterate_vertices
-from densefit.fit_file import FitFile, open_head, read_fit
+from densefit.fit_file import FitFile, read_fit
 from densefit.footage import Footage, read_footage
 from densefit.landmarks import slices
 from densefit.landmarks.files import LandmarkTrack
+from densefit.model_file import open_head
 from densefit.picture_size import picture_camera
 
 if TYPE_CHECKING:
