@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from calibration.errors import CalibrationError
+
 
 def skew(vectors: np.ndarray) -> np.ndarray:
     """(..., 3) -> (..., 3, 3) with skew(v) x = v cross x."""
@@ -50,8 +52,11 @@ def quaternion_from_matrix(R: np.ndarray) -> np.ndarray:
 
 
 def matrix_from_quaternion(q: np.ndarray) -> np.ndarray:
-    """(4,) quaternion w, x, y, z of any length but zero -> (3, 3)."""
-    w, x, y, z = np.asarray(q, float) / np.linalg.norm(q)
+    """(4,) quaternion w, x, y, z of any length but zero -> (3, 3). CalibrationError otherwise."""
+    length = np.linalg.norm(q)
+    if not 0 < length < np.inf:
+        raise CalibrationError(f"a quaternion of length {length:g} is no rotation; export it again")
+    w, x, y, z = np.asarray(q, float) / length
     cross = skew(np.array([x, y, z]))
     return np.eye(3) + 2 * w * cross + 2 * cross @ cross
 

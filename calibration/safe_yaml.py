@@ -18,7 +18,7 @@ class _Refused(yaml.YAMLError):
     """Something that YAML allows and these files do not."""
 
 
-class _PlainLoader(yaml.SafeLoader):
+class PlainLoader(yaml.SafeLoader):
     """SafeLoader less what makes small files dangerous or surprising.
 
     Aliases are refused (an alias bomb expands to gigabytes), nesting is limited, duplicate keys are
@@ -53,13 +53,13 @@ class _PlainLoader(yaml.SafeLoader):
         return mapping
 
 
-def _construct_map(loader: _PlainLoader, node: Any) -> dict[str, Any]:
+def _construct_map(loader: PlainLoader, node: Any) -> dict[str, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-_PlainLoader.add_constructor("tag:yaml.org,2002:map", _construct_map)
+PlainLoader.add_constructor("tag:yaml.org,2002:map", _construct_map)
 # YAML 1.1 reads 1e-5 (no dot) as text, but every program writes numbers like that.
-_PlainLoader.add_implicit_resolver(
+PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
@@ -89,16 +89,26 @@ def load_yaml(path: str | Path, what: str) -> dict[str, Any]:
             f"{path}: cannot be read ({error.strerror}); check its rights"
         ) from error
     try:
-        value = yaml.load(text, Loader=_PlainLoader)
-    except _Refused as error:
+        value = parse_yaml(text)
+    except CalibrationError as error:
         raise CalibrationError(f"{path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise CalibrationError(f"{path}: not valid YAML ({_one_line(error)}); mend it") from error
-    except (ValueError, RecursionError) as error:
-        raise CalibrationError(f"{path}: not valid YAML ({error}); mend it") from error
     if not isinstance(value, dict):
         raise CalibrationError(f"{path}: empty or not a mapping of keys; give a {what}")
     return value
+
+
+def parse_yaml(text: str, loader: type[PlainLoader] = PlainLoader) -> Any:
+    """Any YAML value. CalibrationError, without a file's name, where it is none or is refused."""
+    try:
+        return yaml.load(text, Loader=loader)
+    except CalibrationError:  # a constructor's own
+        raise
+    except _Refused as error:
+        raise CalibrationError(str(error)) from error
+    except yaml.YAMLError as error:
+        raise CalibrationError(f"not valid YAML ({_one_line(error)}); mend it") from error
+    except (ValueError, RecursionError) as error:
+        raise CalibrationError(f"not valid YAML ({error}); mend it") from error
 
 
 def _one_line(error: yaml.YAMLError) -> str:

@@ -86,8 +86,11 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_npz_array(path: str | Path, name: str) -> np.ndarray:
-    """Read one array of an .npz, without loading the others. Errors as `read_npz`."""
-    return _read_npz(Path(path), name)[name]
+    """Read one array (N, ...) of an .npz, without loading the others. Errors as `read_npz`."""
+    array = _read_npz(Path(path), name)[name]
+    if array.ndim == 0:
+        raise InputError(f"{path}: damaged ({name} has no rows); make it again with --overwrite")
+    return array
 
 
 def _read_npz(path: Path, only: str | None) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from densefit.errors import InputError
-from densefit.files import read_npz, write_npz
+from densefit.files import read_npz, read_npz_array, write_npz
 
 if TYPE_CHECKING:
     from densefit.capture import MasterTimeline, Source, Take
@@ -58,10 +58,18 @@ class Footage:
     start: str | None
     end: str | None
     every: int
+    path: Path
+    """The file that this was read from."""
 
     def column(self, camera: str) -> int:
-        """Of `index`."""
-        return [recording.name for recording in self.recordings].index(camera)
+        """Of `index`. InputError for a camera that was not recorded."""
+        names = [recording.name for recording in self.recordings]
+        if camera not in names:
+            raise InputError(
+                f"{self.path}: no recording of camera '{camera}', which rig.yaml has; run fit-rig "
+                "again"
+            )
+        return names.index(camera)
 
     def pictures(self, camera: str, frames: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Decode a camera's pictures at some master frames.
@@ -142,6 +150,7 @@ def read_footage(out: Path) -> Footage | None:
             start or None,
             end or None,
             int(every),
+            path,
         )
         _check(footage)
         return footage
@@ -158,6 +167,9 @@ def _check(footage: Footage) -> None:
         raise ValueError(f"timecode is {moments.dtype} of shape {moments.shape}")
     if footage.every < 1:
         raise ValueError(f"every {footage.every}")
+    fit = footage.path.with_name("fit.npz")
+    if fit.is_file() and len(read_npz_array(fit, "time")) != len(index):
+        raise ValueError(f"{len(index)} frames, the fit beside it has others")
     for recording in footage.recordings:
         if recording.kind not in KINDS or not 0 < recording.fps < np.inf:
             raise ValueError(f"{recording.kind!r} of {recording.fps} pictures/s")

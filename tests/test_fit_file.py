@@ -96,6 +96,14 @@ def test_damaged_arrays(tmp_path: Path, head, name, value, message):
         ({"cameras": None}, "cameras missing"),
         ({"model": "toy"}, "model must be"),
         ({"expression_names": ["jawOpen"]}, "expression has shape"),
+        ({"cameras": 2}, "cameras must be a list"),
+        ({"cameras": ["left", ["right"]]}, "cameras must be a list"),
+        ({"cameras": ["left", "../right"]}, "names no camera"),
+        ({"scale": ["prior"]}, "scale is"),
+        ({"scale": "large"}, "calibrated or prior"),
+        ({"scale_std": "wide"}, "scale_std is 'wide'"),
+        ({"up": [0, 1]}, "three numbers"),
+        ({"versions": ["1"]}, "versions is"),
     ],
 )
 def test_damaged_meta(tmp_path: Path, head, changes, message):
@@ -107,6 +115,7 @@ def test_damaged_meta(tmp_path: Path, head, changes, message):
 
 def test_meta_is_not_json(tmp_path: Path, head):
     write_toy_fit(tmp_path, head)
-    (tmp_path / "meta.json").write_text("{")
-    with pytest.raises(InputError, match="meta.json"):
-        read_fit(tmp_path)
+    for text in ("{", "[" * 100_000, "[]"):
+        (tmp_path / "meta.json").write_text(text)
+        with pytest.raises(InputError, match=r"meta\.json: .*--overwrite"):
+            read_fit(tmp_path)

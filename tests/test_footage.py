@@ -52,6 +52,39 @@ def test_gone_recordings_and_damage_are_named(out: Path):
         need_footage(out, "the test")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("index", np.zeros((9, 5), np.int64)),
+        ("index", np.zeros((9, 2))),
+        ("timecode", np.zeros(4)),
+        ("fps", np.array([25.0, np.nan])),
+        ("fps", np.array([25.0, 0.0])),
+        ("kinds", np.array(["video", "theatre"])),
+        ("cameras", np.asarray("left")),
+        ("range", np.array(["", "", "0"])),
+        ("range", np.array(["", ""])),
+    ],
+)
+def test_arrays_of_another_layout(out: Path, name: str, value: np.ndarray):
+    path = out / "footage.npz"
+    with np.load(path) as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    np.savez(path, **{**arrays, name: value})
+    with pytest.raises(InputError, match=r"footage\.npz: damaged .*; run fit-rig again"):
+        read_footage(out)
+
+
+def test_what_does_not_belong_to_the_fit(out: Path):
+    footage = read_footage(out)
+    assert footage is not None
+    with pytest.raises(InputError, match=r"footage\.npz: no recording of camera 'top'"):
+        footage.column("top")
+    np.savez(out / "fit.npz", time=np.arange(8.0))
+    with pytest.raises(InputError, match=r"footage\.npz: damaged \(9 frames, .*; run fit-rig"):
+        read_footage(out)
+
+
 def test_no_timecode_is_not_a_number(out: Path):
     footage = read_footage(out)
     assert footage is not None and np.isnan(footage.timecode).all() and not footage.drop_frame

@@ -1,7 +1,6 @@
 """OpenCV FileStorage (.yml, .xml, .json): one camera, a stereo pair, and EasyMocap's pair of files.
 
-Read and written by OpenCV itself: its YAML has a header (%YAML:1.0) and tags (!!opencv-matrix) that
-other YAML parsers refuse or, worse, run.
+Written by OpenCV itself; see opencv_text for how it is read.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from calibration.formats.common import (
     rig_of,
     rotation,
 )
+from calibration.formats.opencv_text import read_storage
 from calibration.rig import Rig
 from calibration.rotations import transform, vector_from_matrix
 
@@ -54,37 +54,11 @@ class _Storage:
     """A FileStorage file read into plain values."""
 
     def __init__(self, path: Path) -> None:
-        import cv2
-
-        self.values: dict[str, Any] = {}
-        try:
-            storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
-            if not storage.isOpened():
-                raise CalibrationError("not a FileStorage file of OpenCV, or empty")
-            for key in storage.root().keys():
-                self.values[key] = _value(storage.getNode(key))
-            storage.release()
-        except (cv2.error, SystemError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0]
-            raise CalibrationError(f"not a FileStorage file of OpenCV ({reason})") from error
+        self.values = read_storage(path)
 
     def first(self, keys: Iterable[str]) -> Any:
         """The value of the first key that is there, or None."""
         return next((self.values[k] for k in keys if self.values.get(k) is not None), None)
-
-
-def _value(node: Any) -> Any:
-    if node.isInt():
-        return int(node.real())
-    if node.isReal():
-        return float(node.real())
-    if node.isString():
-        return node.string()
-    if node.isSeq():
-        return [_value(node.at(i)) for i in range(node.size())]
-    if node.isMap():
-        return node.mat()
-    return None
 
 
 def _is_storage(path: Path) -> bool:

@@ -109,6 +109,36 @@ def test_caliscope_and_kalibr_files(tmp_path: Path) -> None:
         parse_board(str(target))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "columns = 0",
+        "columns = inf",
+        "rows = 1e999",
+        "square_size_override_cm = nan",
+        "square_size_override_cm = inf",
+        "square_size_override_cm = 1e300",
+        "aruco_scale = nan",
+        "aruco_scale = 3",
+        "dictionary = []",
+        "columns = [",
+    ],
+)
+def test_damaged_board_files_name_file_and_remedy(line: str, tmp_path: Path) -> None:
+    """Once a division by zero, and a board of NaN squares."""
+    good = {"columns": "4", "rows": "5", "board_height": "11.0", "board_width": "8.5"}
+    good |= {"units": '"inch"', "dictionary": '"DICT_4X4_1000"', "aruco_scale": "0.75"}
+    key, _, value = line.partition(" = ")
+    path = tmp_path / "charuco.toml"
+    path.write_text("".join(f"{k} = {v}\n" for k, v in {**good, key: value}.items()))
+    with pytest.raises(CalibrationError, match=r"charuco\.toml: .*;"):
+        parse_board(str(path))
+    path = tmp_path / "target.yaml"
+    path.write_text("target_type: aprilgrid\ntagCols: .inf\ntagRows: 6\ntagSize: 1\n")
+    with pytest.raises(CalibrationError, match=r"target\.yaml: .*;"):
+        parse_board(str(path))
+
+
 def test_kalibr_counts_tags_from_the_bottom() -> None:
     board = parse_board("aprilgrid:3x2:50mm:10mm")
     points = board.points()

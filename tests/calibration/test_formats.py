@@ -18,6 +18,7 @@ from calibration.formats import (
     read_any,
     write_any,
 )
+from calibration.formats.opencv_text import read_storage
 from calibration.rotations import (
     matrix_from_quaternion,
     matrix_from_vector,
@@ -166,6 +167,54 @@ def test_colmap_binary_that_is_cut_off(tmp_path: Path) -> None:
             read_any(tmp_path, METRES)
 
 
+@pytest.mark.parametrize("suffix", ["yml", "json", "xml"])
+def test_what_opencv_writes_is_read_without_it(suffix: str, tmp_path: Path) -> None:
+    """Its own parsers end the process on damaged files."""
+    import cv2
+
+    values = {
+        "image_width": 640, "error": 0.25, "name": "pin hole: 3", "digits": "01",
+        "K": np.array([[1.5e-7, 0, 3], [0, -1e22, np.nan], [np.inf, -np.inf, 1]]),
+        "row": np.float32([[1, 2]]), "channels": np.arange(6.0).reshape(1, 3, 2),
+    }  # fmt: skip
+    path = tmp_path / f"camera.{suffix}"
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
+    for key, value in values.items():
+        storage.write(key, value)
+    for key, items in (("names", ["left", "1"]), ("image_size", [640, 480])):
+        storage.startWriteStruct(key, cv2.FileNode_SEQ)
+        for item in items:
+            storage.write("", item)
+        storage.endWriteStruct()
+    storage.release()
+    read = read_storage(path)
+    assert set(read) == {*values, "names", "image_size"}
+    for key, value in values.items():
+        np.testing.assert_array_equal(read[key], value)
+    assert read["names"] == ["left", "1"] and read["image_size"] == [640, 480]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%YAML:1.0\n---\na: " + "[" * 50_000,
+        "%YAML:1.0\n---\na: " + "- " * 50_000,
+        '{"a": ' * 50_000,
+        "<opencv_storage>" + "<a>" * 50_000,
+        "%YAML:1.0\n---\nK: !!opencv-matrix\n   rows: -3\n   cols: 3\n   data: [1]\n",
+        "%YAML:1.0\n---\nK: !!opencv-matrix\n   rows: 3\n   cols: 3\n   data: [1, 2]\n",
+        "%YAML:1.0\n---\nK: !!opencv-matrix 3\n",
+        "<!DOCTYPE a [<!ENTITY b 'c'>]><opencv_storage/>",
+        "%YAML:1.0\n---\n- 3\n",
+    ],
+)
+def test_storage_that_ended_the_process(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "camera.yml"
+    path.write_text(text)
+    with pytest.raises(CalibrationError, match=r"camera\.yml: .*;"):
+        read_any(path, METRES, "opencv")
+
+
 def test_rotations_are_inverse_to_each_other() -> None:
     rng = np.random.default_rng(0)
     vectors = [*rng.normal(0, 1, (20, 3)), np.zeros(3), [np.pi, 0, 0], [0, 1e-9, 0]]
@@ -187,3 +236,20 @@ def test_a_folder_with_a_rig_in_it_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "rig.yaml").write_text("cameras: {}\n")
     with pytest.raises(CalibrationError, match=r"a folder; give .*rig\.yaml"):
         format_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "densefit"])
+def test_every_damage_names_file_and_remedy(name: str, tmp_path: Path) -> None:
+    """Each file of each format: emptied, cut, and with its numbers gone."""
+    path = path_for(name, tmp_path)
+    write_any(path, rig_for(name), name)
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in files:
+        good = file.read_bytes()
+        for bad in (b"", good[: len(good) // 2], good.replace(b"0", b"x"), b"\xff\xfe" + good):
+            file.write_bytes(bad)
+            try:
+                read_any(path, METRES, name)
+            except CalibrationError as error:
+                assert str(error).startswith(str(tmp_path)) and ";" in str(error), str(error)
+        file.write_bytes(good)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from recordings import MakeVideo, number_picture
 
-from densefit.capture import open_source
+from densefit.capture import Take, master_timeline, open_source
 from densefit.capture.describe import describe, rhythm
 
 
@@ -27,6 +28,23 @@ def test_variable_rate() -> None:
     assert rhythm(np.cumsum(rng.uniform(0.02, 0.06, 200))).variable
     steady = rhythm(np.arange(100) / 25 + rng.normal(0, 2e-4, 100))
     assert (steady.variable, steady.dropped) == (False, 0)
+
+
+def test_frames_that_claim_one_time_follow_one_another(make_video: MakeVideo) -> None:
+    """Two recordings in one file: once a division by zero in the timeline."""
+    path = make_video("twice.webm", n=6, codec="libvpx-vp9", options={"deadline": "realtime"})
+    path.write_bytes(path.read_bytes() * 2)
+    source = open_source("twice", path)
+    times = describe(source).times
+    assert len(times) == 12 and (np.diff(times) > 0).all()
+    assert len(master_timeline(Take("twice", {"twice": source}, None), {"twice": times}).time) >= 6
+
+
+def test_a_header_that_claims_too_many_frames(make_video: MakeVideo) -> None:
+    """Of a stream without times the frames are counted, but not beyond what the file can hold."""
+    path = make_video("raw.h264", n=8, options={"bf": "0"})
+    source = replace(open_source("raw", path), n_frames_estimate=10**15)
+    assert len(describe(source).times) <= path.stat().st_size
 
 
 @pytest.mark.parametrize("times", [[], [1.0], [1.0, 1.0, 1.0]])

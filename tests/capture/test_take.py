@@ -153,6 +153,7 @@ def test_sync_can_be_replaced(folder: Path) -> None:
         ("cam_id,frame_time\nleft,nan\n", "line 2: holds NaN"),
         ("cam_id,frame_time\nleft,1\nleft,1\nright,1\n", "does not increase"),
         ("", "no column"),
+        (f"cam_id,frame_time,sync_index\nleft,1,1{30 * '0'}\n", "line 2: sync_index"),
     ],
 )
 def test_mistakes_in_sync_tables(table: str, message: str, folder: Path) -> None:

@@ -107,6 +107,7 @@ def bad_rigs() -> Iterator[tuple[str, str]]:
         "ragged K": {"K": [[100, 0, 48], [0, 100], [0, 0, 1]]},
         "left-handed": {"T_camera_world": left_handed},
         "sheared": {"T_camera_world": sheared},
+        "list in a pose": {"T_camera_world": [[[], 0, 0, 0], *np.eye(4)[1:].tolist()]},
         "nan pose": {"T_camera_world": [[float("nan")] * 4] * 4},
         "pose 3x4": {"T_camera_world": np.eye(4)[:3].tolist()},
         "huge translation": {"T_camera_world": [[1, 0, 0, 1e308], *np.eye(4)[1:].tolist()]},
@@ -166,6 +167,8 @@ def bad_takes() -> Iterator[tuple[str, str]]:
     yield "no such camera", "rig: rig.yaml\ncameras: {lfet: left.mp4}\n"
     yield "offset nan", good + "offsets: {left: .nan}\n"
     yield "offset infinite", good + "offsets: {left: .inf}\n"
+    yield "offset of a hundred digits", good + f"offsets: {{left: 1{99 * '0'}}}\n"
+    yield "offset of 400 digits", good + f"offsets: {{left: 1{399 * '0'}}}\n"
     yield "offset of text", good + "offsets: {left: soon}\n"
     yield "clock rate 2", good + "clock_rates: {left: 2}\n"
     yield "clock rate nan", good + "clock_rates: {left: .nan}\n"
