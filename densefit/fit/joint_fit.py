@@ -219,32 +219,28 @@ class JointFit(FitData):
         scale = scale_source(self.cameras, valid)
         # What only a camera sees whose place was not found tells nothing.
         seen = np.asarray(valid[:, self.placed].any(axis=1))
+        posed = frames_to_solve(seen, self.observations.time, self.options)
+        told = np.flatnonzero(np.isin(self.frames, posed))
+        motion, deviation = state.motion.take(torch.from_numpy(told)), spread.frames[told]
+        arrays = motion_arrays(
+            motion, deviation.numpy(), self.frames[told], len(seen), self.model.free.numpy()
+        )
         return FitResult(
             identity=state.identity.numpy(),
-            **self._motion(state.motion, spread.frames.numpy(), seen),
+            **arrays,
             time=np.asarray(self.observations.time, np.float64),
             valid=seen,
             residual_px=self._residuals(state, cameras),
             identity_std=border_std[:modes] if modes else np.zeros(self.model.modes),
             cameras=cameras,
             scale=scale,
-            scale_std=0.0 if scale == "calibrated" else self._scale_std(state, spread),
+            scale_std=0.0
+            if scale == "calibrated"
+            else self._scale_std(state.cameras, spread, motion, deviation),
             energy=start.energy,
             iterations=start.iterations,
             sigma_scale=start.sigma_scale.numpy(),
         )
-
-    def _motion(
-        self, motion: Motion, deviation: np.ndarray, seen: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """The motion and its deviations (t, P) as arrays over the T frames, NaN where none of
-        those `seen` (T,) is near."""
-        posed = frames_to_solve(seen, self.observations.time, self.options)
-        told = np.flatnonzero(np.isin(self.frames, posed))
-        return motion_arrays(
-            motion.take(torch.from_numpy(told)), deviation[told], self.frames[told], len(seen),
-            self.model.free.numpy(),
-        )  # fmt: skip
 
     def _residuals(self, state: State, cameras: list[Camera]) -> np.ndarray:
         """(T, C) px, NaN where unseen."""
@@ -256,9 +252,13 @@ class JointFit(FitData):
             residual[rows] = residuals_px(points, cameras, self.observations.take(rows))
         return residual
 
-    def _scale_std(self, state: State, spread: Deviations) -> float:
+    def _scale_std(
+        self, cameras: CameraState, spread: Deviations, motion: Motion, deviation: Tensor
+    ) -> float:
+        """Args: motion, deviation (t, P): of the frames that count."""
         modes = self.model.modes if self.with_identity else 0
         layout = FrameLayout(len(self.model.free))
         covariance = spread.border_covariance.numpy()[modes:, modes:]
-        positions = spread.frames[:, layout.translation].numpy()
-        return scale_deviation(state.cameras, covariance, state.motion, positions)
+        return scale_deviation(
+            cameras, covariance, motion, deviation[:, layout.translation].numpy()
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,9 +84,15 @@ def fit_same_person(
             jobs.append(new_fit(head, take.cameras, take.observations, own, None))
             starts.append(jobs[-1].begin(take.checkpoints))
             report(0.5 * (number + 1) / len(takes))
+        done = [0.0] * len(takes)
+
+        def solving(number: int, share: float) -> None:
+            done[number] = share
+            report(0.5 + 0.5 * sum(done) / len(done))
+
         windows = [
-            Windows(job, start.sigma_scale, lambda _: None, take.checkpoints)
-            for job, start, take in zip(jobs, starts, takes, strict=True)
+            Windows(job, start.sigma_scale, partial(solving, number), take.checkpoints)
+            for number, (job, start, take) in enumerate(zip(jobs, starts, takes, strict=True))
         ]
         states, fresh = [s.state for s in starts], [not s.whole for s in starts]
         solved = solve_together(windows, states, fresh, ROUNDS_APART)

@@ -271,9 +271,12 @@ def test_takes_of_one_person_share_an_identity(head):
         for n, (c, t) in enumerate(zip(cameras, truths, strict=True))
     ]
     apart = [fit(head, c, o, PLAIN) for c, o in zip(cameras, seen, strict=True)]
+    shares: list[float] = []
     together = fit_same_person(
-        head, [TakeLandmarks(c, o) for c, o in zip(cameras, seen, strict=True)], PLAIN
-    )
+        head, [TakeLandmarks(c, o) for c, o in zip(cameras, seen, strict=True)], PLAIN,
+        shares.append,
+    )  # fmt: skip
+    assert len({s for s in shares if 0.5 < s < 1}) > 5 and shares[-1] == 1
 
     def error(result) -> float:
         return float(np.abs(result.identity - truths[0].identity).mean())

@@ -14,6 +14,7 @@ import pytest
 
 from densefit.head.model import HeadModel
 from densefit.report import evidence as evidence_module
+from densefit.report import page as page_module
 from densefit.report import viewer_data
 from densefit.report.charts import Line, line_chart, seen_strip
 from densefit.report.evidence import Evidence, gather_evidence
@@ -245,3 +246,10 @@ def test_a_click_on_play_plays(page: Path, tmp_path: Path):
     assert len(pictures) >= 4, seen
     assert all(len(of_frame) == 1 for of_frame in pictures.values()), seen
     assert len(set.union(*pictures.values())) == len(pictures), seen
+
+
+def test_an_identity_that_was_given_is_not_said_to_be_measured(evidence, monkeypatch):
+    monkeypatch.setattr(page_module, "identity_views", lambda evidence: {})
+    assert "the recordings determine" in page_module._identity_section(evidence)
+    given = replace(evidence.fit, identity_std=np.zeros_like(evidence.fit.identity_std))
+    assert "earlier take" in page_module._identity_section(replace(evidence, fit=given))
