@@ -180,13 +180,13 @@ class Camera:
         if K[0, 1] != 0:
             self._fail("K", f"has skew {K[0, 1]:g}; skew is not supported, recalibrate without it")
         if K[1, 0] != 0 or not np.array_equal(K[2], [0, 0, 1]):
-            self._fail("K", "must look like [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+            self._fail("K", "is no camera matrix; write [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
         return K
 
     def _checked_T(self) -> np.ndarray:
         T = self._array("T_camera_world", (4, 4))
         if not np.array_equal(T[3], [0, 0, 0, 1]):
-            self._fail("T_camera_world", "must end in the row [0, 0, 0, 1]")
+            self._fail("T_camera_world", "has another last row; write [0, 0, 0, 1]")
         error = np.abs(T[:3, :3] @ T[:3, :3].T - np.eye(3)).max()
         if error > _ROTATION_TOLERANCE:
             self._fail(

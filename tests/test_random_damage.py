@@ -26,7 +26,7 @@ from tests.calibration.test_formats import path_for, rig_for
 from tests.export.rig_fixture import write_toy_footage, write_toy_rig
 from tests.toy_fit import write_toy_fit
 
-FEW, MANY = 5, 150
+FEW, MANY = 5, 80
 GROWTH_MB = 500
 Command = list[object]
 
@@ -59,7 +59,7 @@ class Case:
             assert len(errors) == (code == 3), what
             for line in errors:
                 assert str(self.path) in line or str(self.path.parent) in line, what
-                assert ";" in line and len(line) < 600, what
+                assert ";" in line and len(line) < 800, what
             codes.append(code)
         return codes
 
