@@ -66,6 +66,17 @@ def options(**changes: object) -> FitRigOptions:
     return replace(chosen, **changes)
 
 
+def test_the_quality_gate(scene: Scene, tracks, out: Path, capsys):
+    """4 where a camera's residual is too large; the results are there all the same."""
+    command = ["fit-rig", str(scene.take), "-o", str(out), "--threads", "1", "--json"]
+    assert main([*command, "--max-residual-px", "0.01"]) == 4
+    captured = capsys.readouterr()
+    assert set(json.loads(captured.out)["residual_px"]) == set(NAMES)
+    (line,) = (line for line in captured.err.splitlines() if line.startswith("error: "))
+    assert "left" in line and "--max-residual-px 0.01" in line
+    assert main([*command, "--max-residual-px", "5"]) == 0
+
+
 def test_take_to_files_and_truth(scene: Scene, out: Path):
     head = load_head()
     fit = read_fit(out, head)

@@ -59,7 +59,7 @@ class Case:
             assert len(errors) == (code == 3), what
             for line in errors:
                 assert str(self.path) in line or str(self.path.parent) in line, what
-                assert ";" in line and len(line) < 800, what
+                assert ";" in line and len(line) < 1100, what
             codes.append(code)
         return codes
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import tempfile
 import time
@@ -23,6 +24,9 @@ EXIT_USAGE = 2
 EXIT_INPUT = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+
+MAX_MESSAGE = 1000
+"""Characters of an error message; a longer one loses its middle."""
 
 # What the machine, not densefit, says no to: reported in one line as bad input.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -112,8 +116,17 @@ def _report(error: Exception) -> int:
 def _fail(message: str, code: int) -> int:
     from densefit import progress
 
-    progress.error(message)
+    progress.error(_shown(message))
     return code
+
+
+def _shown(message: str) -> str:
+    """What damaged files put into a message: neither pages of it, nor orders to the terminal."""
+    text = re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda m: repr(m[0])[1:-1], message)
+    if len(text) <= MAX_MESSAGE:
+        return text
+    half = MAX_MESSAGE // 2
+    return f"{text[:half]} ... {text[-half:]}"
 
 
 def _is_ours(module: str | None) -> bool:

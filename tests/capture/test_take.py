@@ -81,6 +81,21 @@ def refused(inputs: list[Path], **options: Any) -> str:
     return message
 
 
+def test_a_phone_held_upright_is_calibrated_as_it_is_shown(
+    folder: Path, make_video: MakeVideo
+) -> None:
+    """The calibration is of the upright picture; that of the sensor's own is another aspect."""
+    make_video("left.mp4", n=5, rotation=90)
+    assert f"{HEIGHT}x{WIDTH}" in refused([write_take(folder)])
+    upright = np.array([[100.0, 0, 31.5], [0, 100, 47.5], [0, 0, 1]])
+    cameras = {"left": Camera("left", HEIGHT, WIDTH, K=upright, T_camera_world=np.eye(4))}
+    cameras["right"] = Camera("right", WIDTH, HEIGHT, K=K, T_camera_world=np.eye(4))
+    write_rig(folder / "rig.yaml", Rig(cameras))
+    camera = load_take([write_take(folder)]).camera("left")
+    assert (camera.width, camera.height) == (HEIGHT, WIDTH)
+    np.testing.assert_array_equal(camera.K, upright)
+
+
 def test_a_video_of_another_aspect_is_refused_at_once(folder: Path, make_video: MakeVideo) -> None:
     make_video("left.mp4", n=5, size=(96, 96))
     message = refused([write_take(folder)])

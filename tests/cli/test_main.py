@@ -206,6 +206,21 @@ def test_a_folder_where_a_file_goes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "board.pdf: Is a directory" in capsys.readouterr().err
 
 
+def test_long_and_hostile_values_in_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file's contents neither fill the terminal nor speak to it; file and remedy stay."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError(f"rig.yaml: '\x1b[2J{'x' * 10**6}' is no camera; give one")
+
+    monkeypatch.setattr("densefit.capture.load_take", refuse)
+    assert main(["inspect", "a.mp4"]) == 3
+    err = capsys.readouterr().err
+    assert len(err) < 1100 and "\x1b" not in err
+    assert err.startswith("error: rig.yaml: '\\x1b[2Jxxx") and err.endswith("; give one\n")
+
+
 def test_ctrl_c_in_a_command_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
