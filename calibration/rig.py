@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -145,6 +146,8 @@ def _check_numbers(value: Any, where: str) -> None:
     for item in _leaves(value):
         if isinstance(item, bool) or not isinstance(item, int | float):
             raise CalibrationError(f"{where} holds {item!r}; give numbers only")
+        if isinstance(item, int) and abs(item) > sys.float_info.max:
+            raise CalibrationError(f"{where} holds a number of hundreds of digits; mend it")
 
 
 def _leaves(value: Any) -> Iterable[Any]:
@@ -158,7 +161,7 @@ def _leaves(value: Any) -> Iterable[Any]:
 def _unit_vector(value: Any) -> np.ndarray:
     try:
         vector = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         vector = np.full(3, np.nan)
     length = np.linalg.norm(vector)
     if vector.shape != (3,) or not np.isfinite(length) or length < 1e-12:

@@ -86,10 +86,12 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_npz_array(path: str | Path, name: str) -> np.ndarray:
-    """Read one array (N, ...) of an .npz, without loading the others. Errors as `read_npz`."""
+    """Read one array (N, ...) of numbers, without loading the others. Errors as `read_npz`."""
     array = _read_npz(Path(path), name)[name]
-    if array.ndim == 0:
-        raise InputError(f"{path}: damaged ({name} has no rows); make it again with --overwrite")
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        raise InputError(
+            f"{path}: damaged ({name} is no row of numbers); make it again with --overwrite"
+        )
     return array
 
 

@@ -56,7 +56,7 @@ def read_metashape(path: Path, options: ReadOptions) -> Rig:
         raise CalibrationError("holds a DOCTYPE, which Metashape does not write; refused")
     try:
         chunk = ET.fromstring(text.encode("utf-8")).find("chunk")
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError) as error:  # LookupError: an unknown encoding
         raise CalibrationError(f"not valid XML ({error})") from error
     if chunk is None:
         raise CalibrationError("no <chunk> in it; export the cameras from Metashape as XML")

@@ -85,7 +85,7 @@ def _from_xml(text: str) -> dict[str, Any]:
         raise CalibrationError("holds a DOCTYPE, which OpenCV does not write; refused")
     try:
         root = ET.fromstring(text.encode("utf-8"))
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError) as error:  # LookupError: an unknown encoding
         raise CalibrationError(f"not valid XML ({error}); export it again") from error
     return {element.tag: _element(element) for element in root}
 

@@ -17,7 +17,7 @@ from calibration.rig import Rig, read_rig, write_rig
 # What readers of many formats meet in damaged files: text where numbers belong, lists where tables
 # do, and tables without their keys.
 _DAMAGED = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError,
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip
 
 

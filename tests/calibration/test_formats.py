@@ -204,6 +204,7 @@ def test_what_opencv_writes_is_read_without_it(suffix: str, tmp_path: Path) -> N
         "%YAML:1.0\n---\nK: !!opencv-matrix\n   rows: -3\n   cols: 3\n   data: [1]\n",
         "%YAML:1.0\n---\nK: !!opencv-matrix\n   rows: 3\n   cols: 3\n   data: [1, 2]\n",
         "%YAML:1.0\n---\nK: !!opencv-matrix 3\n",
+        "<?xml version='1.0' encoding='QTF-8'?><opencv_storage/>",
         "<!DOCTYPE a [<!ENTITY b 'c'>]><opencv_storage/>",
         "%YAML:1.0\n---\n- 3\n",
     ],

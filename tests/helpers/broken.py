@@ -108,6 +108,8 @@ def bad_rigs() -> Iterator[tuple[str, str]]:
         "left-handed": {"T_camera_world": left_handed},
         "sheared": {"T_camera_world": sheared},
         "list in a pose": {"T_camera_world": [[[], 0, 0, 0], *np.eye(4)[1:].tolist()]},
+        "400 digits in a pose": {"T_camera_world": [[10**400, 0, 0, 0], *np.eye(4)[1:].tolist()]},
+        "400 digits in K": {"K": [[10**400, 0, 48], [0, 100, 32], [0, 0, 1]]},
         "nan pose": {"T_camera_world": [[float("nan")] * 4] * 4},
         "pose 3x4": {"T_camera_world": np.eye(4)[:3].tolist()},
         "huge translation": {"T_camera_world": [[1, 0, 0, 1e308], *np.eye(4)[1:].tolist()]},
@@ -140,6 +142,7 @@ def bad_rigs() -> Iterator[tuple[str, str]]:
     yield "unknown version", good.replace("version: 1", "version: 7")
     yield "text version", good.replace("version: 1", "version: one")
     yield "unknown units", good + "units: inch\n"
+    yield "up of 400 digits", good + f"up: [0, 1{400 * '0'}, 0]\n"
     yield "up of zeros", good + "up: [0, 0, 0]\n"
     yield "twice", good + "version: 1\n"
     yield "not UTF-8", "version: 1\ncameras: \udcff\n"
