@@ -252,17 +252,16 @@ def closest_on(vertices: Array, triangles: Array, points: Array) -> Closest:
     return Closest(position, triangle, weights, normal)
 
 
-def surface_distance(head: HeadModel, fit: ScanFit, scan: Scan) -> Array:
-    """Distances (M,) in metres of the scan's points to the fitted skin, eyeballs left out.
+def surface_distance(fitter: ScanFitter, fit: ScanFit, scan: Scan) -> Array:
+    """Distances (N,) in metres of the scan's points to the fitted skin; NaN where none counts.
 
     Points whose closest surface is an eyeball or lies within 1.5 mm of one, or that faces the other
     way (an interior), do not count.
     """
-    fitter = ScanFitter(head)
     points = fit.to_head(scan.points)
     near = closest_on(fit.vertices.astype(np.float64), fitter.triangles, points)
     distance = np.linalg.norm(points - near.points, axis=1)
     facing = (near.normals * (scan.normals @ fit.rotation.T)).sum(1) > 0
-    eyes = head.joint_positions(fit.identity)[2:]
+    eyes = fitter.head.joint_positions(fit.identity)[2:]
     off_eye = np.min([np.linalg.norm(points - eye, axis=1) for eye in eyes], axis=0) > 13.5e-3
-    return distance[fitter.is_skin[near.triangle] & facing & off_eye]
+    return np.where(fitter.is_skin[near.triangle] & facing & off_eye, distance, np.nan)

@@ -184,9 +184,10 @@ class GeometryBuilder:
         lips = (gap("lips_inner_upper", "lips_inner_lower") / 0.016).clamp(0.12, 1.3)
         lids = [gap(f"{s}_upper_lid", f"{s}_lower_lid") / 0.010 for s in ("left", "right")]
         shut = (1 - torch.stack(lids).mean(0)).clamp(0, 1)
-        rest, opened, closed = self.layout.exposures
+        rest, opened, closed, apart = self.layout.exposures
         oral = (opened != rest)[None].float()
         exposure = rest + shut[:, None] * (closed - rest)
+        exposure = exposure + lips[:, None].clamp(max=1) * (apart - rest)
         exposure = exposure * (1 - oral) + oral * opened * lips[:, None]
         out = torch.full((len(skin), total), 0.85, device=self.device)
         out[:, : self.layout.head_count] = exposure

@@ -34,7 +34,7 @@ class Layout:
     quads (Q, 4): strips as quads; lashes, lenses: blended triangles.
     group_table, part_table: group of materials and part label of triangle id + 1; triangle_part;
     marks (V, A + 3): attributes, then the place on the template; group_marks: the columns that
-    each group reads; exposures (3, V) of the head; set_back (V, 1) metres; around: triangles
+    each group reads; exposures (4, V) of the head; set_back (V, 1) metres; around: triangles
     around each vertex, for normals.
     """
 

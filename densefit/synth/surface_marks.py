@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from densefit.head.model import EXPRESSION_INDEX, HeadModel
@@ -38,6 +39,8 @@ GROUP_MARKS = {
 
 EXTENSION = 12.0
 """Steps by which the middle line of a brow is extended beyond its ends."""
+LIP_REACH = 0.009
+"""Metres from the lips' landmarks up to which skin is seen better when they part."""
 AXIS_DEPTH = 0.06
 """The vertical axis around which the face is unrolled lies this far behind the eyes, metres."""
 
@@ -227,10 +230,10 @@ def signed_distance(points: Array, outline: Array) -> Array:
 
 
 def exposures(head: HeadModel, directions: int = 60, size: int = 128) -> Array:
-    """(3, V) share of the half space above each vertex from which it can be seen.
+    """(4, V) share of the half space above each vertex from which it can be seen.
 
-    At rest, with the lips apart (for the inside of the mouth; equal to rest elsewhere) and with
-    the eyes shut.
+    At rest; with the lips apart, for the inside of the mouth (equal to rest elsewhere); with the
+    eyes shut; and with the lips apart, for the lips (equal to rest elsewhere).
     """
     expression = np.zeros((3, 52), np.float32)
     for name, value in (("jawOpen", 0.45), ("mouthUpperUpLeft", 0.5), ("mouthUpperUpRight", 0.5),
@@ -251,8 +254,13 @@ def exposures(head: HeadModel, directions: int = 60, size: int = 128) -> Array:
     inside = np.setdiff1d(np.unique(head.triangles[inner]), outside)
     mouth = rest.copy()
     mouth[inside] = opened[inside] + 1e-4
+    landmarks = head.landmarks(head.template)
+    lips = np.concatenate([landmarks[head.region(n)] for n in head.region_names if "lips" in n])
+    near = cKDTree(lips).query(head.template)[0] < LIP_REACH
+    near[inside] = False
     eyes = np.linalg.norm(head.template[:, None] - head.joint_centres[None, 2:], axis=2).min(1)
-    return np.stack([rest, mouth, np.where(eyes < 0.025, shut, rest)])
+    apart = np.where(near, np.maximum(rest, opened), rest)
+    return np.stack([rest, mouth, np.where(eyes < 0.025, shut, rest), apart])
 
 
 def _exposure(vertices: Tensor, triangles: Tensor, directions: int, size: int) -> Tensor:

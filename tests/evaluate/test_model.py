@@ -34,9 +34,11 @@ def test_a_person_of_the_prior_is_found_again(head: HeadModel) -> None:
     identity, surface = someone(head)
     scan = face_samples(surface, 1500)
     options = ScanFitOptions(expression_deviation=0.0, landmark_noise=1e-3)
-    fit = ScanFitter(head).fit(scan, options)
+    fitter = ScanFitter(head)
+    fit = fitter.fit(scan, options)
     others = face_samples(surface, 500, seed=1)
-    assert surface_distance(head, fit, others).mean() < 1.5e-4
+    distance = surface_distance(fitter, fit, others)
+    assert np.isfinite(distance).mean() > 0.9 and np.nanmean(distance) < 1.5e-4
     assert drift(head, fit, surface).mean() < 5e-4
     mean_head = head.landmarks(head.template) - fit.to_head(surface.truth)
     assert np.linalg.norm(mean_head, axis=1).mean() > 3e-3  # there was something to find

@@ -13,8 +13,9 @@ from scipy.spatial import cKDTree
 from densefit.head import load_head
 from densefit.head.build import average
 from densefit.head.build.assemble import PART_NAMES
-from densefit.head.build.placement import Landmarks
-from densefit.head.model import DEFAULT_ASSET
+from densefit.head.build.lips import JAW_SHARE, jaw_share
+from densefit.head.build.mesh import cast, raycaster
+from densefit.head.model import EXPRESSION_INDEX
 
 RADIUS = 0.06
 
@@ -50,11 +51,12 @@ def test_the_shape_comes_onto_the_mean_except_where_it_is_held(
     coarse: Any, fine: average.Samples
 ) -> None:
     hold = np.where(coarse.vertices[:, 1] > 0.04, average.FIXED, 0.0)
-    moved = average.onto_mean(coarse, fine, hold)
-    at, _ = average.partners(coarse, moved, fine)
+    patches = [average.face_patch(coarse, fine)]
+    moved = average.onto_mean(coarse, patches, hold)
+    at, _ = average.partners(patches, moved, len(moved))
     gap = ((fine.points - at @ moved) * fine.normals).sum(1)
     free = fine.points[:, 1] < 0.02
-    before, _ = average.partners(coarse, coarse.vertices, fine)
+    before, _ = average.partners(patches, coarse.vertices, len(moved))
     start = ((fine.points - before @ coarse.vertices) * fine.normals).sum(1)
     assert np.abs(start[free]).mean() > 1.5e-3  # too small, and flat between its corners
     # Now the corners stand out as far as the flat middles lie in.
@@ -68,8 +70,9 @@ def test_modes_are_projected_not_read_off(coarse: Any, fine: average.Samples) ->
     field = np.stack([0 * x, np.cos(60 * x), 0 * x], 1)[None].astype(np.float32)
     here = coarse.vertices[:, 0]
     carried = np.stack([0 * here, np.cos(60 * here), 0 * here], 1)[None].astype(np.float32)
-    got = average.project(coarse, fine, field, carried)
-    at, weight = average.partners(coarse, coarse.vertices, fine)
+    patches = [average.face_patch(coarse, fine)]
+    got = average.project(coarse, patches, field, carried)
+    at, weight = average.partners(patches, coarse.vertices, len(here))
     errors = [np.linalg.norm((field[0] - at @ f[0])[weight > 0], axis=1).std() for f in
               (carried, got)]  # fmt: skip
     means = [(field[0] - at @ f[0])[weight > 0, 1].mean() for f in (carried, got)]
@@ -88,18 +91,25 @@ def test_the_skull_narrows_behind_the_face_only() -> None:
     assert (modes[:, 2] < 0.95).all() and (modes[:, [0, 1, 3]] == 1).all()
 
 
-def test_landmarks_stay_where_networks_learned_them() -> None:
+def test_closed_lips_touch_and_do_not_cross() -> None:
+    """Seen with the jaw open, so that neither lip can be taken for the other."""
     head = load_head()
-    marks = Landmarks(
-        head.landmark_vertices, head.landmark_weights, head.landmark_region, head.region_names,
-        head.face320, head.ibug68, head.mirror_landmarks,
-    )  # fmt: skip
-    with np.load(DEFAULT_ASSET) as archive:
-        rest = archive["landmark_rest"]
-    assert marks.version(rest) == head.landmarks_version
-    moved = np.linalg.norm(head.landmarks(head.template) - rest, axis=1)
-    for name in ("left_upper_lid", "right_lower_lid", "lips_inner_upper", "lips_inner_lower",
-                 "lips_outer_lower", "left_iris"):  # fmt: skip
-        assert moved[head.region(name)].max() < 5e-5, name
-    assert np.median(moved[head.face320]) < 3e-4 and moved[head.face320].max() < 2e-3
-    assert (moved[head.region("left_scalp")] > 1e-3).any()  # the skull is narrower than the scans'
+    jaw_open = head.expression_basis[EXPRESSION_INDEX["jawOpen"]]
+    skin = head.triangles[head.part_triangles("skin", "mouth")]
+    down = jaw_share(jaw_open)[skin].mean(1) > JAW_SHARE
+    lips = {low: raycaster(head.template, skin[down == low]) for low in (False, True)}
+    y = head.landmarks(head.template)[head.region("lips_inner_upper"), 1].mean()
+    gaps = []
+    for x in (0.0005, 0.006, 0.012):
+        for z in np.arange(0.026, 0.032, 5e-4):
+            bottom = hit(lips[False], (x, y - 0.012, z), (0, 1, 0))
+            top = hit(lips[True], (x, y + 0.012, z), (0, -1, 0))
+            gaps.append((y - 0.012 + bottom) - (y + 0.012 - top))
+    touching = np.array(gaps)[np.isfinite(gaps)]
+    assert len(touching) > 20
+    assert touching.min() > -0.4e-3  # they do not reach into one another
+    assert np.percentile(touching, 20) < 0.3e-3  # nor is the mouth open
+
+
+def hit(scene: Any, origin: tuple[float, ...], direction: tuple[float, ...]) -> float:
+    return float(cast(scene, np.array([origin]), np.array(direction, float))["t_hit"][0])

@@ -31,8 +31,9 @@ from densefit.head.build.fields import (
     line_with_skin,
 )
 from densefit.head.build.ict import read_ict
-from densefit.head.build.landmarks import place
+from densefit.head.build.landmarks import lay_lips_anew, place
 from densefit.head.build.lids import left_lines, lid_margins, lid_settling, turn_lids
+from densefit.head.build.lips import lip_patches, show_lips
 from densefit.head.build.makehuman import read_base, young_adult
 from densefit.head.build.placement import Landmarks
 from densefit.head.build.population import with_statistics_of_people
@@ -81,18 +82,22 @@ def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> 
     tuck_inside(head)
     shapes = keep_lids_outside(head, shapes)
     drop = shapes[EXPRESSION_INDEX["jawOpen"]][:, 1]
-    landmarks = place(head, ict.neutral[ict.landmarks], drop < 0.35 * drop.min())
+    ibug, lower_lip = ict.neutral[ict.landmarks], drop < 0.35 * drop.min()
+    landmarks = place(head, ibug, lower_lip)
     shapes = turn_lids(head, shapes, left_lines(head.vertices, landmarks))
     people = ict_fields(head, ict)
-    defined_on = head.vertices
-    surface, hold = average.spare(head, landmarks, average.face_points(ict))
-    head.vertices = average.onto_mean(head, surface, hold)
-    people = average.project(head, surface, ict.identity, people)
+    face, hold = average.spare_lids(head, landmarks, average.face_points(ict))
+    face, patches = lip_patches(head, ict, shapes[EXPRESSION_INDEX["jawOpen"]], face)
+    patches.append(average.face_patch(head, face))
+    head.vertices = average.onto_mean(head, patches, hold)
+    show_lips(head, ibug)
+    landmarks = lay_lips_anew(landmarks, head, ibug, lower_lip)
+    people = average.project(head, patches, ict.identity, people)
     people = with_statistics_of_people(people, ict)
     basis, eyes = identity(data, base, head, people, options)
     basis = line_with_skin(head, basis, shapes[EXPRESSION_INDEX["jawOpen"]])
     head.vertices, basis = average.narrow_skull(head, basis)
-    write(head, shapes, basis, eyes, landmarks, defined_on, out)
+    write(head, shapes, basis, eyes, landmarks, out)
 
 
 def skinning(head: Assembly) -> Array:
@@ -112,15 +117,9 @@ def skinning(head: Assembly) -> Array:
 
 
 def write(
-    head: Assembly, shapes: Array, basis: Array, eyes: Array, landmarks: Landmarks,
-    defined_on: Array, out: Path,
-) -> None:  # fmt: skip
-    """Shift to the head frame, drop unused vertices, compress and write atomically.
-
-    Args:
-        defined_on: (V, 3) the vertices that the landmarks were placed on; their version is the
-            hash of those positions, as long as the final ones mean the same points of a face.
-    """
+    head: Assembly, shapes: Array, basis: Array, eyes: Array, landmarks: Landmarks, out: Path
+) -> None:
+    """Shift to the head frame, drop unused vertices, compress and write atomically."""
     used = np.unique(np.concatenate([head.triangles.ravel(), landmarks.vertices.ravel()]))
     used = np.unique(np.concatenate([used, head.mirror[used]]))
     index = np.full(len(head.vertices), -1)
@@ -131,7 +130,7 @@ def write(
         index[landmarks.vertices].astype(np.int32), landmarks.weights, landmarks.region,
         landmarks.region_names, landmarks.face320, landmarks.ibug68, landmarks.mirror,
     )  # fmt: skip
-    rest = marks.positions((defined_on[used] - origin).astype(np.float32))
+    rest = marks.positions(template)
     joints = np.stack(
         [NECK_JOINT, (NECK_JOINT + head.eye_centres[0] * [0, 1, 0]) / 2, *head.eye_centres]
     )

@@ -5,13 +5,14 @@ flat triangles cut corners. Both are mended by least squares on points spread ov
 face, each tied to the point of our surface before it: once for the shape itself, and once for
 every mode (an L2 projection rather than a reading at the vertices).
 
-The landmarks are defined before this step, and networks learn where they lie. Lids and lips stay
-where they are, and other landmarks of the face move by tenths of a millimetre.
+The margins of the lids stay on the eyeballs (the scans' eyeballs are larger). Lips are matched one
+by one (lips.py). The landmarks are placed before this step and move with the surface by tenths of a
+millimetre; those of the lips are laid anew after it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,8 @@ STIFFNESS = 0.5
 MODE_STIFFNESS, MODE_STAY = 0.3, 0.02
 FIXED = 1000.0
 """Weight that holds a vertex in place."""
-SPARED = 6 * MM
-"""Nearer to lid margins and lips than this nothing moves; from twice as far on everything may."""
+SPARED = 1 * MM
+"""Nearer to lid margins than this nothing moves; from twice as far on everything may."""
 NOSE_TIP = 30
 
 
@@ -57,56 +58,85 @@ class Samples:
     weight: Array
 
 
-def face_points(ict: IctModel, number: int = 14000) -> Samples:
-    """Points spread evenly over the face of the scans' mean."""
-    vertices = ict.neutral[: ict.skin.max() + 1]
-    corners = vertices[ict.skin]
+@dataclass(frozen=True)
+class Patch:
+    """Samples, and the triangles (F, 3) of our surface that they may be tied to."""
+
+    samples: Samples
+    triangles: Array
+    reach: float = REACH
+
+
+def spread_points(vertices: Array, triangles: Array, where: Array, number: int) -> Samples:
+    """Points spread evenly over the triangles whose corners are all in `where` (V,) bool."""
+    corners = vertices[triangles]
     area = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
-    )
-    tip = ict.neutral[ict.landmarks[NOSE_TIP]]
-    area *= (exposure(vertices, ict.skin, ict.skin)[ict.skin] > OPEN).all(1)
-    area *= np.linalg.norm(corners.mean(1) - tip, axis=1) < FACE
+    ) * where[triangles].all(1)
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(area), number, p=area / area.sum())
     bary = rng.dirichlet([1, 1, 1], number)
     points = (corners[chosen] * bary[..., None]).sum(1)
-    normals = (vertex_normals(vertices, ict.skin)[ict.skin[chosen]] * bary[..., None]).sum(1)
+    normals = (vertex_normals(vertices, triangles)[triangles[chosen]] * bary[..., None]).sum(1)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    weight = np.clip((FACE - np.linalg.norm(points - tip, axis=1)) / (12 * MM), 0, 1)
-    return Samples(ict.skin[chosen], bary, points, normals, weight)
+    return Samples(triangles[chosen], bary, points, normals, np.ones(number))
 
 
-def partners(head: Assembly, vertices: Array, samples: Samples) -> tuple[sp.csr_matrix, Array]:
-    """Closest points of the outer skin: (N, skin vertices) weights, and the samples' weights."""
+def face_points(ict: IctModel, number: int = 14000) -> Samples:
+    """Points spread evenly over the face of the scans' mean."""
+    vertices = ict.neutral[: ict.skin.max() + 1]
+    tip = ict.neutral[ict.landmarks[NOSE_TIP]]
+    where = exposure(vertices, ict.skin, ict.skin) > OPEN
+    where &= np.linalg.norm(vertices - tip, axis=1) < FACE
+    samples = spread_points(vertices, ict.skin, where, number)
+    far = np.linalg.norm(samples.points - tip, axis=1)
+    return replace(samples, weight=np.clip((FACE - far) / (12 * MM), 0, 1))
+
+
+def face_patch(head: Assembly, samples: Samples) -> Patch:
+    """The face's samples, to be tied to the outer skin."""
     outer = [PART_NAMES.index(n) for n in ("skin", "ears", "scalp", "neck")]
-    triangles = head.triangles[np.isin(head.labels, outer)]
-    position, triangle, bary = closest(raycaster(vertices, triangles), samples.points)
-    corners = triangles[triangle]
-    normal = (vertex_normals(vertices, triangles)[corners] * bary[..., None]).sum(1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
-    good = (normal * samples.normals).sum(1) > AGREEMENT
-    good &= np.linalg.norm(position - samples.points, axis=1) < REACH
-    rows = np.repeat(np.arange(len(corners)), 3)
-    shape = (len(corners), head.blocks["skin"].stop)
-    return sp.csr_matrix((bary.ravel(), (rows, corners.ravel())), shape=shape), good * (
-        samples.weight
-    )
+    return Patch(samples, head.triangles[np.isin(head.labels, outer)])
 
 
-def onto_mean(head: Assembly, samples: Samples, hold: Array, rounds: int = 5) -> Array:
+def partners(patches: list[Patch], vertices: Array, count: int) -> tuple[sp.csr_matrix, Array]:
+    """Closest points of our surface: (N, count) weights of its vertices, and the samples'
+    weights (N,), patch after patch."""
+    at, weights = [], []
+    for patch in patches:
+        samples, triangles = patch.samples, patch.triangles
+        position, triangle, bary = closest(raycaster(vertices, triangles), samples.points)
+        corners = triangles[triangle]
+        normal = (vertex_normals(vertices, triangles)[corners] * bary[..., None]).sum(1)
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
+        good = (normal * samples.normals).sum(1) > AGREEMENT
+        good &= np.linalg.norm(position - samples.points, axis=1) < patch.reach
+        rows = np.repeat(np.arange(len(corners)), 3)
+        at.append(sp.csr_matrix((bary.ravel(), (rows, corners.ravel())), (len(corners), count)))
+        weights.append(good * samples.weight)
+    return sp.vstack(at).tocsr(), np.concatenate(weights)
+
+
+def joined(patches: list[Patch]) -> Samples:
+    """All samples of some patches, in order."""
+    names = [field.name for field in fields(Samples)]
+    return Samples(*(np.concatenate([getattr(p.samples, n) for p in patches]) for n in names))
+
+
+def onto_mean(head: Assembly, patches: list[Patch], hold: Array, rounds: int = 5) -> Array:
     """Vertices (V, 3) with the skin of the face on the mean of the scans; exactly symmetric.
 
     Args:
-        hold: (skin vertices,) weights that keep vertices in place (see `spare`).
+        hold: (skin vertices,) weights that keep vertices in place (see `spare_lids`).
     """
+    samples = joined(patches)
     count = head.blocks["skin"].stop
     start, mirror = head.vertices[:count], head.mirror[:count]
     stiff = laplacian(head.triangles[: skin_triangle_count(head)], count)
     regular = sp.block_diag([STIFFNESS * (stiff.T @ stiff) + sp.diags(1e-3 + hold)] * 3)
     out = head.vertices.copy()
     for _ in range(rounds):
-        at, weight = partners(head, out, samples)
+        at, weight = partners(patches, out, count)
         gap = samples.points - at @ start
         across = sp.hstack([at.multiply(samples.normals[:, [a]]) for a in range(3)]).tocsr()
         pull = sp.diags(weight)
@@ -119,38 +149,39 @@ def onto_mean(head: Assembly, samples: Samples, hold: Array, rounds: int = 5) ->
     return out
 
 
-def spare(head: Assembly, landmarks: Landmarks, samples: Samples) -> tuple[Samples, Array]:
-    """Leave lids and lips as they are: what touches there would otherwise be torn apart.
+def spare_lids(
+    head: Assembly, landmarks: Landmarks, samples: Samples
+) -> tuple[Samples, Array]:
+    """Leave the margins of the lids on the eyeballs.
 
     Returns:
-        the samples without weight near lids and lips, and (skin vertices,) how firmly each vertex
+        the samples without weight near the margins, and (skin vertices,) how firmly each vertex
         is held while the shape is brought onto the mean.
     """
-    region = np.array(landmarks.region_names)[landmarks.region]
-    points = landmarks.positions(head.vertices)[["lips" in name for name in region]]
-    tree = cKDTree(np.concatenate([points, *lid_margins(head.vertices, landmarks)]))
-    weight = samples.weight * _rise(tree.query(samples.points)[0], SPARED, 2 * SPARED)
+    tree = cKDTree(np.concatenate(lid_margins(head.vertices, landmarks)))
+    weight = samples.weight * rise(tree.query(samples.points)[0], SPARED, 2 * SPARED)
     skin = head.vertices[head.blocks["skin"]]
     return replace(samples, weight=weight), FIXED * (tree.query(skin)[0] < SPARED)
 
 
-def project(head: Assembly, samples: Samples, fields: Array, carried: Array) -> Array:
+def project(head: Assembly, patches: list[Patch], modes: Array, carried: Array) -> Array:
     """Modes of our skin that come nearest to the scans' modes between the vertices too.
 
     Args:
-        fields: (K, 26719, 3) on the scans' mesh.
+        modes: (K, 26719, 3) on the scans' mesh.
         carried: (K, V, 3) the same, read off at our vertices.
 
     Returns:
         (K, V, 3); the rest of the head is as in `carried`.
     """
     count = head.blocks["skin"].stop
-    at, weight = partners(head, head.vertices, samples)
+    samples = joined(patches)
+    at, weight = partners(patches, head.vertices, count)
     stiff = laplacian(head.triangles[: skin_triangle_count(head)], count)
     system = at.T @ sp.diags(weight) @ at + MODE_STIFFNESS * (stiff.T @ stiff)
     solve = sla.factorized((system + MODE_STAY * sp.identity(count)).tocsc())
     out = carried.copy()
-    for mine, theirs in zip(out, fields, strict=True):
+    for mine, theirs in zip(out, modes, strict=True):
         wanted = (theirs[samples.corners] * samples.barycentric[..., None]).sum(1)
         gap = weight[:, None] * (wanted - at @ mine[:count])
         mine[:count] += np.column_stack([solve(at.T @ gap[:, a]) for a in range(3)])
@@ -170,7 +201,7 @@ SKULL_LOW, SKULL_HIGH = -40 * MM, 20 * MM
 
 def skull(vertices: Array, tip: Array) -> Array:
     """(V,) how far a vertex belongs to the skull behind the face, in the frame of the mean."""
-    return _rise(np.linalg.norm(vertices - tip, axis=1), SKULL_NEAR, SKULL_FAR) * _rise(
+    return rise(np.linalg.norm(vertices - tip, axis=1), SKULL_NEAR, SKULL_FAR) * rise(
         vertices[:, 1], SKULL_LOW, SKULL_HIGH
     )
 
@@ -189,6 +220,7 @@ def narrow_skull(head: Assembly, basis: Array) -> tuple[Array, Array]:
     return out, modes
 
 
-def _rise(x: Array, low: float, high: float) -> Array:
+def rise(x: Array, low: float, high: float) -> Array:
+    """Zero up to `low`, one from `high` on, smooth between."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

@@ -117,7 +117,7 @@ class IdentityOptions:
     artist_modes: int = 60
     artist_spread: float = 0.6
     """Share of the artist's variation kept: sliders go further than people do."""
-    artist_spread_face: float = 0.2
+    artist_spread_face: float = 0.1
     """The same on the face, where real scans already say how people vary."""
     gp_scales: tuple[float, ...] = (0.060, 0.030)
     """Metres: correlation lengths of the Gaussian-process deformations."""

@@ -32,6 +32,8 @@ class IctModel:
     """(F, 3): triangles of the outer skin."""
     landmarks: Array
     """(68,): vertices in iBUG order."""
+    jaw_open: Array
+    """(26719, 3): the shape jawOpen."""
 
     def eye_centres(self) -> Array:
         """(2, 3): centres of the left and right eyeball spheres, and their radius."""
@@ -56,9 +58,11 @@ def read_ict(folder: Path) -> IctModel:
         neutral = archive["neutral"].astype(np.float64) * CENTIMETRE
         identity = archive["identity"].astype(np.float32) * CENTIMETRE
         triangles = archive["triangles"].astype(np.int64)
+        names = [str(name) for name in archive["expression_names"]]
+        jaw_open = archive["expression"][names.index("jawOpen")].astype(np.float64) * CENTIMETRE
     indices = json.loads((folder / "vertex_indices.json").read_text())
     skin = triangles[(triangles < OUTER_SKIN.stop).all(1)]
-    return IctModel(neutral, identity, skin, np.array(indices["idx_to_landmark_verts"]))
+    return IctModel(neutral, identity, skin, np.array(indices["idx_to_landmark_verts"]), jaw_open)
 
 
 def population(model: IctModel, number: int, even_seeds: bool = True) -> Array:

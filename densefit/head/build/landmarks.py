@@ -7,6 +7,7 @@ onto the surface. The order is fixed: region by region, the subject's left befor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,19 @@ def place(head: Assembly, ibug: Array, lower_lip: Array) -> Landmarks:
         _ibug68(out, head, ibug),
         np.array(out.mirror, np.int32),
     )
+
+
+def lay_lips_anew(landmarks: Landmarks, head: Assembly, ibug: Array, lower_lip: Array) -> Landmarks:
+    """The same landmarks, with those of the lips placed on the surface as it is now."""
+    lips = Placement()
+    _lips(lips, Surface(head), ibug, head.mirror, lower_lip)
+    vertices, weights = landmarks.vertices.copy(), landmarks.weights.copy()
+    for number, name in enumerate(lips.regions):
+        rows = landmarks.region == landmarks.region_names.index(name)
+        chosen = np.array(lips.region_of) == number
+        vertices[rows] = np.array(lips.vertices)[chosen]
+        weights[rows] = np.array(lips.weights)[chosen]
+    return replace(landmarks, vertices=vertices, weights=weights)
 
 
 # Upper edge of the left brow, inner to outer end: x and height above the eye centres (mm). iBUG's
