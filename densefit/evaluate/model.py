@@ -98,7 +98,7 @@ def _distances(
         fits = [fitter.fit(scan, dense), *(fitter.fit(draw, few) for draw in draws)]
         distances.append([surface_distance(fitter, fit, others) for fit in fits])
         info(f"{name}: {surface.name}")
-    table = np.array(distances)  # models, fits, points
+    table: Array = np.array(distances)  # models, fits, points
     table[:, np.isnan(table).any(0)] = np.nan
     rows = []
     for name, (whole, *sparse) in zip(fitters, np.nanmean(table, 2), strict=True):

@@ -134,6 +134,21 @@ class LandmarkNet(nn.Module):
         rest = centred - centred @ vectors @ vectors.T
         return float((rest.reshape(len(flat), -1, 2) ** 2).sum(-1).mean().sqrt())
 
+    @torch.no_grad()
+    def change_basis(self, mean: Tensor, basis: Tensor, weight: Tensor) -> None:
+        """Decode from another basis, and answer the same as nearly as it can.
+
+        mean (1406,) and basis (components, 1406) as `set_basis` makes them from labels with these
+        weights (703,): rows are orthogonal under them, so that coefficients are projections.
+        """
+        scale = (weight / weight.mean()).repeat_interleave(2)
+        into = (basis * scale).T / (basis * scale * basis).sum(1).clamp_min(1e-9)
+        last = self.coefficients
+        last.bias.copy_((self.mean - mean + last.bias @ self.basis) @ into)
+        last.weight.copy_((self.basis @ into).T @ last.weight)
+        self.mean.copy_(mean)
+        self.basis.copy_(basis)
+
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x = (image - _PIXEL_MEAN) / _PIXEL_SCALE
         x = self.head(self.body(self.stem(x))).flatten(1)

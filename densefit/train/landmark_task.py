@@ -175,8 +175,9 @@ class LandmarkTask:
     def start_from(self, path: Path) -> str:
         """Take over trained weights; says how much of them.
 
-        Everything from a network of the same kind, otherwise all but the last layers, whose
-        meaning depends on the crop. Raises InputError where the file does not fit.
+        Everything from a network of the same kind, brought to the basis of these labels, otherwise
+        all but the last layers, whose meaning depends on the crop. Raises InputError where the file
+        does not fit.
         """
         from densefit.landmarks.weights import read_weights
 
@@ -190,7 +191,12 @@ class LandmarkTask:
             and k in own
             and own[k].shape == v.shape
         }
-        self.network.load_state_dict(chosen, strict=False)
+        network = self.network
+        assert isinstance(network, LandmarkNet)
+        mean, basis = network.mean.clone(), network.basis.clone()
+        network.load_state_dict(chosen, strict=False)
+        if "basis" in chosen:
+            network.change_basis(mean, basis, self.weight.to(mean))
         return f"{len(chosen)} of {len(own)} tensors from {path.name}"
 
     def export(self, network: nn.Module, path: Path, seen: int) -> None:

@@ -55,6 +55,27 @@ def test_landmark_network_shapes_and_folding() -> None:
     torch.testing.assert_close(folded_presence, presence, atol=1e-4, rtol=1e-4)
 
 
+def test_answers_stay_when_the_basis_changes() -> None:
+    """Training goes on with labels that spread a little differently."""
+    torch.manual_seed(3)
+    shapes = torch.randn(20, 703 * 2) * 0.1
+    old = (torch.randn(500, 20) @ shapes + 0.02).view(500, 703, 2)
+    turned = (torch.randn(500, 20) @ torch.randn(20, 20) @ shapes + 0.02).view(500, 703, 2)
+    weight = torch.rand(703) + 0.5
+    network, other = LandmarkNet(SMALL).eval(), LandmarkNet(SMALL)
+    network.set_basis(old, weight)
+    other.set_basis(turned, weight)
+    torch.nn.init.normal_(network.coefficients.bias)
+    image = torch.rand(4, 3, 64, 64)
+    with torch.no_grad():
+        before = network(image)[0]
+        network.change_basis(other.mean, other.basis, weight)
+        after = network(image)[0]
+    torch.testing.assert_close(after, before, atol=2e-3, rtol=0)
+    assert before[..., :2].std() > 0.1
+    torch.testing.assert_close(network.basis, other.basis)
+
+
 def test_basis_reproduces_labels_of_its_rank() -> None:
     rng = torch.Generator().manual_seed(1)
     shapes = torch.randn(20, 703 * 2, generator=rng)

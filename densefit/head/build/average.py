@@ -149,9 +149,7 @@ def onto_mean(head: Assembly, patches: list[Patch], hold: Array, rounds: int = 5
     return out
 
 
-def spare_lids(
-    head: Assembly, landmarks: Landmarks, samples: Samples
-) -> tuple[Samples, Array]:
+def spare_lids(head: Assembly, landmarks: Landmarks, samples: Samples) -> tuple[Samples, Array]:
     """Leave the margins of the lids on the eyeballs.
 
     Returns:
