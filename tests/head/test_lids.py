@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from densefit.head import EXPRESSION_NAMES, HeadModel, load_head
+from densefit.head.build.lids import border
 from densefit.head.lids import settled
 
 EYE_RADIUS = 0.012
@@ -66,6 +67,22 @@ def test_a_blink_closes_everybodys_eyes(head: HeadModel) -> None:
         assert np.abs(np.linalg.norm(arm, axis=-1) - EYE_RADIUS)[on_ball].max() < 0.001
         height = points[:, upper, 1] - points[:, lower, 1]
         assert height[on_ball].max() < 0.0003
+
+
+def test_edges_of_closed_lids_lie_on_the_eyeball(head: HeadModel) -> None:
+    rng = np.random.default_rng(13)
+    expression, joints = poses()
+    closed = expression[:, EXPRESSION_NAMES.index("eyeBlinkLeft")] == 1
+    edges = border(head.triangles[head.triangle_part <= head.part_names.index("mouth")])
+    rest = head.template[edges] - head.joint_centres[2]
+    between = (rest[:, 0] > -0.0085) & (rest[:, 0] < 0.0105) & (rest[:, 2] > 0)
+    edges = edges[between & (np.linalg.norm(rest, axis=1) < EYE_RADIUS + 0.002)]
+    assert len(edges) >= 16
+    for _ in range(20):
+        identity = rng.normal(size=head.identity_count)
+        vertices = head.vertices(identity, expression[closed], joints[closed])[:, edges]
+        gap = np.linalg.norm(vertices - head.joint_positions(identity)[2], axis=-1) - EYE_RADIUS
+        assert gap.max() < 0.0003 and gap.min() > 0
 
 
 def test_settling_leaves_the_template_alone(head: HeadModel) -> None:

@@ -32,7 +32,7 @@ from densefit.head.build.fields import (
 )
 from densefit.head.build.ict import read_ict
 from densefit.head.build.landmarks import lay_lips_anew, place
-from densefit.head.build.lids import left_lines, lid_margins, lid_settling, turn_lids
+from densefit.head.build.lids import border, left_lines, lid_margins, lid_settling, turn_lids
 from densefit.head.build.lips import lip_patches, show_lips
 from densefit.head.build.makehuman import read_base, young_adult
 from densefit.head.build.placement import Landmarks
@@ -84,7 +84,6 @@ def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> 
     drop = shapes[EXPRESSION_INDEX["jawOpen"]][:, 1]
     ibug, lower_lip = ict.neutral[ict.landmarks], drop < 0.35 * drop.min()
     landmarks = place(head, ibug, lower_lip)
-    shapes = turn_lids(head, shapes, left_lines(head.vertices, landmarks))
     people = ict_fields(head, ict)
     face, hold = average.spare_lids(head, landmarks, average.face_points(ict))
     face, patches = lip_patches(head, ict, shapes[EXPRESSION_INDEX["jawOpen"]], face)
@@ -92,6 +91,7 @@ def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> 
     head.vertices = average.onto_mean(head, patches, hold)
     show_lips(head, ibug)
     landmarks = lay_lips_anew(landmarks, head, ibug, lower_lip)
+    shapes = turn_lids(head, shapes, left_lines(head.vertices, landmarks))
     people = average.project(head, patches, ict.identity, people)
     people = with_statistics_of_people(people, ict)
     basis, eyes = identity(data, base, head, people, options)
@@ -158,6 +158,7 @@ def write(
         template, np.unique(arrays["triangles"][head.labels < PART_NAMES.index("eyes")]),
         np.unique(arrays["triangles"][head.labels == PART_NAMES.index("lashes")]),
         arrays["joint_centres"][2:], lid_margins(template, marks),
+        border(arrays["triangles"][head.labels <= PART_NAMES.index("mouth")]),
     )  # fmt: skip
     arrays |= {f"lid_{name}": getattr(lids, name) for name in LID_FIELDS}
     temporary = out.with_name(out.name + ".tmp.npz")

@@ -28,6 +28,8 @@ MEETING = 0.12
 """Where closed lids meet, as a share of the way from the lower margin to the upper one."""
 OVERLAP = np.radians(1.2)
 """Each closed lid passes the meeting line by this much, so that no slit is left."""
+SHUT_GAP = 0.22 * MM
+"""Between eyeball and the edge of a closed lid; nearer, the ball would show between vertices."""
 LID_TURNS = {"eyeLookDown": (-19.0, -7.0), "eyeLookUp": (12.0, 4.0)}
 """Degrees by which the middle of the upper and the lower lid follow a gaze at its limit. In
 downgaze the upper lid nearly keeps up with the pupil (Malbouisson et al., IOVS 2005)."""
@@ -53,11 +55,12 @@ def turn_lids(head: Assembly, shapes: Array, lines: tuple[Array, Array]) -> Arra
     out, skin, lashes = shapes.copy(), head.blocks["skin"], head.blocks["lashes"]
     points = head.vertices[skin]
     lid = _LidCoordinates(points - head.eye_centres[0], *(x - head.eye_centres[0] for x in lines))
-    moves = {"eyeBlink": lid.blink()}
+    rim = lid.rim(border(head.triangles[: skin_triangle_count(head)]))
+    moves = {"eyeBlink": lid.blink(rim)}
     moves |= {name: lid.follow(*np.radians(turn)) for name, turn in LID_TURNS.items()}
-    weight = np.where(
-        (lid.distance < PINNED) & lid.front, 30.0, np.where(lid.distance < STILL, 1e-4, 30.0)
-    )
+    pinned = (lid.distance < PINNED) & lid.front
+    pinned[rim] = True
+    weight = np.where(pinned | (lid.distance > STILL), 30.0, 1e-4)
     stiff = laplacian(head.triangles[: skin_triangle_count(head)], len(points))
     solve = sla.factorized((stiff.T @ stiff + sp.diags(weight)).tocsc())
     distance, near = cKDTree(points).query(head.vertices[lashes], k=3)
@@ -66,7 +69,7 @@ def turn_lids(head: Assembly, shapes: Array, lines: tuple[Array, Array]) -> Arra
     flip = np.array([-1.0, 1.0, 1.0])
     for name, move in moves.items():
         shape = out[EXPRESSION_INDEX[f"{name}Left"]]
-        wanted = (weight * (lid.distance < PINNED))[:, None] * (move - shape[skin])
+        wanted = (weight * pinned)[:, None] * (move - shape[skin])
         change = np.column_stack([solve(wanted[:, axis]) for axis in range(3)])
         shape[skin] += change
         shape[lashes] += (change[near] * anchored[..., None]).sum(1)
@@ -98,22 +101,40 @@ class _LidCoordinates:
         x, y, z = self.arm.T
         return np.column_stack([x, c * y + s * z, c * z - s * y]) - self.arm
 
-    def blink(self) -> Array:
-        """Displacements that bring the margins together."""
+    def rim(self, vertices: Array) -> Array:
+        """Those of the vertices that are edges of the lids, without the corners of the eye."""
+        radius = np.linalg.norm(self.arm[vertices], axis=1)
+        ends = self.across[vertices] > 0.45
+        return vertices[(radius < EYE_RADIUS + 1.5 * MM) & self.front[vertices] & ends]
+
+    def blink(self, rim: Array) -> Array:
+        """Displacements that bring the margins together, and their edges (`rim`) onto the ball."""
         meeting = self.lower + MEETING * (self.upper - self.lower)
         overlap = OVERLAP * np.minimum(1, (self.upper - self.lower) / np.radians(3))
         # Towards the nose the margins are further from the drawn lines than elsewhere.
         overlap = overlap * (1 + 2 * np.clip((-self.arm[:, 0] - 4 * MM) / (2 * MM), 0, 1))
-        return self.turned(meeting - overlap - self.upper, meeting + overlap - self.lower)
+        move = self.turned(meeting - overlap - self.upper, meeting + overlap - self.lower)
+        shut = self.arm[rim] + move[rim]
+        radius = np.linalg.norm(shut, axis=1, keepdims=True)
+        move[rim] += shut * (np.minimum(radius, EYE_RADIUS + SHUT_GAP) / radius - 1)
+        return move
 
     def follow(self, upper: float, lower: float) -> Array:
         """Displacements of lids that follow the gaze."""
         return self.turned(upper * self.across, lower * self.across)
 
 
+def border(triangles: Array) -> Array:
+    """Vertices on the open edges of a mesh (F, 3)."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    unique, uses = np.unique(np.sort(edges, axis=1), axis=0, return_counts=True)
+    return np.unique(unique[uses == 1])
+
+
 def lid_settling(
-    template: Array, skin: Array, lashes: Array, eyes: Array, margins: tuple[Array, Array]
-) -> Lids:
+    template: Array, skin: Array, lashes: Array, eyes: Array, margins: tuple[Array, Array],
+    edges: Array,
+) -> Lids:  # fmt: skip
     """Choose the vertices and their weights.
 
     Args:
@@ -122,6 +143,7 @@ def lid_settling(
         lashes: indices of lash vertices.
         eyes: (2, 3) centres of the left and right eyeball.
         margins: of each eye, (M, 3) points along both lid margins, closed.
+        edges: vertices on the open edges of the skin.
     """
     parts: list[tuple[Array, ...]] = []
     for side, (centre, margin) in enumerate(zip(eyes, margins, strict=True)):
@@ -133,8 +155,12 @@ def lid_settling(
         closure = _fade(distance, CLOSURE_FULL, CLOSURE_NONE)
         contact = _fade(radius - EYE_RADIUS - LID_GAP, 0.05 * MM, 0.8 * MM)
         contact *= _fade(distance, 1.5 * MM, 4 * MM)
+        # An edge that stands off the open eye comes nearer when it shuts.
+        edge = np.isin(chosen, edges)
+        contact[edge & (radius > EYE_RADIUS + SHUT_GAP)] = 0
         # Away from the margin triangles are wide: their middles lie deeper than their corners.
-        floor = EYE_RADIUS + LID_GAP + 0.4 * MM * (1 - _fade(distance, 0.5 * MM, 3 * MM))
+        wide = ~edge * (1 - _fade(distance, 0.5 * MM, 3 * MM))
+        floor = EYE_RADIUS + LID_GAP + 0.4 * MM * wide
         side_of = np.full(len(chosen), side)
         parts.append((chosen, side_of, closure, contact, np.minimum(floor, radius), radius))
     vertices, which, closure, contact, floor, radius = (
