@@ -10,12 +10,8 @@ import open3d as o3d
 import pytest
 from scipy.spatial import cKDTree
 
-from densefit.head import load_head
 from densefit.head.build import average
 from densefit.head.build.assemble import PART_NAMES
-from densefit.head.build.lips import JAW_SHARE, jaw_share
-from densefit.head.build.mesh import cast, raycaster
-from densefit.head.model import EXPRESSION_INDEX
 
 RADIUS = 0.06
 
@@ -89,27 +85,3 @@ def test_the_skull_narrows_behind_the_face_only() -> None:
     np.testing.assert_array_equal(moved[[0, 1, 3]], points[[0, 1, 3]])
     assert moved[2, 0] == pytest.approx(0.08 * (1 - (1 - average.SKULL_BREADTH) * share[2]))
     assert (modes[:, 2] < 0.95).all() and (modes[:, [0, 1, 3]] == 1).all()
-
-
-def test_closed_lips_touch_and_do_not_cross() -> None:
-    """Seen with the jaw open, so that neither lip can be taken for the other."""
-    head = load_head()
-    jaw_open = head.expression_basis[EXPRESSION_INDEX["jawOpen"]]
-    skin = head.triangles[head.part_triangles("skin", "mouth")]
-    down = jaw_share(jaw_open)[skin].mean(1) > JAW_SHARE
-    lips = {low: raycaster(head.template, skin[down == low]) for low in (False, True)}
-    y = head.landmarks(head.template)[head.region("lips_inner_upper"), 1].mean()
-    gaps = []
-    for x in (0.0005, 0.006, 0.012):
-        for z in np.arange(0.026, 0.032, 5e-4):
-            bottom = hit(lips[False], (x, y - 0.012, z), (0, 1, 0))
-            top = hit(lips[True], (x, y + 0.012, z), (0, -1, 0))
-            gaps.append((y - 0.012 + bottom) - (y + 0.012 - top))
-    touching = np.array(gaps)[np.isfinite(gaps)]
-    assert len(touching) > 20
-    assert touching.min() > -0.4e-3  # they do not reach into one another
-    assert np.percentile(touching, 20) < 0.3e-3  # nor is the mouth open
-
-
-def hit(scene: Any, origin: tuple[float, ...], direction: tuple[float, ...]) -> float:
-    return float(cast(scene, np.array([origin]), np.array(direction, float))["t_hit"][0])

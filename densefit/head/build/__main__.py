@@ -33,7 +33,7 @@ from densefit.head.build.fields import (
 from densefit.head.build.ict import read_ict
 from densefit.head.build.landmarks import lay_lips_anew, place
 from densefit.head.build.lids import border, left_lines, lid_margins, lid_settling, turn_lids
-from densefit.head.build.lips import lip_patches, show_lips
+from densefit.head.build.lips import keep_lips_shut, lip_patches, show_lips
 from densefit.head.build.makehuman import read_base, young_adult
 from densefit.head.build.placement import Landmarks
 from densefit.head.build.population import with_statistics_of_people
@@ -95,6 +95,7 @@ def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> 
     people = average.project(head, patches, ict.identity, people)
     people = with_statistics_of_people(people, ict)
     basis, eyes = identity(data, base, head, people, options)
+    basis = keep_lips_shut(head, basis, landmarks, shapes[EXPRESSION_INDEX["jawOpen"]])
     basis = line_with_skin(head, basis, shapes[EXPRESSION_INDEX["jawOpen"]])
     head.vertices, basis = average.narrow_skull(head, basis)
     write(head, shapes, basis, eyes, landmarks, out)

@@ -18,6 +18,7 @@ from densefit.head.build.assemble import PART_NAMES, Assembly, skin_triangle_cou
 from densefit.head.build.average import Patch, Samples, rise, spread_points
 from densefit.head.build.ict import IctModel
 from densefit.head.build.mesh import closest, exposure, raycaster
+from densefit.head.build.placement import Landmarks, curve
 from densefit.head.build.registration import SEEN as OUTSIDE
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,6 +35,8 @@ SEEN = 0.1
 PARTED, CLOSING = 0.72 * MM, 4 * MM
 """The mean of the scans parts its lips by this much; they are shut, and what lies this far from the
 other lip stays."""
+SEAM_NEAR, SEAM_FAR = 2 * MM, 12 * MM
+"""Distances from the line where the lips meet between which lips stop moving alike."""
 
 
 def lip_patches(
@@ -87,6 +90,39 @@ def show_lips(head: Assembly, ibug: Array) -> None:
     seen = exposure(head.vertices, head.triangles, head.triangles) > 0.6 * OUTSIDE
     near = cKDTree(ibug[LIPS]).query(head.vertices)[0] < FAR
     head.labels[lining & (seen & near)[head.triangles].any(1)] = PART_NAMES.index("skin")
+
+
+def keep_lips_shut(head: Assembly, basis: Array, landmarks: Landmarks, jaw_open: Array) -> Array:
+    """Identity modes (K, V, 3) in which the edges of both lips move alike.
+
+    Scans of people asked to be neutral part their lips more or less. That is expression: as
+    identity it would leave one person's mouth open for good and push another's lips through one
+    another.
+
+    Args:
+        jaw_open: (V, 3) the shape jawOpen.
+    """
+    region = np.array(landmarks.region_names)[landmarks.region]
+    upper = region == "lips_inner_upper"
+    corners = np.flatnonzero(upper)[[0, -1]]
+    lower = np.insert(np.flatnonzero(region == "lips_inner_lower"), [0, 15], corners)
+    rest = landmarks.positions(head.vertices)
+    seam = (rest[upper] + rest[lower]) / 2
+    skin = np.arange(head.blocks["skin"].stop)
+    points = head.vertices[skin]
+    distance = cKDTree(curve(seam, 200)).query(points)[0]
+    near = skin[distance < SEAM_FAR]
+    hold = 1 - rise(distance[near], SEAM_NEAR, SEAM_FAR)
+    side = np.where(jaw_share(jaw_open)[near] > JAW_SHARE, 0.5, -0.5) * hold
+    order = np.argsort(seam[:, 0])
+    out = basis.copy()
+    for mode in out:
+        moved = np.einsum("kcd,kc->kd", mode[landmarks.vertices], landmarks.weights)
+        apart = (moved[upper] - moved[lower])[order]
+        x = points[near, 0]
+        gap = np.column_stack([np.interp(x, seam[order, 0], apart[:, a]) for a in range(3)])
+        mode[near] += side[:, None] * gap
+    return out
 
 
 def jaw_share(jaw_open: Array) -> Array:
