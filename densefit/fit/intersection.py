@@ -39,6 +39,8 @@ BESIDE = 0.0015
 MARGIN = 0.1e-3
 """m before the surface where skin begins to be held off, so that a step knows of what it is about
 to touch; at rest the lids are just outside it."""
+TEETH_MARGIN = 0.2e-3
+"""m: the same before the teeth, whose front is known at points only."""
 PROFILE_STEP, PROFILE_BINS, PROFILE_ROWS = 0.002, 20, 32
 """Cells of |x| (m) from the middle, by rows of height BESIDE: where the teeth are foremost."""
 DEEPEST = 0.012
@@ -177,7 +179,7 @@ def _reach(front: np.ndarray, normals: np.ndarray) -> tuple[float, float]:
         return BESIDE, BESIDE
     inwards = max(0.0, float(-(normals[:, 0] * np.sign(front[:, 0])).min()))
     back = max(0.0, float(-normals[:, 2].min()))
-    return BESIDE + DEEPEST * inwards, BESIDE + MARGIN + DEEPEST * back
+    return BESIDE + DEEPEST * inwards, BESIDE + TEETH_MARGIN + DEEPEST * back
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ def _lip_contacts(model: ContactModel, points: Tensor) -> Contacts:
     normal = model.normals[nearest]
     behind = (normal * (teeth[frame, :, nearest] - position)).sum(1)
     beside = (square - behind.square()).clamp_min(0).sqrt()
-    depth = behind + MARGIN
+    depth = behind + TEETH_MARGIN
     inside = (depth > 0) & (depth < DEEPEST) & (beside < BESIDE)
     return Contacts(
         frame[inside], lip[inside] + first, nearest[inside] + last, normal[inside], depth[inside]
