@@ -153,8 +153,7 @@ def landmarks_case(folder: Path) -> Case:
     command: Command = ["predict", video, "-o", out, "--overlay"]
     assert main([str(part) for part in command]) == 0
     path = out / "landmarks" / "left.npz"
-    kinds = (damage.misshapen, damage.misshapen, damage.flip, damage.cut, damage.confused)
-    return Case(path, kinds, command, out=out / "overlay")
+    return Case(path, damage.ARRAYS, command, out=out / "overlay")
 
 
 def fit_case(name: str, kinds: tuple[damage.Damage, ...]) -> Callable[[Path], Case]:

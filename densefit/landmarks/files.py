@@ -23,6 +23,8 @@ from densefit.files import (
 )
 
 PART_FRAMES = 512
+FARTHEST = 1e6
+"""px: nothing in a picture, nor beside it, is farther off or larger."""
 _ARRAYS = ("xy", "sigma", "time", "valid", "roi")
 
 
@@ -76,10 +78,13 @@ def _check(path: Path, track: LandmarkTrack) -> None:
                 "need; predict again with --overwrite"
             )
     seen = track.valid
-    finite = np.isfinite(track.xy[seen]).all() and (track.sigma[seen] > 0).all()
-    if not finite or not np.isfinite(track.time).all() or (np.diff(track.time) <= 0).any():
+    xy, sigma, roi = track.xy[seen], track.sigma[seen], track.roi[seen]
+    # NaN fails every comparison.
+    possible = (np.abs(xy) < FARTHEST).all() and (np.abs(roi) < FARTHEST).all()
+    possible &= ((sigma > 0) & (sigma < FARTHEST)).all() and (roi[:, 2] > 0).all()
+    if not possible or not np.isfinite(track.time).all() or (np.diff(track.time) <= 0).any():
         raise InputError(
-            f"{path}: times that do not increase, or landmarks that are not finite; predict again "
+            f"{path}: times that do not increase, or landmarks that cannot be; predict again "
             "with --overwrite"
         )
 

@@ -97,32 +97,22 @@ def lines(data: bytes, rng: np.random.Generator) -> bytes:
 
 def arrays(data: bytes, rng: np.random.Generator) -> bytes:
     """A whole .npz, one of whose arrays holds another number, or is another."""
-    return _with_another(data, rng, 0.4)
-
-
-def misshapen(data: bytes, rng: np.random.Generator) -> bytes:
-    """A whole .npz, one of whose arrays is of another type or shape."""
-    return _with_another(data, rng, 0.0)
-
-
-def _with_another(data: bytes, rng: np.random.Generator, number: float) -> bytes:
-    """`number`: how often it is only a number."""
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         held = {name: archive[name] for name in archive.files}
     name = sorted(held)[rng.integers(len(held))]
-    changed = _other_array(held[name], rng, number)
+    changed = _other_array(held[name], rng)
     held = {k: v for k, v in {**held, name: changed}.items() if v is not None}
     stream = io.BytesIO()
     np.savez(stream, **held)  # type: ignore[arg-type]
     return stream.getvalue()
 
 
-def _other_array(array: np.ndarray, rng: np.random.Generator, number: float) -> np.ndarray | None:
+def _other_array(array: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     """Of another type, shape or content; None: no array at all."""
     changed = array.copy()
     one = int(rng.integers(array.size)) if array.size else 0
     values: dict[str, Any] = {"f": (np.nan, np.inf, 3e38, 0, -1), "i": (-1, 10**9), "u": (255,)}
-    if array.size and array.dtype.kind in values and rng.random() < number:
+    if array.size and array.dtype.kind in values and rng.random() < 0.4:
         choice = values[array.dtype.kind]
         changed.reshape(-1)[one] = choice[rng.integers(len(choice))]
         return changed
