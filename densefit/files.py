@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -28,8 +29,7 @@ __all__ = [
 ]
 
 
-# What zipfile and numpy raise on files that are damaged, or claim to hold more than there is.
-_NPZ_ERRORS = (
+NPZ_ERRORS = (
     OSError,
     ValueError,
     EOFError,
@@ -42,7 +42,11 @@ _NPZ_ERRORS = (
     struct.error,
     zlib.error,
     zipfile.BadZipFile,
+    SyntaxError,
+    tokenize.TokenError,
 )
+"""What zipfile and numpy, which parses headers as Python, raise on .npz files that are damaged or
+claim to hold more than there is."""
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -105,7 +109,7 @@ def _read_npz(path: Path, only: str | None) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in ([only] if only else archive.files)}
-    except _NPZ_ERRORS as error:
+    except NPZ_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if not zipfile.is_zipfile(path):
             reason = "no zip archive"  # numpy takes it for pickled data and advises to load that

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from densefit.errors import InputError
+from densefit.files import NPZ_ERRORS
 
 if TYPE_CHECKING:
     from densefit.head.model import HeadModel
 
 # What numpy, zipfile and the reader raise on files that are damaged or hold something else.
-_DAMAGED = (
-    OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, MemoryError,
-    NotImplementedError, RuntimeError, ArithmeticError, struct.error, zlib.error,
-    zipfile.BadZipFile, Warning,
-)  # fmt: skip
+_DAMAGED = (*NPZ_ERRORS, LookupError, ArithmeticError, Warning)
 
 # Symbolic sizes: V vertices, F triangles, U texture points, K identity modes; None: any.
 _SHAPES: dict[str, tuple[str | int, ...]] = {

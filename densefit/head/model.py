@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from densefit.errors import InputError
+from densefit.files import NPZ_ERRORS
 from densefit.head.lids import LID_FIELDS, Lids, settled
 from densefit.head.rotation import rotation_matrix
 
@@ -228,7 +228,7 @@ def load_head(path: Path | None = None) -> HeadModel:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         raise InputError(
             f"{path}: cannot be read as a head model ({error}); check --model"
         ) from error

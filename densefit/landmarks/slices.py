@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from densefit.errors import InputError
+from densefit.files import NPZ_ERRORS
 from densefit.landmarks.files import LandmarkTrack, read_landmarks
 
 LAZY_BYTES = 64 << 20
@@ -66,7 +67,7 @@ def open_landmarks(path: Path) -> LandmarkTrack:
         with np.load(path, allow_pickle=False) as arrays:
             small = {name: arrays[name] for name in ("time", "valid", "roi")}
             version = str(arrays["landmarks_version"])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         raise InputError(f"{path}: not a file of landmarks ({error}); predict again") from error
     frames = len(small["time"])
     if any(array is None or len(array) != frames for array in large.values()):

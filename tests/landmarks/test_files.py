@@ -19,7 +19,7 @@ from densefit.landmarks.files import (
 
 def _frame(i: int) -> tuple[np.ndarray, np.ndarray, float, np.ndarray | None]:
     rng = np.random.default_rng(i)
-    roi = None if i % 7 == 3 else rng.normal(size=5)
+    roi = None if i % 7 == 3 else rng.random(5)
     return rng.normal(size=(703, 2)), rng.random(703), i / 30, roi
 
 
@@ -30,7 +30,7 @@ def test_track_round_trip(tmp_path: Path) -> None:
         rng.random((5, 703)).astype(np.float32),
         np.arange(5) / 25,
         np.array([True, True, False, True, True]),
-        rng.normal(size=(5, 5)).astype(np.float32),
+        rng.random((5, 5)).astype(np.float32),
         "v1",
     )
     write_landmarks(tmp_path / "a.npz", track)
