@@ -76,6 +76,16 @@ def region_weights(region: np.ndarray, names: tuple[str, ...]) -> Tensor:
     return torch.from_numpy(weight / weight.mean())
 
 
+def landmark_weights(head: HeadModel, closeup: bool) -> Tensor:
+    """Weight (703,) of each landmark in the loss of the whole face or of the close-up, mean one."""
+    weight = region_weights(head.landmark_region, head.region_names)
+    if closeup:
+        inside = torch.from_numpy(in_closeup(head.landmark_region, head.region_names))
+        weight = torch.where(inside, weight, _OUTSIDE_CLOSEUP * weight)
+        weight = weight / weight.mean()
+    return weight
+
+
 def landmark_loss(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean Gaussian negative log likelihood of each crop, (B,).
 
@@ -111,11 +121,7 @@ class LandmarkTask:
         self.bank = background_bank(options.backgrounds, size, rng, backgrounds)
         self.layout = FaceLayout.closeup(head) if options.closeup else FaceLayout.of(head)
         self.augmenter = Augmenter(self.layout, self.bank, draws, options.augment)
-        weight = region_weights(head.landmark_region, head.region_names)
-        if options.closeup:
-            inside = torch.from_numpy(in_closeup(head.landmark_region, head.region_names))
-            weight = torch.where(inside, weight, _OUTSIDE_CLOSEUP * weight)
-            weight = weight / weight.mean()
+        weight = landmark_weights(head, options.closeup)
         self.weight = weight.to(draws.device)
         network = LandmarkNet(replace(options.network, input_size=size))
         lost = network.set_basis(self._example_labels(), weight)

@@ -76,6 +76,25 @@ def test_answers_stay_when_the_basis_changes() -> None:
     torch.testing.assert_close(network.basis, other.basis)
 
 
+def test_mixed_weights_lie_between_both_trainings(tmp_path: Path) -> None:
+    from densefit.train.mix import main
+
+    paths = [tmp_path / f"{name}.safetensors" for name in ("old", "new", "half", "all")]
+    for seed, path in enumerate(paths[:2]):
+        torch.manual_seed(seed)
+        network = LandmarkNet(SMALL)
+        network.set_basis(0.1 * torch.randn(60, 703, 2), torch.ones(703))
+        save_weights(network, path, {"kind": "landmarks", "landmarks_version": "v", "command": "c"})
+    for path, share in zip(paths[2:], ("0.5", "1"), strict=True):
+        assert main([str(paths[1]), str(paths[0]), "-o", str(path), "--share", share]) == 0
+    old, new, half, whole = (load_network(path, "v") for path in paths)
+    torch.testing.assert_close(whole.state_dict(), new.state_dict(), atol=1e-3, rtol=1e-2)
+    stem = next(name for name in old.state_dict() if name.endswith("weight"))
+    mean = (old.state_dict()[stem] + new.state_dict()[stem]) / 2
+    torch.testing.assert_close(half.state_dict()[stem], mean, atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(half.basis, new.basis)
+
+
 def test_basis_reproduces_labels_of_its_rank() -> None:
     rng = torch.Generator().manual_seed(1)
     shapes = torch.randn(20, 703 * 2, generator=rng)

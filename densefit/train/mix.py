@@ -1,0 +1,58 @@
+"""Weights between two trainings: `python -m densefit.train.mix NEW OLD -o OUT --share 0.5`.
+
+A network that was trained on from another one lies in the same valley; on pictures unlike those of
+the last training a mean of both errs less than either (Wortsman et al., "Robust fine-tuning of
+zero-shot models", CVPR 2022).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from densefit.landmarks.network import LandmarkNet, load_network
+from densefit.landmarks.weights import read_weights, save_weights
+from densefit.train.landmark_task import landmark_weights
+
+
+def mixed(new: LandmarkNet, old: LandmarkNet, share: float, weight: torch.Tensor) -> LandmarkNet:
+    """`new`, changed in place: share * new + (1 - share) * old, decoded from the basis of `new`.
+
+    Args:
+        weight: (703,) of the landmarks in the loss of `new`.
+    """
+    old.change_basis(new.mean, new.basis, weight)
+    before = old.state_dict()
+    after = {
+        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
+        for name, value in new.state_dict().items()
+    }
+    new.load_state_dict(after)
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read both files, mix, write."""
+    from densefit.head import load_head
+
+    parser = argparse.ArgumentParser(prog="python -m densefit.train.mix", description=__doc__)
+    parser.add_argument("new", type=Path, help="weights of the later training")
+    parser.add_argument("old", type=Path, help="weights that it began with")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--share", type=float, default=0.5, help="of the later training, 0 to 1")
+    options = parser.parse_args(arguments)
+    metadata = read_weights(options.new, "landmarks", "closeup")[1]
+    kind = metadata["kind"]
+    weight = landmark_weights(load_head(), kind == "closeup")
+    new, old = (load_network(path, kind=kind) for path in (options.new, options.old))
+    del metadata["config"]
+    metadata["mixed"] = f"{options.share:g} of this training, the rest of the weights it began with"
+    save_weights(mixed(new, old, options.share, weight), options.out, metadata)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
