@@ -74,7 +74,7 @@ class TrackOptions:
     """least probability of a face in the crop"""
     found_sigma: float = 0.034
     """largest sigma of the surer landmarks (see `_doubt`) of a new face, over its box's side"""
-    studied_sigma: tuple[float, float] = (0.026, 0.012)
+    studied_sigma: tuple[float, float] = (0.0225, 0.012)
     """(a, b): after it has been studied through several crops, at most a + b * detector's score"""
     lost_sigma: float = 0.036
     """the same for one that is being followed"""
@@ -255,9 +255,8 @@ class FaceTracker:
         """Sigma that the surer third of the face's landmarks stay below, over their box's side.
 
         Not the mean: half of a profile is hidden, and uncertain by right. Measured on studied
-        faces: 0.011 to 0.022 on most photos, 0.027 on a profile with sunglasses, 0.030 on a face of
-        70 px; 0.033 and more on what was proposed in panoramas without people and where faces had
-        been painted over.
+        faces: 0.010 to 0.018 on photos, 0.021 on a profile with sunglasses in small pictures;
+        0.0255 and more on what was proposed in panoramas without people.
         """
         box = look.xy[self.box]
         side = float((box.max(0) - box.min(0)).max())

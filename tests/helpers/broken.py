@@ -199,7 +199,7 @@ def bad_landmarks(marker: Path) -> Iterator[tuple[str, bytes]]:
         "sigma": np.ones((12, 703), np.float32),
         "time": np.arange(12) / 25,
         "valid": np.ones(12, bool),
-        "roi": np.zeros((12, 5), np.float32),
+        "roi": np.ones((12, 5), np.float32),
         "landmarks_version": np.asarray("x"),
     }
     changes: dict[str, dict[str, Any]] = {

@@ -72,6 +72,6 @@ def make_track(xy: np.ndarray, time: np.ndarray, version: str, seen: bool) -> La
         sigma=sigma if seen else np.full_like(sigma, np.nan),
         time=time,
         valid=np.full(len(time), seen),
-        roi=np.zeros((len(time), 5), np.float32),
+        roi=np.ones((len(time), 5), np.float32),
         landmarks_version=version,
     )
