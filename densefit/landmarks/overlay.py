@@ -20,7 +20,7 @@ _CERTAIN, _UNCERTAIN = 0.006, 0.05
 def uncertainty_colours(sigma: np.ndarray, side: float) -> np.ndarray:
     """RGB (N, 3) uint8 for sigma (N,) px of landmarks seen in a crop of `side` px."""
     low, high = np.log(_CERTAIN), np.log(_UNCERTAIN)
-    doubt = np.clip((np.log(np.maximum(sigma / side, 1e-6)) - low) / (high - low), 0, 1)
+    doubt = np.clip((np.log(np.maximum(sigma / max(side, 1e-6), 1e-6)) - low) / (high - low), 0, 1)
     red, green = np.minimum(2 * doubt, 1), np.minimum(2 - 2 * doubt, 1)
     return np.stack([red * 255, green * 255, 0 * doubt], -1).astype(np.uint8)
 
