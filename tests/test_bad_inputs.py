@@ -6,7 +6,6 @@ no code executed, no memory eaten.
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,22 +13,18 @@ import broken
 import pytest
 import yaml
 from killing import check_no_broken_file
+from memory import modest_memory
 from recordings import encode_video, number_picture
 from square import SquareTracker
 
 from densefit.cli import main
 from densefit.landmarks import predictor
 
-MEMORY_MB = 500
-"""how much the process may grow over all of a test's cases"""
-
 
 @pytest.fixture(autouse=True)
 def modest() -> Iterator[None]:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown < MEMORY_MB, f"memory grew by {grown:.0f} MB"
+    with modest_memory():
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ is used. No traceback, no memory eaten; a few of each here, many in `make stress
 
 from __future__ import annotations
 
-import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from broken import GOOD_CAMERA
+from memory import modest_memory
 from recordings import encode_video, number_picture
 from square import SquareTracker, square_video
 
@@ -27,7 +27,6 @@ from tests.export.rig_fixture import write_toy_footage, write_toy_rig
 from tests.toy_fit import write_toy_fit
 
 FEW, MANY = 5, 80
-GROWTH_MB = 500
 Command = list[object]
 
 
@@ -66,10 +65,8 @@ class Case:
 
 @pytest.fixture(autouse=True)
 def modest() -> Iterator[None]:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown < GROWTH_MB, f"memory grew by {grown:.0f} MB"
+    with modest_memory():
+        yield
 
 
 @pytest.fixture
@@ -205,24 +202,25 @@ def test_damaged_often(
 
 def damaged_calibrations(
     name: str, tmp_path: Path, rounds: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+) -> list[int]:
+    """Exit codes over all files of a format."""
     root, out = path_for(name, tmp_path), tmp_path / "out"
     write_any(root, rig_for(name), name)
     options: Command = ["--from", name, "--units", "m", "--size", "1280x720", "--overwrite"]
-    codes = []
+    codes: list[int] = []
     for file in sorted(root.rglob("*")) if root.is_dir() else [root]:
         kinds = damage.BYTES if file.suffix == ".bin" else damage.TEXT
         case = Case(file, kinds, ["rig", "convert", root, out, *options], out=out)
         codes += case.run(rounds, capsys)
         file.write_bytes(case.good)
-    assert 3 in codes
+    return codes
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_calibrations(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    damaged_calibrations(name, tmp_path, FEW, capsys)
+    assert 3 in damaged_calibrations(name, tmp_path, FEW, capsys)
 
 
 @pytest.mark.stress
@@ -230,7 +228,7 @@ def test_damaged_calibrations(
 def test_damaged_calibrations_often(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    damaged_calibrations(name, tmp_path, MANY, capsys)
+    assert 3 in damaged_calibrations(name, tmp_path, MANY, capsys)
 
 
 @pytest.mark.parametrize("shipped", [LANDMARK_WEIGHTS, CLOSEUP_WEIGHTS])

@@ -33,7 +33,7 @@ from densefit.head.build.fields import (
 from densefit.head.build.ict import read_ict
 from densefit.head.build.landmarks import lay_lips_anew, place
 from densefit.head.build.lids import border, left_lines, lid_margins, lid_settling, turn_lids
-from densefit.head.build.lips import keep_lips_shut, lip_patches, show_lips
+from densefit.head.build.lips import JAW_SHARE, jaw_share, keep_lips_shut, lip_patches, show_lips
 from densefit.head.build.makehuman import read_base, young_adult
 from densefit.head.build.placement import Landmarks
 from densefit.head.build.population import with_statistics_of_people
@@ -81,12 +81,12 @@ def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> 
     drop_sockets(head)
     tuck_inside(head)
     shapes = keep_lids_outside(head, shapes)
-    drop = shapes[EXPRESSION_INDEX["jawOpen"]][:, 1]
-    ibug, lower_lip = ict.neutral[ict.landmarks], drop < 0.35 * drop.min()
+    jaw_open = shapes[EXPRESSION_INDEX["jawOpen"]]
+    ibug, lower_lip = ict.neutral[ict.landmarks], jaw_share(jaw_open) > JAW_SHARE
     landmarks = place(head, ibug, lower_lip)
     people = ict_fields(head, ict)
     face, hold = average.spare_lids(head, landmarks, average.face_points(ict))
-    face, patches = lip_patches(head, ict, shapes[EXPRESSION_INDEX["jawOpen"]], face)
+    face, patches = lip_patches(head, ict, jaw_open, face)
     patches.append(average.face_patch(head, face))
     head.vertices = average.onto_mean(head, patches, hold)
     show_lips(head, ibug)
@@ -95,8 +95,8 @@ def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> 
     people = average.project(head, patches, ict.identity, people)
     people = with_statistics_of_people(people, ict)
     basis, eyes = identity(data, base, head, people, options)
-    basis = keep_lips_shut(head, basis, landmarks, shapes[EXPRESSION_INDEX["jawOpen"]])
-    basis = line_with_skin(head, basis, shapes[EXPRESSION_INDEX["jawOpen"]])
+    basis = keep_lips_shut(head, basis, landmarks, jaw_open)
+    basis = line_with_skin(head, basis, jaw_open)
     head.vertices, basis = average.narrow_skull(head, basis)
     write(head, shapes, basis, eyes, landmarks, out)
 
