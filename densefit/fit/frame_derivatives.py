@@ -64,13 +64,10 @@ class FrameDerivatives:
         pose = torch.cat([rigid_products(posed.head, planes), neck, *eyes], 1)
         return self._to_unknowns(expression, self.pose_jacobian.mT @ pose), shape
 
-    def frame_blocks(self) -> Tensor:
-        """Gauss-Newton blocks (t, P, P), float64."""
+    def frame_blocks(self, out: Tensor) -> None:
+        """Write the Gauss-Newton blocks (t, P, P), float64."""
         model = self.model
         free, size = model.free, len(model.free)
-        out = self.information.new_empty(
-            len(self.information), size + 13, size + 13, dtype=torch.float64
-        )
         pairs = self._expression_pairs()
         out[:, :size, :size] = _matrix(pairs, model.pair_places[free][:, free])
         # The lids follow the eyes: columns of the eyeLook shapes come in by their slopes.
@@ -85,7 +82,6 @@ class FrameDerivatives:
         rows = mixed[:, :, free]
         out[:, size:, :size], out[:, :size, size:] = rows, rows.mT
         out[:, size:, size:] = pose
-        return out
 
     def _expression_pairs(self) -> Tensor:
         """Products (t, n + 1) of the pairs of expressions at work: zero, then by `pair_places`."""

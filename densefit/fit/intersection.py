@@ -197,9 +197,10 @@ class Contacts:
     depth: Tensor
     """(A,) metres, positive."""
 
-    def energy(self, sd: float) -> Tensor:
-        """E_intersect, float64."""
-        return 0.5 * (self.depth.double() / sd).square().sum()
+    def energy(self, sd: float, frames: int) -> Tensor:
+        """E_intersect of each frame (t,), float64."""
+        own = 0.5 * (self.depth.double() / sd).square()
+        return own.new_zeros(frames).index_add_(0, self.frame, own)
 
 
 def contact_points(model: ContactModel, identity: Tensor, expression: Tensor) -> Tensor:
@@ -309,6 +310,7 @@ class ContactSystem:
     """First and second derivatives of E_intersect for t frames of P unknowns, float64."""
 
     cost: Tensor
+    """(t,)."""
     gradient: Tensor
     """(t, P)."""
     blocks: Tensor
@@ -346,7 +348,7 @@ def contact_system(
     basis = model.identity if with_identity else model.identity[:0]
     own = contact_rows(model, contacts, basis) / sd
     return ContactSystem(
-        contacts.energy(sd),
+        contacts.energy(sd, frames),
         frame_sums(contacts, rows, depth, frames)[..., 0],
         frame_sums(contacts, rows, rows, frames),
         frame_sums(contacts, rows, own, frames),

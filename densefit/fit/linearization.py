@@ -11,8 +11,9 @@ The matrix is block-tridiagonal over frames, bordered by identity and cameras:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -38,7 +39,7 @@ from densefit.fit.landmark_term import (
     robust_residual,
 )
 from densefit.fit.priors import Priors, motion_prior, motion_prior_diagonal
-from densefit.fit.state import State
+from densefit.fit.state import Motion, State
 
 Tensor = torch.Tensor
 
@@ -65,6 +66,18 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
+class FrameTerms:
+    """Landmarks and contacts of T frames, each by its own unknowns; float64."""
+
+    cost: Tensor
+    """(T,)."""
+    gradient: Tensor
+    """(T, P)."""
+    blocks: Tensor
+    """(T, P, P)."""
+
+
+@dataclass(frozen=True)
 class Linearization:
     """The quadratic model of the energy at a state; float64 but for `cross`."""
 
@@ -79,6 +92,8 @@ class Linearization:
     """(N, N)."""
     cross: Tensor
     """(T, P, N) in the planes' dtype."""
+    terms: FrameTerms
+    """The part of cost, gradient and diagonal that is not quadratic."""
 
 
 def linearize(
@@ -95,45 +110,115 @@ def linearize(
     modes = model.modes if with_identity else 0
     total = modes + cameras.unknowns
     device = motion.neck.device
-    cost, prior_gradient = motion_prior(model, priors, motion)
-    gradient = torch.zeros(frames, size, dtype=torch.float64, device=device)
-    diagonal = motion_prior_diagonal(priors, frames)
     cross = torch.zeros(frames, size, total, dtype=model.dtype, device=device)
     border_gradient = torch.zeros(total, dtype=torch.float64, device=device)
     border = torch.zeros(total, total, dtype=torch.float64, device=device)
     sums = _IdentitySums(model)
-    for part, turns, posed, view, residual in chunks(model, planes, state, loss):
-        cost = cost + residual.cost.sum()
-        information, pull = collapse(view, residual)
-        gaze = gaze_values(model, motion.eyes[part])[1]
-        block = FrameDerivatives(model, posed, turns.pose_jacobian, gaze, information)
-        products, shape = block.pull_back(pull[:, None], exact=True)
-        gradient[part] = products[..., 0]
-        diagonal[part] += block.frame_blocks()
+
+    def visit(chunk: Chunk, block: FrameDerivatives, shape: Tensor, pull: Tensor) -> None:
         if with_identity:
-            cross[part, :, :modes] = block.identity_cross()
-            sums.add(block, shape, _joint_pull(model, turns, pull))
+            cross[chunk.part, :, :modes] = block.identity_cross()
+            sums.add(block, shape, _joint_pull(model, chunk.turns, pull))
         if cameras.unknowns:
-            columns = camera_columns(cameras, residual, posed)
-            _add_cameras(model, block, columns, cross[part], border, border_gradient, modes)
-    touching = _contacts(model, priors, state, with_identity)
+            columns = camera_columns(cameras, chunk.residual, chunk.posed)
+            own = cross[chunk.part]
+            _add_cameras(model, block, columns, own, border, border_gradient, modes)
+
+    terms, touching = frame_terms(model, planes, priors, state, loss, with_identity, visit)
     if touching is not None:
-        cost = cost + touching.cost
-        gradient += touching.gradient
-        diagonal += touching.blocks
         cross[:, :, :modes] += touching.cross.to(cross.dtype)
         border[:modes, :modes] += touching.identity_block
         border_gradient[:modes] += touching.identity_gradient
     if with_identity:
         _finish_identity(model, priors, state, sums, border, border_gradient)
-    cost = cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
     known = camera_prior_term(priors.cameras, cameras)
-    cost = cost + known.cost
     border[modes:, modes:] += known.block
     border_gradient[modes:] += known.gradient
-    return Linearization(
-        float(cost), gradient + prior_gradient, diagonal, border_gradient, border, cross
-    )
+    cost = known.cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
+    return _with_priors(model, priors, motion, terms, cost, (border_gradient, border, cross))
+
+
+def relinearize(
+    model: LandmarkModel,
+    planes: Planes,
+    priors: Priors,
+    state: State,
+    loss: LossSettings,
+    before: Linearization,
+    step: Tensor,
+    rows: Tensor,
+) -> Linearization:
+    """After a step (T, P) to a state of known identity and cameras: some frames evaluated and
+    differentiated, of the others the quadratic model followed, as they moved next to nothing.
+
+    Args:
+        rows: (n,) frames to differentiate.
+    """
+    old, motion = before.terms, state.motion
+    bend = (old.blocks @ step[..., None])[..., 0]
+    cost = old.cost + (step * (old.gradient + 0.5 * bend)).sum(1)
+    gradient, blocks = old.gradient + bend, old.blocks.clone()
+    if len(rows):
+        part = State(state.identity, motion.take(rows), state.cameras)
+        own = Planes(planes.xy[rows], planes.precision[rows])
+        fresh, _ = frame_terms(model, own, priors, part, loss, False, None)
+        cost[rows], gradient[rows], blocks[rows] = fresh.cost, fresh.gradient, fresh.blocks
+    terms = FrameTerms(cost, gradient, blocks)
+    fixed = 0.5 * priors.identity_weight * (state.identity @ state.identity)
+    border = (before.border_gradient, before.border, before.cross)
+    return _with_priors(model, priors, motion, terms, fixed, border)
+
+
+def _with_priors(
+    model: LandmarkModel,
+    priors: Priors,
+    motion: Motion,
+    terms: FrameTerms,
+    cost: Tensor,
+    border: tuple[Tensor, Tensor, Tensor],
+) -> Linearization:
+    smooth, gradient = motion_prior(model, priors, motion)
+    total = float(terms.cost.sum() + smooth + cost)
+    diagonal = motion_prior_diagonal(priors, len(motion)).add_(terms.blocks)
+    return Linearization(total, gradient.add_(terms.gradient), diagonal, *border, terms)
+
+
+def frame_terms(
+    model: LandmarkModel,
+    planes: Planes,
+    priors: Priors,
+    state: State,
+    loss: LossSettings,
+    with_identity: bool,
+    visit: Callable[[Chunk, FrameDerivatives, Tensor, Tensor], None] | None,
+) -> tuple[FrameTerms, ContactSystem | None]:
+    """Landmarks and contacts of all frames, and the contacts by themselves.
+
+    Args:
+        visit: is shown each chunk, its derivatives, shape planes and pull (see `collapse`).
+    """
+    motion = state.motion
+    frames, size = len(motion), len(model.free) + 13
+    cost = motion.neck.new_empty(frames)
+    gradient, blocks = cost.new_empty(frames, size), cost.new_empty(frames, size, size)
+    slope = gaze_values(model, motion.eyes)[1]
+    for chunk in chunks(model, planes, state, loss):
+        part = chunk.part
+        information, pull = collapse(chunk.view, chunk.residual)
+        jacobian = chunk.turns.pose_jacobian
+        block = FrameDerivatives(model, chunk.posed, jacobian, slope[part], information)
+        products, shape = block.pull_back(pull[:, None], exact=True)
+        cost[part] = chunk.residual.cost.sum(1)
+        gradient[part] = products[..., 0]
+        block.frame_blocks(out=blocks[part])
+        if visit is not None:
+            visit(chunk, block, shape, pull)
+    touching = _contacts(model, priors, state, with_identity)
+    if touching is not None:
+        cost += touching.cost
+        gradient += touching.gradient
+        blocks += touching.blocks
+    return FrameTerms(cost, gradient, blocks), touching
 
 
 def _contacts(
@@ -149,9 +234,19 @@ def _contacts(
     )  # fmt: skip
 
 
+class Chunk(NamedTuple):
+    """A few frames: posed landmarks, the cameras as seen from the heads, residuals."""
+
+    part: slice
+    turns: Rotations
+    posed: Posed
+    view: Projection
+    residual: RobustResidual
+
+
 def chunks(
     model: LandmarkModel, planes: Planes, state: State, loss: LossSettings
-) -> Iterator[tuple[slice, Rotations, Posed, Projection, RobustResidual]]:
+) -> Iterator[Chunk]:
     """Posed landmarks, the cameras as seen from the heads, and residuals, a few frames at a
     time."""
     neutral, centres = neutral_planes(model, state.identity), joint_positions(model, state.identity)
@@ -168,7 +263,7 @@ def chunks(
             project(view, posed.head), planes.xy[part], planes.precision[part],
             loss.scale, 1 / loss.correlation, loss.newton,
         )  # fmt: skip
-        yield part, turns, posed, view, residual
+        yield Chunk(part, turns, posed, view, residual)
 
 
 class _IdentitySums:

@@ -152,7 +152,7 @@ class FitOptions:
     """Frames whose landmark planes are in memory at once."""
     max_iterations: int = 40
     """Per stage of the robust loss."""
-    tolerance: float = 1e-5
+    tolerance: float = 1e-4
     """Relative decrease of the energy that ends the last stage."""
     threads: int | None = None
     """Threads of torch; None: as they are."""

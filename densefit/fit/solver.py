@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from densefit.fit.landmark_model import LandmarkModel
-from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
+from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize, relinearize
 from densefit.fit.newton_step import Box, Step, solve_step
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors
@@ -23,6 +23,11 @@ STAGE_TOLERANCE = 5e-2
 NEWTON_BELOW = 2e-3
 """Relative decrease of the last stage below which the loss's true curvature is used. Farther away,
 where it is small or negative for many landmarks, it would make steps too long."""
+QUIET = 0.1
+"""Energy that a frame's step promises below which the frame is not looked at again: half a squared
+posterior deviation is 0.5, and one more step would find about a seventh of this one."""
+MANY = 0.75
+"""Share of the frames beyond which all of them are evaluated."""
 MAX_DAMPING = 1e7
 MAX_FOCAL_STEP = 0.3
 """Largest change of log focal length in one step."""
@@ -34,15 +39,12 @@ class Solution:
 
     state: State
     system: Linearization
-    """At that state."""
+    """At that state, or one negligible step before it."""
+    energy: float
+    """Of the last stage."""
     iterations: int
     history: tuple[tuple[float, float], ...]
     """(c, energy) after each accepted step."""
-
-    @property
-    def energy(self) -> float:
-        """Of the last stage."""
-        return self.system.cost
 
 
 def minimize(
@@ -67,7 +69,9 @@ def minimize(
     iterations, active = 0, None
     for number, scale in enumerate(scales):
         last = number + 1 == len(scales)
-        loss = LossSettings(scale, options.correlation, False, options.chunk)
+        # Of frames alone, a stage before has come near enough for the true curvature.
+        near = last and number > 0 and not (with_identity or state.cameras.unknowns)
+        loss = LossSettings(scale, options.correlation, near, options.chunk)
         tolerance = options.tolerance if last else STAGE_TOLERANCE
         run = _Stage(model, planes, priors, loss, with_identity, tolerance, last, active)
         state, count = run.minimize(state, options.max_iterations, history, on_iteration)
@@ -78,8 +82,21 @@ def minimize(
     system = run.system
     if system is None or not run.curved:
         final = replace(run.loss, newton=True)
-        system = linearize(model, planes, priors, state, final, with_identity)
-    return Solution(state, system, iterations, tuple(history))
+        system, run.promised = linearize(model, planes, priors, state, final, with_identity), 0.0
+    return Solution(state, system, system.cost - run.promised, iterations, tuple(history))
+
+
+def approach(
+    model: LandmarkModel, planes: Planes, priors: Priors, state: State, options: FitOptions
+) -> State:
+    """Near the minimum at known identity and cameras, as a start for more frames."""
+    active = None
+    for scale in (*options.robust_start[-1:], options.robust_scale):
+        loss = LossSettings(scale, options.correlation, False, options.chunk)
+        run = _Stage(model, planes, priors, loss, False, STAGE_TOLERANCE, False, active)
+        state, _ = run.minimize(state, options.max_iterations, [], None)
+        active = run.active
+    return state
 
 
 @dataclass
@@ -96,6 +113,8 @@ class _Stage:
     """At the state reached, if that was evaluated."""
     curved: bool = False
     """`system` has the loss's true curvature."""
+    promised: float = 0.0
+    """Decrease of the energy by a last step that was taken unseen."""
 
     def minimize(
         self,
@@ -119,16 +138,16 @@ class _Stage:
                 continue
             moved, step = trial
             expected = expected_gain(system, step) / max(abs(system.cost), 1e-300)
-            if expected < self.tolerance:
-                if not self.last:
-                    # A small step of a stage whose minimum is only a start need not be weighed.
-                    self.system, self.active = None, step.active
-                    return moved, count
-                if self.loss.newton:
-                    return state, count
+            rows = self._moving(system, step)
+            settled = expected < self.tolerance if rows is None else not len(rows)
+            if settled and (self.loss.newton or not self.last):
+                # A small step need not be weighed: it is all but the model's own minimum.
+                self.system, self.active = system if self.last else None, step.active
+                self.promised = expected * abs(system.cost)
+                return moved, count
             if self.last and expected < NEWTON_BELOW:
                 self.loss = replace(self.loss, newton=True)
-            there = self._linearize(moved)
+            there = self._follow(system, moved, step, rows)
             gain = (system.cost - there.cost) / max(abs(system.cost), 1e-300)
             if not gain >= -1e-10:
                 # Promised next to nothing and lost next to nothing: the end of what float32 tells.
@@ -146,7 +165,27 @@ class _Stage:
         return state, limit
 
     def _linearize(self, state: State) -> Linearization:
+        self.curved = self.loss.newton
         return linearize(self.model, self.planes, self.priors, state, self.loss, self.with_identity)
+
+    def _moving(self, system: Linearization, step: Step) -> Tensor | None:
+        """(n,) frames whose step is worth another; None where they share unknowns."""
+        if len(step.border):
+            return None
+        bend = (system.diagonal @ step.frames[..., None])[..., 0]
+        promised = 0.5 * (step.frames * bend).sum(1)
+        share = self.tolerance * abs(system.cost) / len(promised)
+        return torch.nonzero(promised > max(share, QUIET)).flatten()
+
+    def _follow(
+        self, system: Linearization, moved: State, step: Step, rows: Tensor | None
+    ) -> Linearization:
+        """The quadratic model after a step: of all frames, or of `rows` and the rest followed."""
+        if rows is None or len(rows) > MANY * len(step.frames):
+            return self._linearize(moved)
+        return relinearize(
+            self.model, self.planes, self.priors, moved, self.loss, system, step.frames, rows
+        )
 
     def _trial(
         self, state: State, system: Linearization, damping: float

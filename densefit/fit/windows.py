@@ -20,11 +20,12 @@ import torch
 from densefit.fit import tridiagonal
 from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.checkpoints import Checkpoints
+from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, pieces
 from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
 from densefit.fit.newton_step import Deviations, deviations, explained, held_stiffness, weighed
 from densefit.fit.priors import Priors, frame_changes
-from densefit.fit.solver import minimize, step_box
+from densefit.fit.solver import approach, minimize, step_box
 from densefit.fit.state import CameraState, Motion, State, concatenate, move_cameras
 from densefit.fit.weights import scaled
 
@@ -151,20 +152,37 @@ class Windows:
         raw, priors = data.raw_planes(window.picked), data.priors(window.picked)
         first = State(state.identity, state.motion.take(slice(window.low, window.high)), cameras)
 
-        # Identity is known by now: what is left to find, a loose loss alone need not lead to.
-        loose = self.options.robust_start[-1:] if fresh else ()
+        scales: tuple[float, ...] = (self.options.robust_scale,)
+        if fresh:
+            first = self._coarse(first, raw, window.picked)
+            # Identity is known by now: what is left to find, a loose loss alone need not lead to.
+            scales = (*self.options.robust_start[-1:], *scales)
 
         def adjusted(reached: State, _: Planes | None = None) -> Planes:
             return self._planes(raw, reached.motion, cameras)
 
         solution = minimize(
             data.model, adjusted(first), priors, first, self.options, False,
-            (*loose, self.options.robust_scale), on_stage=adjusted,
+            scales, on_stage=adjusted,
         )  # fmt: skip
         spread = None
         if not self.modes and not state.cameras.unknowns:
             spread = Spread(deviations(solution.system, priors).frames[window.keep])
         return Solved(solution.state.motion.take(window.keep), spread)
+
+    def _coarse(self, first: State, raw: Planes, picked: np.ndarray) -> State:
+        """A better start than first poses: a few of the frames solved, the others between them."""
+        data = self.data
+        shot, seen = data.shot[picked], data.observations.seen[data.frames[picked]]
+        some = coarse_frames(seen, shot)
+        if self.options.independent_frames or not len(some):
+            return first
+        part = replace(first, motion=first.motion.take(torch.from_numpy(some)))
+        planes = Planes(raw.xy[some], raw.precision[some])
+        planes = self._planes(planes, part.motion, part.cameras)
+        solved = approach(data.model, planes, data.priors(picked[some]), part, self.options)
+        motion = spread_motion(first.motion, some, solved.motion, shot)
+        return replace(first, motion=motion)
 
     def _linearized(self, state: State, low: int, high: int) -> tuple[Linearization, Priors]:
         """The quadratic model of some frames with its border, priors of the border left out."""

@@ -11,7 +11,7 @@ import torch
 
 from densefit.fit.camera_prior import CameraPrior, camera_prior_term
 from densefit.fit.landmark_model import landmark_model
-from densefit.fit.linearization import LossSettings, Planes, linearize
+from densefit.fit.linearization import LossSettings, Planes, linearize, relinearize
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import make_priors
 from densefit.fit.state import CameraState, Motion, State, move
@@ -189,3 +189,27 @@ def test_float32_planes_agree(head):
     torch.testing.assert_close(
         rough.gradient, exact.gradient, rtol=1e-3, atol=1e-4 * float(exact.gradient.abs().max())
     )
+
+
+def test_frames_left_out_follow_the_quadratic_model(head):
+    """Of the others all is as if every frame were differentiated; smoothness counts everywhere."""
+    model, planes, priors, state, *_ = make_problem(head, free_cameras=False)
+    loss = LossSettings(4.0, 3.0, False, 3)
+    before = linearize(model, planes, priors, state, loss, False)
+    step = 1e-3 * torch.randn(before.gradient.shape, generator=torch.Generator(), dtype=f8)
+    moved = move(model, state, step, None, torch.zeros(0, dtype=f8))
+    full = linearize(model, planes, priors, moved, loss, False)
+    arguments = (model, planes, priors, moved, loss, before, step)
+    every = relinearize(*arguments, torch.arange(FRAMES))
+    assert every.cost == pytest.approx(full.cost, rel=1e-12)
+    torch.testing.assert_close(every.gradient, full.gradient)
+    some = relinearize(*arguments, torch.tensor([2]))
+    torch.testing.assert_close(some.terms.gradient[2], full.terms.gradient[2])
+    torch.testing.assert_close(some.diagonal[2], full.diagonal[2])
+    bend = (before.terms.blocks @ step[..., None])[..., 0]
+    left = torch.tensor([0, 1, 3])
+    torch.testing.assert_close(some.terms.gradient[left], (before.terms.gradient + bend)[left])
+    smooth = full.gradient - full.terms.gradient
+    torch.testing.assert_close(some.gradient - some.terms.gradient, smooth)
+    promised = (step * (before.terms.gradient + 0.5 * bend)).sum(1)[left]
+    torch.testing.assert_close(some.terms.cost[left], before.terms.cost[left] + promised)

@@ -17,7 +17,7 @@ from densefit.fit.geometry import congruence
 from densefit.fit.keyframes import choose_keyframes
 from densefit.fit.landmark_model import PAIRS, gaze_values, landmark_model
 from densefit.fit.landmark_term import collapse, project, projection, robust_residual
-from densefit.fit.linearization import Linearization, Planes
+from densefit.fit.linearization import FrameTerms, Linearization, Planes
 from densefit.fit.newton_step import Box, deviations, solve_step
 from densefit.fit.observations import landmark_region_weights, normalize_observations
 from densefit.fit.options import EXPRESSION_SD, FitOptions
@@ -108,6 +108,7 @@ def bordered(count=5, size=4, border=3):
     system = Linearization(
         cost=0.0, gradient=random(count, size, seed=3), diagonal=diagonal,
         border_gradient=random(border, seed=4), border=8 * torch.eye(border, dtype=f8), cross=cross,
+        terms=FrameTerms(torch.zeros(count), torch.zeros(count, size), torch.zeros_like(diagonal)),
     )  # fmt: skip
     known = camera_prior(camera_ring(1), FitOptions())
     flat = torch.zeros(size, size, dtype=f8)
