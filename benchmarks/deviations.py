@@ -1,9 +1,10 @@
-"""Are the fit's deviations true? `python benchmarks/deviations.py [--takes 16] [--cameras 3]`.
+"""Are the fit's deviations true? `python benchmarks/deviations.py [--takes 40] [--cameras 3]`.
 
 Takes are drawn from the fit's own priors; their landmarks err with the covariance that was measured
 on held-out renders (densefit/fit/noise.npz). Each is fitted, and errors are divided by the
 deviations that the fit states: their variance should be one. Expressions count that are away from
-their bounds, in truth and in the fit.
+their bounds, in truth and in the fit. Where landmarks are follows from identity and motion: its
+deviations come from the whole covariance, written out.
 """
 
 from __future__ import annotations
@@ -14,20 +15,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from calibration import Camera
 from densefit.fit import FitOptions, Observations, fit
-from densefit.fit.noise import shipped_noise
-from densefit.fit.options import EXPRESSION_SD
-from densefit.fit.priors import expression_deviations
+from densefit.fit.joint_fit import JointFit
+from densefit.fit.linearization import Linearization
+from densefit.fit.noise import ScoreCovariance, shipped_noise
+from densefit.fit.priors import expression_precision, expression_slopes
+from densefit.fit.solver import held_unknowns
+from densefit.fit.state import State, move
+from densefit.fit.steps import Start
 from densefit.head import load_head
 from densefit.head.model import EXPRESSION_NAMES, HeadModel
 from densefit.head.rotation import rotation_matrix
 from densefit.synth.take import look_at
 
 FRAMES, SIGMA_PX, FOCAL, DISTANCE = 6, 3.0, 1500.0, 0.9
-OPTIONS = FitOptions(independent_frames=True, hidden_weight=1.0, region_weights={})
-"""Hidden surface and ears err here as their sigmas say."""
+GRID = np.linspace(0, 1, 201)
+"""Values that expressions are drawn from."""
+OPTIONS = FitOptions(
+    independent_frames=True, hidden_weight=1.0, region_weights={}, sigma_floor_px=0.0,
+    model_sigma=0.0,
+)  # fmt: skip
+"""Hidden surface and ears err here as their sigmas say, and nothing else errs."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +54,32 @@ class Take:
     world: np.ndarray
 
 
+def draw_expressions(rng: np.random.Generator) -> np.ndarray:
+    """(FRAMES, 52) from exp(-1/2 psi' D psi - rest' psi) on [0, 1]: D couples left with right."""
+    precision = expression_precision(OPTIONS).numpy()
+    rest = expression_slopes(OPTIONS).numpy()
+    expression = np.zeros((FRAMES, len(EXPRESSION_NAMES)))
+    cost = 0.5 * np.diag(precision)[:, None] * GRID**2 + rest[:, None] * GRID
+    left = []
+    for i, row in enumerate(precision):
+        if i in left:
+            continue
+        pair = [i, *(np.flatnonzero(row[i + 1 :]) + i + 1)]
+        left += pair
+        if len(pair) == 1:
+            joint = cost[i][:, None]
+        else:
+            joint = cost[i][:, None] + cost[pair[1]] + row[pair[1]] * np.outer(GRID, GRID)
+        chance = np.exp(joint.min() - joint).ravel()
+        places = rng.choice(len(chance), FRAMES, p=chance / chance.sum())
+        for name, place in zip(pair, np.unravel_index(places, joint.shape), strict=False):
+            expression[:, name] = GRID[place]
+    return expression
+
+
 def draw(head: HeadModel, rng: np.random.Generator) -> Take:
     """Separate moments of a person, from the priors of identity, expressions, neck and eyes."""
-    sd = np.array(expression_deviations(EXPRESSION_SD))
-    grid = np.linspace(0, 1, 500)
-    expression = np.zeros((FRAMES, 52))
-    for i, name in enumerate(EXPRESSION_NAMES):
-        twin = name.removesuffix("Right") + "Left"
-        chance = -0.5 * (grid / sd[i]) ** 2 - OPTIONS.expression_rest * grid / sd[i]
-        for t in range(FRAMES):
-            own = chance
-            if name.endswith("Right") and twin in EXPRESSION_NAMES and not _lone(name):
-                other = expression[t, EXPRESSION_NAMES.index(twin)]
-                own = chance - 0.5 * ((grid - other) / OPTIONS.asymmetry_sd) ** 2
-            weight = np.exp(own - own.max())
-            expression[t, i] = rng.choice(grid, p=weight / weight.sum())
+    expression = draw_expressions(rng)
     joints = np.zeros((FRAMES, 4, 3))
     joints[:, 0] = OPTIONS.neck_sd * rng.normal(size=(FRAMES, 3))
     gaze = OPTIONS.eye_sd * rng.normal(size=(FRAMES, 2))
@@ -70,11 +92,6 @@ def draw(head: HeadModel, rng: np.random.Generator) -> Take:
     points = head.landmarks(head.vertices(identity, expression, joints)).astype(np.float64)
     world = points @ rotation_matrix(rotation).swapaxes(1, 2) + translation[:, None]
     return Take(identity, expression, joints, rotation, translation, world)
-
-
-def _lone(name: str) -> bool:
-    """jawLeft and its like are shapes of their own."""
-    return name.removesuffix("Left").removesuffix("Right") in ("jaw", "mouth")
 
 
 def observe(take: Take, cameras: list[Camera], rng: np.random.Generator) -> Observations:
@@ -98,6 +115,68 @@ def observe(take: Take, cameras: list[Camera], rng: np.random.Generator) -> Obse
     )  # fmt: skip
 
 
+def landmark_errors(
+    head: HeadModel, take: Take, cameras: list[Camera], seen: Observations
+) -> np.ndarray:
+    """Errors (FRAMES, L, 3) of the fitted landmarks in the world over their deviations.
+
+    Var J x = J C J' with C = H^-1 M H^-1 of the whole take and J by differences. Frames stand
+    on their own, and cameras are known: unknowns are those of a frame, and identity.
+    """
+    job = JointFit(head, cameras, seen, OPTIONS, np.arange(FRAMES))
+    start = job.start()
+    covariance = whole_covariance(job, start).numpy()
+    motion, size = start.solution.state.motion, start.solution.system.gradient.shape[1]
+    job.set_model(torch.float64)
+    jacobians = landmark_jacobians(job, start.solution.state, size)
+    found = job.world(start.solution.state.identity, motion).mT.numpy()
+    out = []
+    for t, jacobian in enumerate(jacobians):
+        own = np.r_[t * size : (t + 1) * size, FRAMES * size : len(covariance)]
+        variance = ((jacobian @ covariance[np.ix_(own, own)]) * jacobian).sum(1)
+        out.append((found[t] - take.world[t]) / np.sqrt(variance).reshape(-1, 3))
+    return np.stack(out)
+
+
+def whole_covariance(job: JointFit, start: Start) -> torch.Tensor:
+    """H^-1 M H^-1 of all frames and identity, zero for expressions at a bound."""
+    priors, solution = job.priors(start.picked), start.solution
+    held = held_unknowns(job.model, solution.state, solution.system.gradient)
+    free = torch.cat([~held.reshape(-1), torch.ones(len(solution.system.border), dtype=bool)])
+    score = _whole(job.score(start, priors, shipped_noise()))[free][:, free]
+    inverse = torch.linalg.inv(_whole(solution.system)[free][:, free])
+    out = torch.zeros(len(free), len(free), dtype=torch.float64)
+    out[torch.outer(free, free)] = (inverse @ score @ inverse).reshape(-1)
+    return out
+
+
+def _whole(blocks: Linearization | ScoreCovariance) -> torch.Tensor:
+    """A matrix of frames without links, and its border, written out."""
+    frames = torch.block_diag(*blocks.diagonal)
+    cross = blocks.cross.double().flatten(0, 1)
+    return torch.cat([torch.cat([frames, cross], 1), torch.cat([cross.T, blocks.border], 1)])
+
+
+def landmark_jacobians(job: JointFit, state: State, size: int) -> np.ndarray:
+    """(FRAMES, 3 L, size + K): derivatives of each frame's landmarks (x, y, z of each) in the world
+    by its own unknowns and identity."""
+    step, count, modes = 1e-4, len(state.motion), len(state.identity)
+    columns = []
+
+    def places(unknown: int, step: float) -> torch.Tensor:
+        moved = torch.zeros(size + modes, dtype=torch.float64)
+        moved[unknown] = step
+        there = move(job.model, state, moved[:size].expand(count, size), moved[size:], moved[:0])
+        return job.world(there.identity, there.motion).mT.flatten(1)
+
+    still = places(0, 0.0)
+    for unknown in range(size):
+        columns.append((places(unknown, step) - places(unknown, -step)) / (2 * step))
+    for unknown in range(size, size + modes):  # linear
+        columns.append(places(unknown, 1.0) - still)
+    return torch.stack(columns, 2).numpy()
+
+
 def standardised(
     head: HeadModel, take: Take, cameras: list[Camera], seen: Observations
 ) -> dict[str, np.ndarray]:
@@ -113,15 +192,17 @@ def standardised(
         "rotation": (turn / found.rotation_std).ravel(),
         "translation": ((found.translation - take.translation) / found.translation_std).ravel(),
         "expression": error[inside] / found.expression_std[inside],
-        "residual / sigma": found.sigma_scale,
+        "landmark positions": landmark_errors(head, take, cameras, seen).ravel(),
+        "residual / error": found.sigma_scale,
     }
 
 
 def main() -> None:
     """Draw, fit, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--takes", type=int, default=16)
+    parser.add_argument("--takes", type=int, default=40)
     parser.add_argument("--cameras", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first take")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     head = load_head()
@@ -129,7 +210,7 @@ def main() -> None:
     angles = np.deg2rad(np.linspace(-40, 40, chosen.cameras)) if chosen.cameras > 1 else [0.15]
     places = [(float(DISTANCE * np.sin(a)), 0.05, float(DISTANCE * np.cos(a))) for a in angles]
     cameras = [look_at(f"c{i}", p, (1280, 960), FOCAL) for i, p in enumerate(places)]
-    for seed in range(chosen.takes):
+    for seed in range(chosen.first, chosen.first + chosen.takes):
         rng = np.random.default_rng(seed)
         take = draw(head, rng)
         parts = standardised(head, take, cameras, observe(take, cameras, rng))
@@ -139,8 +220,10 @@ def main() -> None:
                      for k, v in pooled.items()}, flush=True)  # fmt: skip
     rows = []
     for name, parts in pooled.items():
+        each = [float(np.mean(np.square(part))) for part in parts]
         value = float(np.mean(np.square(np.concatenate(parts))))
-        print(f"{name:16s} mean square {value:6.2f}")
+        error = float(np.std(each) / np.sqrt(len(each)))
+        print(f"{name:18s} mean square {value:6.3f} +- {error:.3f}")
         row = {"name": f"standardised errors, {name}, {chosen.cameras} cameras", "value": value}
         rows.append(row | {"unit": "variance", "peer": None, "peer_value": None})
     if chosen.json:

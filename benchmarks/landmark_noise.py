@@ -27,7 +27,6 @@ from densefit.landmarks.look import Place
 from densefit.landmarks.predictor import PredictOptions, make_tracker
 from densefit.train.backgrounds import background_bank
 
-PER_SHARD = 64
 CLIP = 5.0
 """Standard deviations: what is farther off the robust loss leaves out of the fit too."""
 ROUNDS, HOLD = 15, 3.0
@@ -45,8 +44,8 @@ def standardised_errors(folder: Path, count: int) -> tuple[np.ndarray, np.ndarra
     views: list[np.ndarray] = []
     for path in sorted(folder.glob("*.npz")):
         with np.load(path, allow_pickle=False) as shard:
-            rgba, truth = shard["rgba"][:PER_SHARD], shard["landmarks"][:PER_SHARD]
-            turns = shard["rotation"][:PER_SHARD]
+            rgba, truth = shard["rgba"], shard["landmarks"]
+            turns = shard["rotation"]
         rows = np.flatnonzero(np.isfinite(truth).all((1, 2)))
         pictures = []
         for row in rows:

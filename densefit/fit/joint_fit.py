@@ -25,11 +25,19 @@ from densefit.fit.focal import start_focal
 from densefit.fit.keyframes import choose_keyframes, with_frames_of
 from densefit.fit.linearization import LossSettings, Planes
 from densefit.fit.newton_step import Deviations, deviations
-from densefit.fit.noise import Inflation, error_level, noise_model, noisy_deviations
+from densefit.fit.noise import (
+    Inflation,
+    NoiseModel,
+    ScoreCovariance,
+    error_level,
+    noise_model,
+    noisy_deviations,
+    score_covariance,
+)
 from densefit.fit.priors import Priors
 from densefit.fit.result import FitResult, motion_arrays, residuals_px
 from densefit.fit.shots import segments
-from densefit.fit.solver import Solution, minimize
+from densefit.fit.solver import Solution, held_unknowns, minimize
 from densefit.fit.state import CameraState, FrameLayout, Motion, State, rest
 from densefit.fit.steps import Begun, Poses, Start, inflated
 from densefit.fit.weights import measured_sigma_scale, scaled
@@ -83,21 +91,26 @@ class JointFit(FitData):
         noise = noise_model(len(self.head.landmark_vertices), self.options)
         if noise is None:
             return plain, None
-        state, motion = solution.state, solution.state.motion
+        held = held_unknowns(self.model, solution.state, solution.system.gradient)
+        score = self.score(start, priors, noise)
+        noisy = noisy_deviations(solution.system, priors, score, held)
+        return noisy, Inflation.of(noisy, plain)
+
+    def score(self, start: Start, priors: Priors, noise: NoiseModel) -> ScoreCovariance:
+        """Covariance of the energy's slope at the truth, of the jointly solved frames."""
+        solution, state, motion = start.solution, start.solution.state, start.solution.state.motion
         planes = self.adjusted(
             self.raw_planes(start.picked), state.cameras, motion.rotation, motion.translation
         )
         planes = scaled(planes, start.sigma_scale)
         world = self.world(state.identity, motion)
         residual = measured_sigma_scale(planes, world, state.cameras, bounded=False)
-        level = error_level(residual)
         loss = LossSettings(
             self.options.robust_scale, self.options.correlation, False, self.options.chunk
         )
-        noisy = noisy_deviations(
-            self.model, planes, priors, state, solution.system, loss, noise, level
+        return score_covariance(
+            self.model, planes, priors, state, solution.system, loss, noise, error_level(residual)
         )
-        return noisy, Inflation.of(noisy, plain)
 
     def start(self, checkpoints: Checkpoints | None = None) -> Start:
         """Joint solve over all frames, or over keyframes with first poses of all frames."""

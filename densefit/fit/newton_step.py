@@ -94,9 +94,9 @@ def solve_step(
     return Step(step.clamp(box.low, box.high), border_step, active)
 
 
-def held_stiffness(blocks: Tensor, held: Tensor) -> Tensor:
+def held_stiffness(blocks: Tensor, held: Tensor, hold: float = HOLD) -> Tensor:
     """(T, P): what to add to the diagonals of blocks (T, P, P) so that held unknowns stay."""
-    return held * (HOLD * blocks.diagonal(dim1=1, dim2=2))
+    return held * (hold * blocks.diagonal(dim1=1, dim2=2))
 
 
 def _factorize(blocks: Tensor, stiffness: Tensor, priors: Priors) -> tridiagonal.Factor:

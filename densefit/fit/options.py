@@ -68,7 +68,7 @@ class FitOptions:
     correlation: float = 15.0
     """Divides E_landmarks. Errors of one picture's landmarks go together, so that 703 of them carry
     about as much as 703 / correlation independent ones. Measured on held-out renders
-    (benchmarks/landmark_noise.py): expressions scatter with 14 times the variance that independent
+    (benchmarks/landmark_noise.py): expressions scatter with 13 times the variance that independent
     errors would give, identity with 10. 1: errors are independent."""
     sigma_scale: float | None = None
     """Multiplies every sigma; None: measured from the residuals, per camera."""

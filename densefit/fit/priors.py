@@ -70,6 +70,12 @@ def expression_precision(options: FitOptions) -> Tensor:
     return options.expression_weight * precision
 
 
+def expression_slopes(options: FitOptions) -> Tensor:
+    """(52,): the part of the cost of an expression that is linear from rest on."""
+    sd = torch.tensor(expression_deviations(options.expression_sd), dtype=torch.float64)
+    return options.expression_weight * options.expression_rest / sd
+
+
 def eye_precision(options: FitOptions) -> Tensor:
     """(4, 4) of (left x, left y, right x, right y): a common direction, and small differences."""
     precision = torch.zeros(4, 4, dtype=torch.float64)
@@ -129,10 +135,7 @@ def make_priors(
     frame[layout.neck, layout.neck] = eye / options.neck_sd**2
     frame[layout.eyes, layout.eyes] = eye_precision(options).to(device)
     rest = torch.zeros(layout.size, dtype=torch.float64, device=device)
-    sd = torch.tensor(expression_deviations(options.expression_sd), dtype=torch.float64)
-    rest[layout.expression] = (options.expression_weight * options.expression_rest / sd)[pick].to(
-        device
-    )
+    rest[layout.expression] = expression_slopes(options)[pick].to(device)
     link = torch.zeros_like(frame)
     gram = model.vertex_gram[model.free][:, model.free]
     gram = gram + TINY_SHAPE * torch.eye(len(gram), dtype=torch.float64, device=device)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import erf
 
 from densefit.fit.observations import Observations
 from densefit.fit.state import FrameLayout, Motion
@@ -22,7 +23,8 @@ class FitResult:
 
     Frames that no camera saw are NaN, but for those inside a gap of at most `FitOptions.max_gap`,
     which the smoother fills (valid is False there). Deviations are those of errors that go together
-    as measured (see noise.py), bounds ignored.
+    as measured (see noise.py); expressions at a bound stay there for the others, and theirs are
+    those of a truth within bounds.
     """
 
     identity: np.ndarray
@@ -45,7 +47,8 @@ class FitResult:
     identity_std: np.ndarray
     """(K,); zero when the identity was given."""
     expression_std: np.ndarray
-    """(T, 52); zero for the eyeLook entries."""
+    """(T, 52); zero for the eyeLook entries. Root mean square error where the truth, too, lies in
+    [0, 1]."""
     rotation_std: np.ndarray
     """(T, 3) rad, small rotations about the head's own axes."""
     translation_std: np.ndarray
@@ -75,9 +78,10 @@ def motion_arrays(
     """
     layout = FrameLayout(len(free))
     expression_std = np.zeros((len(frames), 52))
-    expression_std[:, free] = deviation[:, layout.expression]
+    expression = motion.expression.numpy()
+    expression_std[:, free] = inside_bounds(expression[:, free], deviation[:, layout.expression])
     solved = {
-        "expression": motion.expression.numpy(),
+        "expression": expression,
         "rotation": continuous_axis_angle(motion.rotation.numpy()),
         "translation": motion.translation.numpy(),
         "joints": _joints(motion.neck.numpy(), motion.eyes.numpy()),
@@ -91,6 +95,19 @@ def motion_arrays(
         out[name] = np.full((total, *values.shape[1:]), np.nan)
         out[name][frames] = values
     return out
+
+
+def inside_bounds(value: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Root mean square distance from `value` of a normal variable about it that lies in [0, 1].
+
+    With a = value / sigma, b = (1 - value) / sigma and phi, Phi of the standard normal:
+    sigma^2 (1 - (a phi(a) + b phi(b)) / (Phi(a) + Phi(b) - 1)).
+    """
+    sigma = np.maximum(deviation, 1e-12)
+    a, b = value / sigma, (1 - value) / sigma
+    cut = a * np.exp(-0.5 * a**2) + b * np.exp(-0.5 * b**2)
+    inside = np.sqrt(np.pi / 2) * (erf(a / np.sqrt(2)) + erf(b / np.sqrt(2)))
+    return np.asarray(deviation * np.sqrt(np.clip(1 - cut / inside, 0, 1)))
 
 
 def _joints(neck: np.ndarray, eyes: np.ndarray) -> np.ndarray:

@@ -224,3 +224,13 @@ def step_box(model: LandmarkModel, state: State) -> Box:
     low[:, layout.expression] = -values
     high[:, layout.expression] = 1 - values
     return Box(low, high)
+
+
+def held_unknowns(model: LandmarkModel, state: State, gradient: Tensor) -> Tensor:
+    """(T, P) bool: unknowns that stand at a bound and are pulled beyond it.
+
+    Args:
+        gradient: (T, P) of the energy at the state.
+    """
+    box = step_box(model, state)
+    return (box.low >= 0) & (gradient > 0) | (box.high <= 0) & (gradient < 0)

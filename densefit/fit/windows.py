@@ -25,7 +25,7 @@ from densefit.fit.data import FitData, pieces
 from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
 from densefit.fit.newton_step import Deviations, deviations, explained, held_stiffness, weighed
 from densefit.fit.priors import Priors, frame_changes
-from densefit.fit.solver import approach, minimize, step_box
+from densefit.fit.solver import approach, held_unknowns, minimize
 from densefit.fit.state import CameraState, Motion, State, concatenate, move_cameras
 from densefit.fit.weights import scaled
 
@@ -244,8 +244,7 @@ class Windows:
     def _held(self, system: Linearization, state: State, low: int, high: int) -> Tensor:
         """(t, P) bool: unknowns that are held by a bound."""
         part = State(state.identity, state.motion.take(slice(low, high)), state.cameras)
-        box, gradient = step_box(self.data.model, part), system.gradient
-        return (box.low >= 0) & (gradient > 0) | (box.high <= 0) & (gradient < 0)
+        return held_unknowns(self.data.model, part, system.gradient)
 
     def deviations(self, state: State, covariance: Tensor) -> Tensor:
         """(T, P): of the frames, with what they inherit from identity and cameras.

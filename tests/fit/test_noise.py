@@ -11,7 +11,10 @@ import torch
 from densefit.fit import FitOptions, fit
 from densefit.fit import joint_fit as stage
 from densefit.fit.joint_fit import JointFit
+from densefit.fit.newton_step import deviations
 from densefit.fit.noise import NoiseModel, noise_model, shipped_noise
+from densefit.fit.result import inside_bounds
+from densefit.fit.solver import held_unknowns
 from tests.fit.synthetic import camera_ring, observe, sample_truth, tiny_head
 
 # A robust scale so large that nothing is robust: then all of this is linear algebra.
@@ -22,12 +25,16 @@ LINEAR = FitOptions(
 
 
 def spread_with(
-    noise: NoiseModel, monkeypatch, level: float, options: FitOptions = LINEAR, cameras: int = 2
-):
+    noise: NoiseModel, monkeypatch, level: float, options: FitOptions = LINEAR, cameras: int = 2,
+    bounds: bool = False,
+):  # fmt: skip
+    """A fit and its start; without `bounds`, deviations as if no expression stood at one."""
     head, rig = tiny_head(), camera_ring(cameras)
     observations = observe(head, rig, sample_truth(head, 5), 1.0)
     monkeypatch.setattr(stage, "noise_model", lambda *_: noise)
     monkeypatch.setattr(stage, "error_level", lambda residual: torch.full_like(residual, level))
+    if not bounds:
+        monkeypatch.setattr(stage, "held_unknowns", lambda _, __, slope: slope.isnan())
     job = JointFit(head, rig, observations, options, np.arange(5))
     return job, job.start()
 
@@ -82,6 +89,46 @@ def test_errors_that_shift_a_whole_picture_are_errors_of_the_pose(monkeypatch):
     frames = inflation.frames
     assert float(frames[47:49].min()) > 3  # translation in x and y
     assert float(frames[:44].max()) < 1.2  # expressions, held by their priors
+
+
+def test_expressions_at_a_bound_leave_the_others_less_uncertain(monkeypatch):
+    """Against the whole matrices, written out without the held expressions."""
+    rng = np.random.default_rng(3)
+    factor = torch.from_numpy(rng.normal(size=(90, 3, 4)))
+    alone = replace(LINEAR, independent_frames=True)
+    job, start = spread_with(NoiseModel(factor, 0.2), monkeypatch, 1.0, alone, bounds=True)
+    noisy, _ = job.spread(start)
+    system, priors = start.solution.system, job.priors(start.picked)
+    held = held_unknowns(job.model, start.solution.state, system.gradient)
+    assert 10 < int(held.sum()) < held.numel() / 2
+    free = torch.cat([~held.reshape(-1), torch.ones(len(system.border), dtype=torch.bool)])
+    score = written_out(job.score(start, priors, NoiseModel(factor, 0.2)))[free][:, free]
+    inverse = torch.linalg.inv(written_out(system)[free][:, free])
+    stated = torch.cat([noisy.frames.reshape(-1), noisy.border])
+    expected = (inverse @ score @ inverse).diagonal().sqrt()
+    assert float((stated[free] / expected - 1).abs().max()) < 0.03
+    plain = deviations(system, priors).frames
+    ratio = noisy.frames[held] / plain[held]
+    assert float(ratio.min()) > 0.3, "as without the bound"
+    assert float(ratio.max()) < 30
+
+
+def written_out(blocks) -> torch.Tensor:
+    """Frames without links, and their border."""
+    cross = blocks.cross.double().flatten(0, 1)
+    upper = torch.cat([torch.block_diag(*blocks.diagonal), cross], 1)
+    return torch.cat([upper, torch.cat([cross.T, blocks.border], 1)])
+
+
+@pytest.mark.parametrize(("value", "sigma"), [(0.0, 0.2), (0.1, 0.2), (0.5, 2.0), (0.95, 0.1)])
+def test_deviations_of_expressions_know_that_the_truth_lies_within_bounds(value, sigma):
+    draws = np.random.default_rng(0).normal(value, sigma, 400_000)
+    draws = draws[(draws > 0) & (draws < 1)]
+    expected = np.sqrt(np.mean(np.square(draws - value)))
+    found = inside_bounds(np.array([value]), np.array([sigma]))
+    np.testing.assert_allclose(found, expected, rtol=5e-3)
+    assert inside_bounds(np.array([0.4]), np.array([0.0])) == 0
+    np.testing.assert_allclose(inside_bounds(np.array([0.5]), np.array([0.01])), 0.01)
 
 
 def test_the_shipped_covariance():
