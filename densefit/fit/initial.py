@@ -214,7 +214,7 @@ def _batch_poses(
         target, rests_on = triangulate(part, cameras.matrices, list(range(planes.xy.shape[2])))
         weight = torch.where(rests_on >= 2, part.precision.double().sum(1), 0.0).sqrt()
         # Already a robust estimate: only the end of the schedule is needed.
-        consider(several, *procrustes(points.double(), target, weight), scales=REFINE_SCALES[1:])
+        consider(several, *procrustes(points.double(), target, weight), scales=REFINE_SCALES[-1:])
 
     def poor() -> Tensor:
         return torch.nonzero(seen.any(1) & ~(best_score < GOOD_SCORE)).flatten()

@@ -63,7 +63,8 @@ def solve_step(
     Raises:
         NotPositiveDefinite: more damping is needed.
     """
-    damped = _damped(system.diagonal, damping)
+    size = system.diagonal.diagonal(dim1=1, dim2=2)
+    damped = _damping(size, damping)
     gradient = system.gradient
     at_low, at_high = box.low >= 0, box.high <= 0
     pushed = at_low & (gradient > 0) | at_high & (gradient < 0)
@@ -72,8 +73,10 @@ def solve_step(
     active = pushed | kept
     target = torch.zeros_like(gradient)
     for attempt in range(passes):
-        stiffness = held_stiffness(damped, active)
-        factor = _factorize(damped, stiffness, priors)
+        stiffness = held_stiffness(system.diagonal, active)
+        factor = tridiagonal.factorize(
+            system.diagonal, priors.link, priors.link_weights, damped + stiffness
+        )
         right = stiffness * target - gradient
         step = tridiagonal.solve(factor, right)
         border_step = gradient.new_zeros(0)
@@ -99,18 +102,13 @@ def held_stiffness(blocks: Tensor, held: Tensor, hold: float = HOLD) -> Tensor:
     return held * (hold * blocks.diagonal(dim1=1, dim2=2))
 
 
-def _factorize(blocks: Tensor, stiffness: Tensor, priors: Priors) -> tridiagonal.Factor:
-    stiff = blocks.clone()
-    stiff.diagonal(dim1=1, dim2=2).add_(stiffness)
-    return tridiagonal.factorize(stiff, priors.link, priors.link_weights)
+def _damping(size: Tensor, damping: float) -> Tensor:
+    """What to add to a diagonal (..., N): a multiple of itself, and a floor."""
+    return damping * size + TINY * size.mean(-1, keepdim=True)
 
 
-def _damped(blocks: Tensor, damping: float) -> Tensor:
-    out = blocks.clone()
-    diagonal = out.diagonal(dim1=-2, dim2=-1)
-    floor = TINY * diagonal.mean(-1, keepdim=True)
-    diagonal.mul_(1 + damping).add_(floor)
-    return out
+def _damped(matrix: Tensor, damping: float) -> Tensor:
+    return matrix + torch.diag(_damping(matrix.diagonal(), damping))
 
 
 def _solve_border(
@@ -172,14 +170,15 @@ def deviations(system: Linearization, priors: Priors) -> Deviations:
 
 
 def _deviations(system: Linearization, priors: Priors, damping: float) -> Deviations:
-    diagonal = _damped(system.diagonal, damping)
-    variance = tridiagonal.inverse_diagonal(diagonal, priors.link, priors.link_weights)
+    added = _damping(system.diagonal.diagonal(dim1=1, dim2=2), damping)
+    matrix = (system.diagonal, priors.link, priors.link_weights, added)
+    variance = tridiagonal.inverse_diagonal(*matrix)
     count = system.cross.shape[2]
     if not count:
         return Deviations(
             variance.clamp_min(0).sqrt(), variance.new_zeros(0), variance.new_zeros(0, 0)
         )
-    factor = tridiagonal.factorize(diagonal, priors.link, priors.link_weights)
+    factor = tridiagonal.factorize(*matrix)
     whitened = tridiagonal.forward(factor, system.cross.clone())
     rows = whitened.reshape(-1, count)
     schur = _damped(system.border, damping)

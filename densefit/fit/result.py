@@ -130,12 +130,24 @@ def residuals_px(
         seen = np.flatnonzero(observations.valid[:, c])
         if camera.T_camera_world is None or not len(seen):
             continue
-        sigma = np.asarray(observations.sigma[seen, c], np.float64)
-        projected = camera.project(world[seen].reshape(-1, 3)).reshape(len(seen), -1, 2)
-        distance = np.linalg.norm(projected - observations.xy[seen, c], axis=2)
+        sigma = observations.sigma[seen, c]
+        u, v = _project(camera, world[seen] if len(seen) < len(world) else world)
+        du, dv = u - observations.xy[seen, c, :, 0], v - observations.xy[seen, c, :, 1]
+        distance = np.sqrt((du * du + dv * dv).astype(np.float32))
         certain = sigma <= row_medians(sigma)[:, None]
         out[seen, c] = row_medians(np.where(certain, distance, np.nan))
     return out
+
+
+def _project(camera: Camera, world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (t, L) and (t, L) px of points (t, L, 3)."""
+    if camera.model != "opencv" or np.any(camera.dist):
+        flat = camera.project(world.reshape(-1, 3)).reshape(*world.shape[:2], 2)
+        return flat[..., 0], flat[..., 1]
+    matrix = camera.K @ camera.T_camera_world[:3]  # type: ignore[index]
+    image = matrix[:, :3] @ world.swapaxes(1, 2) + matrix[:, 3:]
+    depth = np.where(image[:, 2] > 0, image[:, 2], np.nan)
+    return image[:, 0] / depth, image[:, 1] / depth
 
 
 def row_medians(values: np.ndarray) -> np.ndarray:

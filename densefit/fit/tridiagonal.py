@@ -34,22 +34,28 @@ class NotPositiveDefinite(ArithmeticError):
     """The matrix has no Cholesky factor: damp more."""
 
 
-def factorize(diagonal: Tensor, link: Tensor, weights: Tensor) -> Factor:
+def factorize(
+    diagonal: Tensor, link: Tensor, weights: Tensor, added: Tensor | None = None
+) -> Factor:
     """Factor the matrix with diagonal blocks (T, P, P) and off-diagonal blocks -w_t link.
 
     Args:
-        link: (P, P) symmetric. weights: (T - 1,).
+        link: (P, P) symmetric. weights: (T - 1,). added: (T, P) to add to the matrix's diagonal.
     """
     if diagonal.device.type != "cpu":
-        return factorize_blocks(diagonal, link, weights)
-    band = _band_factor(diagonal, link, weights)
+        return factorize_blocks(diagonal, link, weights, added)
+    band = _band_factor(diagonal, link, weights, added)
     lower, below = _blocks(band, diagonal.shape[1])
     return Factor(lower.mT, below[:-1], (weights != 0).tolist(), band)
 
 
-def factorize_blocks(diagonal: Tensor, link: Tensor, weights: Tensor) -> Factor:
+def factorize_blocks(
+    diagonal: Tensor, link: Tensor, weights: Tensor, added: Tensor | None = None
+) -> Factor:
     """As `factorize`, block by block, on any device."""
     linked = (weights != 0).tolist()
+    if added is not None:
+        diagonal = diagonal + torch.diag_embed(added)
     lower = torch.empty_like(diagonal)
     coupling = diagonal.new_zeros(len(weights), *link.shape)
     block = diagonal[0]
@@ -67,15 +73,17 @@ def factorize_blocks(diagonal: Tensor, link: Tensor, weights: Tensor) -> Factor:
     return Factor(lower, coupling, linked)
 
 
-def _band_factor(diagonal: Tensor, link: Tensor, weights: Tensor) -> Tensor:
+def _band_factor(diagonal: Tensor, link: Tensor, weights: Tensor, added: Tensor | None) -> Tensor:
     """The factor in LAPACK's lower banded storage (T P, 2 P): row j holds column j from its
     diagonal down."""
     count, size = diagonal.shape[:2]
     band = torch.zeros(count * size, 2 * size, dtype=torch.float64)
     own, below = _blocks(band, size)
     # Entries left of the diagonal of `own` lie in the row above's last ones: zero, or written next.
-    own.copy_(diagonal.triu())
-    below[:-1] = -weights[:, None, None] * link
+    torch.mul(diagonal, torch.ones_like(link).triu(), out=own)
+    torch.mul(link, -weights[:, None, None], out=below[:-1])
+    if added is not None:
+        band[:, 0] += added.reshape(-1)
     try:
         out = cholesky_banded(band.numpy().T, overwrite_ab=True, lower=True, check_finite=False)
     except LinAlgError as error:
@@ -120,16 +128,23 @@ def backward(factor: Factor, right: Tensor) -> Tensor:
     return right
 
 
-def inverse_diagonal(diagonal: Tensor, link: Tensor, weights: Tensor) -> Tensor:
+def inverse_diagonal(
+    diagonal: Tensor, link: Tensor, weights: Tensor, added: Tensor | None = None
+) -> Tensor:
     """Diagonals (T, P) of the diagonal blocks of the inverse of the matrix of `factorize`.
 
-    What the blocks before and those after leave of D_t are the Schur complements L L^T of the
-    matrix taken forwards and backwards; the inverse's block is that of their sum less D_t, which
-    both hold.
+    Args: as of `factorize`.
+
+    The blocks before D_t take W^T W from it, those after it the same of the matrix turned about;
+    what both leave is the inverse of the inverse's block.
     """
-    ahead = factorize(diagonal, link, weights).lower.tril()
-    behind = factorize(diagonal.flip(0), link, weights.flip(0)).lower.flip(0).tril()
-    left = torch.baddbmm(ahead @ ahead.mT - diagonal, behind, behind.mT)
+    back = diagonal.flip(0), link, weights.flip(0), None if added is None else added.flip(0)
+    left = diagonal.clone()
+    if added is not None:
+        left.diagonal(dim1=1, dim2=2).add_(added)
+    ahead, behind = factorize(diagonal, link, weights, added).coupling, factorize(*back).coupling
+    left[1:].baddbmm_(ahead.mT, ahead, alpha=-1)
+    left[:-1] -= (behind.mT @ behind).flip(0)
     lower, info = torch.linalg.cholesky_ex(left)
     if bool(info.any()):
         raise NotPositiveDefinite

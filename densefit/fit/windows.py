@@ -344,12 +344,13 @@ def _moved(state: State, step: Tensor, modes: int) -> State:
 
 def _factor(system: Linearization, priors: Priors, held: Tensor) -> tridiagonal.Factor:
     """Factor of the frames' matrix with the held unknowns (T, P) standing still, lightly damped."""
+    size = system.diagonal.diagonal(dim1=1, dim2=2)
+    stiffness = held_stiffness(system.diagonal, held)
     for damping in (1e-9, 1e-6, 1e-4, 1e-2, 1.0):
-        blocks = system.diagonal.clone()
-        stiffness = held_stiffness(blocks, held)
-        blocks.diagonal(dim1=1, dim2=2).mul_(1 + damping).add_(stiffness)
         try:
-            return tridiagonal.factorize(blocks, priors.link, priors.link_weights)
+            return tridiagonal.factorize(
+                system.diagonal, priors.link, priors.link_weights, damping * size + stiffness
+            )
         except tridiagonal.NotPositiveDefinite:
             if damping == 1.0:
                 raise
