@@ -137,7 +137,7 @@ def weighed(cross: Tensor, step: Tensor) -> Tensor:
 
 def explained(factor: tridiagonal.Factor, cross: Tensor) -> Tensor:
     """X^T A^-1 X (N, N) float64: what eliminating the frames takes from the border."""
-    rows = tridiagonal.forward(factor, cross.clone()).reshape(-1, cross.shape[2])
+    rows = tridiagonal.forward(factor, cross).reshape(-1, cross.shape[2])
     out = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
     for part in rows.split(STACK_ROWS):
         out += (part.T @ part).double()
@@ -179,7 +179,7 @@ def _deviations(system: Linearization, priors: Priors, damping: float) -> Deviat
             variance.clamp_min(0).sqrt(), variance.new_zeros(0), variance.new_zeros(0, 0)
         )
     factor = tridiagonal.factorize(*matrix)
-    whitened = tridiagonal.forward(factor, system.cross.clone())
+    whitened = tridiagonal.forward(factor, system.cross)
     rows = whitened.reshape(-1, count)
     schur = _damped(system.border, damping)
     for part in rows.split(STACK_ROWS):

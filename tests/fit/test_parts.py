@@ -91,7 +91,7 @@ def test_tridiagonal_factor_equals_dense(factorize):
     full = dense(diagonal, link, weights)
     factor = factorize(diagonal, link, weights)
     right = random(5, 4, 3)
-    x = tridiagonal.backward(factor, tridiagonal.forward(factor, right.clone()))
+    x = tridiagonal.backward(factor, tridiagonal.forward(factor, right))
     torch.testing.assert_close(x.reshape(20, 3), torch.linalg.solve(full, right.reshape(20, 3)))
     inverse = torch.linalg.inv(full).diagonal().reshape(5, 4)
     torch.testing.assert_close(tridiagonal.inverse_diagonal(diagonal, link, weights), inverse)
