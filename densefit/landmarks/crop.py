@@ -136,45 +136,44 @@ def cut_crop(picture: np.ndarray, roi: np.ndarray, size: int) -> np.ndarray:
     import cv2
 
     centre, side, roll = np.asarray(roi[:2], float), float(roi[2]), float(roi[3])
-    if side / size > 2 * _MOST_SAMPLES:
-        picture, centre, side = _shrunk(picture, centre, side, side / size / 2)
-    # So many samples along each axis of an output pixel, at most two picture pixels apart.
-    samples = int(np.clip(np.ceil(side / size / 2), 1, _MOST_SAMPLES))
-    fine = size * samples
-    step = side / fine
+    # Blocks of pixels are averaged first, so that samples lie one to two of them apart.
+    block = 2 ** int(np.log2(np.clip(side / size, 1, min(picture.shape[:2]))))
+    if block > 1:
+        picture, centre = _averaged(picture, centre, side, roll, block)
+    step = side / block / size
     cos, sin = np.cos(roll) * step, np.sin(roll) * step
     turn = np.array([[cos, -sin], [sin, cos]])
-    # Sample i lies at (i + 0.5) - fine / 2 steps from the centre.
-    origin = centre - turn @ np.full(2, (fine - 1) / 2)
-    matrix = np.concatenate([turn, origin[:, None]], 1)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    crop = cv2.warpAffine(
-        picture, matrix, (fine, fine), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    # Sample i lies at (i + 0.5) - size / 2 steps from the centre.
+    origin = centre - turn @ np.full(2, (size - 1) / 2)
+    return cv2.warpAffine(
+        picture,
+        np.concatenate([turn, origin[:, None]], 1),
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    if samples > 1:
-        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-    return crop
 
 
-_MOST_SAMPLES = 4
+def _averaged(
+    picture: np.ndarray, centre: np.ndarray, side: float, roll: float, block: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The neighbourhood of a square, each block x block pixels averaged to one; the centre in it.
 
-
-def _shrunk(
-    picture: np.ndarray, centre: np.ndarray, side: float, shrink: float
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """The neighbourhood of a very large crop, averaged down; with centre and side in it."""
+    Blocks are counted from the picture's corner: a square that moves a little sees the same ones.
+    """
     import cv2
 
-    height, width = picture.shape[:2]
-    reach = 0.75 * side  # half a square's diagonal and a margin
-    limit = np.array([width, height])
-    low = np.clip(np.floor(centre - reach), 0, limit - 1).astype(int)
-    high = np.clip(np.ceil(centre + reach), low + 1, limit).astype(int)
-    part = picture[low[1] : high[1], low[0] : high[0]]
-    new = np.maximum(1, np.round((high - low) / shrink)).astype(int)
-    small = cv2.resize(part, new.tolist(), interpolation=cv2.INTER_AREA)
-    scale = new / (high - low)
-    return small, (centre - low + 0.5) * scale - 0.5, side * float(scale.mean())
+    reach = side / 2 * (abs(np.cos(roll)) + abs(np.sin(roll))) + 2 * block
+    blocks = np.array(picture.shape[1::-1]) // block
+    low = np.clip(np.floor((centre - reach) / block), 0, blocks - 1).astype(int)
+    high = np.clip(np.ceil((centre + reach) / block), low + 1, blocks).astype(int)
+    (left, top), (right, bottom) = low * block, high * block
+    part = picture[top:bottom, left:right]
+    for halved in 2 ** np.arange(int(np.log2(block)))[::-1]:  # far faster than all at once
+        shape = ((high - low) * int(halved)).tolist()
+        part = cv2.resize(part, shape, interpolation=cv2.INTER_AREA)
+    # Pixel 0 covers [-0.5, 0.5], and so does block 0 in units of blocks.
+    return part, (centre + 0.5) / block - 0.5 - low
 
 
 def to_picture(landmarks: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -186,6 +185,6 @@ def to_picture(landmarks: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.n
     half = roi[:, 2] / 2
     cos, sin = np.cos(roi[:, 3]), np.sin(roi[:, 3])
     turn = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1) * half[:, None, None]
-    xy = roi[:, None, :2] + np.einsum("bij,bkj->bki", turn, landmarks[..., :2])
+    xy = roi[:, None, :2] + landmarks[..., :2] @ turn.transpose(0, 2, 1)
     # Pixel 0 covers [-0.5, 0.5]; the crop's centre already is in that convention.
     return xy, np.exp(landmarks[..., 2]) * half[:, None]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from densefit.landmarks.crop import FaceLayout, cut_crop, to_picture
+from densefit.landmarks.crop import FaceLayout, crop_around, cut_crop, to_picture
 from densefit.landmarks.network import LandmarkNet, fold_batch_norm
 
 
@@ -44,6 +45,13 @@ class Sighting:
         return Place(self.xy, self.roi[:4], self.closeup)
 
 
+@dataclass(frozen=True)
+class Look(Sighting):
+    """What one look of a network says; own: (4,) the crop to cut around its landmarks."""
+
+    own: np.ndarray = field(kw_only=True)
+
+
 class Looker:
     """A landmark network with the kind of crop it was trained on, ready to run on one device."""
 
@@ -58,13 +66,13 @@ class Looker:
     @torch.inference_mode()
     def look(
         self, pictures: list[np.ndarray], rois: np.ndarray, batch: int, mirrored: bool = False
-    ) -> list[Sighting]:
+    ) -> list[Look]:
         """Run the network on one crop of each picture (H, W, 3) uint8; rois (N, 4).
 
         batch: crops per call of the network. mirrored: show it the mirror images instead; the
         answer is about the pictures all the same.
         """
-        looks: list[Sighting] = []
+        looks: list[Look] = []
         for start in range(0, len(pictures), batch):
             part = slice(start, start + batch)
             crops = np.stack(
@@ -79,14 +87,17 @@ class Looker:
                 landmarks = landmarks[:, self.layout.mirror.to(self.device)]
                 landmarks = landmarks * landmarks.new_tensor([-1, 1, 1])
             xy, sigma = to_picture(landmarks.double().cpu().numpy(), rois[part])
+            xy, sigma = xy.astype(np.float32), sigma.astype(np.float32)
             chance = presence.sigmoid().double().cpu().numpy()
-            for i in range(len(xy)):
-                roi = np.append(rois[start + i], chance[i])
-                looks.append(Sighting(xy[i].astype(np.float32), sigma[i].astype(np.float32), roi))
+            seen = np.concatenate([rois[part], chance[:, None]], 1)
+            own = crop_around(xy, self.layout)
+            looks += [Look(*row[:3], own=row[3]) for row in zip(xy, sigma, seen, own, strict=True)]
         return looks
 
 
-def combined(looks: list[Sighting], roi: np.ndarray, confidence: float | None = None) -> Sighting:
+def combined(
+    looks: Sequence[Sighting], roi: np.ndarray, confidence: float | None = None
+) -> Sighting:
     """Several looks at one face as one.
 
     Each landmark becomes the mean weighted by 1 / sigma^2. Looks share most of their errors, so

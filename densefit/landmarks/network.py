@@ -59,8 +59,8 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.norm1(self.conv1(x)))
-        return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
+        return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
 class LandmarkNet(nn.Module):
@@ -83,7 +83,9 @@ class LandmarkNet(nn.Module):
         widths = config.widths
         # One strided convolution instead of two: maps at stride 2 cost more time than they gain.
         self.stem = nn.Sequential(
-            nn.Conv2d(3, widths[0], 6, 4, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+            nn.Conv2d(3, widths[0], 6, 4, 1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
         )
         blocks: list[nn.Module] = []
         channels = widths[0]

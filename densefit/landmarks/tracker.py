@@ -14,7 +14,7 @@ import torch
 
 from densefit.landmarks.crop import FaceLayout, crop_around, held
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
-from densefit.landmarks.look import Looker, Place, Sighting, combined
+from densefit.landmarks.look import Look, Looker, Place, Sighting, combined
 from densefit.landmarks.network import load_network
 from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
 
@@ -153,12 +153,12 @@ class FaceTracker:
         looks = self._look_at(pictures, proposals)
         for _ in range(self.options.closer_looks):
             proposals = [
-                replace(proposal, roi=crop_around(look.xy[None], self.layout)[0])
+                replace(proposal, roi=look.own)
                 for proposal, look in zip(proposals, looks, strict=True)
                 if look.roi[4] > 0.5 * self.options.presence
             ]
             looks = self._look_at(pictures, proposals)
-        faces: list[list[tuple[Sighting, float]]] = [[] for _ in pictures]
+        faces: list[list[tuple[Look, float]]] = [[] for _ in pictures]
         for proposal, look in zip(proposals, looks, strict=True):
             if self._is_face(look, self.options.found_sigma):
                 faces[proposal.picture].append((look, proposal.score))
@@ -166,9 +166,7 @@ class FaceTracker:
             self._confirmed(picture, found) for picture, found in zip(pictures, faces, strict=True)
         ]
 
-    def _confirmed(
-        self, picture: np.ndarray, faces: list[tuple[Sighting, float]]
-    ) -> list[Sighting]:
+    def _confirmed(self, picture: np.ndarray, faces: list[tuple[Look, float]]) -> list[Sighting]:
         """Study each face; keep those that are sure enough for what the detector thought of them.
 
         Of faces that cover one another only the one whose landmarks are surest is studied.
@@ -187,13 +185,13 @@ class FaceTracker:
                 studied.append(result)
         return studied
 
-    def _study(self, picture: np.ndarray, face: Sighting) -> Sighting:
+    def _study(self, picture: np.ndarray, face: Look) -> Sighting:
         """Look again through crops a little larger, smaller and mirrored, and combine them.
 
         Each landmark becomes the mean weighted by 1 / sigma^2. Looks share most of their errors, so
         sigma does not shrink with their number; where they disagree, it grows.
         """
-        roi = crop_around(face.xy[None], self.layout)[0]
+        roi = face.own
         rois = np.stack([roi * [1, 1, scale, 1] for scale in self.options.study_scales])
         pictures = [picture] * len(rois)
         looks = self._look(pictures, rois)
@@ -262,7 +260,7 @@ class FaceTracker:
         side = float((box.max(0) - box.min(0)).max())
         return float(np.quantile(look.sigma[self.box], 0.35)) / max(side, 1e-6)
 
-    def _look_at(self, pictures: list[np.ndarray], proposals: list[_Proposal]) -> list[Sighting]:
+    def _look_at(self, pictures: list[np.ndarray], proposals: list[_Proposal]) -> list[Look]:
         chosen = [pictures[proposal.picture] for proposal in proposals]
         return self._look(chosen, np.array([proposal.roi for proposal in proposals]))
 
@@ -276,11 +274,11 @@ class FaceTracker:
         rois = held(wanted, [place.roi for place in last])
         looks = self._look(pictures, rois)
         again = [i for i, look in enumerate(looks) if self._badly_cropped(look)]
-        own = np.array([crop_around(looks[i].xy[None], self.layout)[0] for i in again])
+        own = np.array([looks[i].own for i in again])
         for i, look in zip(again, self._look([pictures[i] for i in again], own), strict=True):
             looks[i] = look
         lost = [i for i, k in enumerate(looks) if not self._is_face(k, self.options.lost_sigma)]
-        kept = [None if i in lost else look for i, look in enumerate(looks)]
+        kept: list[Sighting | None] = [None if i in lost else look for i, look in enumerate(looks)]
         out = self._sharpened(pictures, kept, last=last)
         again_in = [pictures[i] for i in lost]
         anew = [
@@ -306,25 +304,23 @@ class FaceTracker:
         ]
         return [face for face in faces if id(face) not in others]
 
-    def _badly_cropped(self, look: Sighting) -> bool:
+    def _badly_cropped(self, look: Look) -> bool:
         if look.roi[4] < 0.5 * self.options.presence:
             return False
-        own = crop_around(look.xy[None], self.layout)[0]
-        side = look.roi[2]
+        own, side = look.own, look.roi[2]
         moved = np.hypot(*(own[:2] - look.roi[:2])) / side > self.options.shift
         scaled = abs(np.log(own[2] / side)) > self.options.stretch
         turned = abs(np.angle(np.exp(1j * (own[3] - look.roi[3])))) > self.options.stretch
         return bool(moved or scaled or turned)
 
-    def _is_face(self, look: Sighting, largest_sigma: float) -> bool:
+    def _is_face(self, look: Look, largest_sigma: float) -> bool:
         """Sure enough that it is a face, sure enough where, and cropped around itself."""
         if look.roi[4] < self.options.presence or self._doubt(look) > largest_sigma:
             return False
-        own = crop_around(look.xy[None], self.layout)[0]
-        apart = np.hypot(*(own[:2] - look.roi[:2])) / look.roi[2]
-        return bool(apart < 0.25 and abs(np.log(own[2] / look.roi[2])) < 0.5)
+        apart = np.hypot(*(look.own[:2] - look.roi[:2])) / look.roi[2]
+        return bool(apart < 0.25 and abs(np.log(look.own[2] / look.roi[2])) < 0.5)
 
-    def _look(self, pictures: list[np.ndarray], rois: np.ndarray) -> list[Sighting]:
+    def _look(self, pictures: list[np.ndarray], rois: np.ndarray) -> list[Look]:
         return self.face.look(pictures, rois, self.options.batch)
 
 
