@@ -4,9 +4,10 @@ A sum of shapes cannot do that: a lid slides over a ball, shapes move it along c
 makes one person's eyes wider would leave the same person's blink open. So the sum of identity and
 expression is settled at the lids in two steps, eye by eye:
 
-1. Closing wins. `closure` (1 at the lid margins, 0 at brow and cheek) times the blink takes every
-   other displacement back, so that a full blink is the same closed lid on everybody's eyeball:
-   S <- S - blink closure (S - template - blink E_blink - shift), with shift the eyeball's motion.
+1. Closing wins. `closure` (1 at the lid margins, 0 at brow and cheek) times the cube of the blink
+   takes every other displacement back, so that a full blink is the same closed lid on everybody's
+   eyeball, and lids half shut are still the person's own:
+   S <- S - blink^3 closure (S - template - blink E_blink - shift), shift being the eyeball's motion.
 2. Skin keeps off the ball. It is pushed out along the radius to `floor`; where the lid touches the
    ball in the template (`contact`), it is also drawn back in to that radius.
 
@@ -63,7 +64,7 @@ def settled(points: Any, rest: Any, blinked: Any, blink: Any, centre: Any, shift
         shift: like `centre`: how far identity moved that eyeball.
         lids: `closure`, `contact`, `floor` and `reach`, (N,) each, of the same kind of array.
     """
-    share = (blink * lids.closure)[..., None]
+    share = (blink * blink * blink * lids.closure)[..., None]
     points = points - share * (points - rest - blink[..., None] * blinked - shift)
     arm = points - centre
     radius = ((arm * arm).sum(-1) + 1e-12) ** 0.5

@@ -167,7 +167,7 @@ def test_prior_has_human_proportions(head: HeadModel) -> None:
     above_ears = np.unique(head.triangles[head.part_triangles("skin", "scalp")])
     above_ears = above_ears[head.template[above_ears, 1] > -0.01]
     sizes = []
-    for _ in range(150):
+    for _ in range(600):
         identity = rng.normal(size=head.identity_count)
         person, centres = head.neutral(identity), head.joint_positions(identity)
         sellion = person[bridge[np.argmin(person[bridge, 2])]]

@@ -175,7 +175,7 @@ def test_pictures_do_not_depend_on_their_batch(renderer: Renderer) -> None:
 
 
 def test_parts_and_alpha(renderer: Renderer) -> None:
-    batch = renderer.render(portrait(renderer), 96)
+    batch = renderer.render(portrait(renderer), 256)  # a pupil is some pixels wide
     parts = batch.parts[0]
     assert set(parts.unique().tolist()) <= set(range(13)) | {100, 101}
     alpha = batch.rgba[0, 3]

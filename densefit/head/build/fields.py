@@ -110,7 +110,7 @@ ARTIST_ALONE = 100
 class IdentityOptions:
     """How the identity space is put together."""
 
-    modes: int = 250
+    modes: int = 256
     artist_alone: bool = False
     """Only the artist's people as they are: a model to compare with."""
     artist_samples: int = 400
@@ -119,11 +119,11 @@ class IdentityOptions:
     """Share of the artist's variation kept: sliders go further than people do."""
     artist_spread_face: float = 0.1
     """The same on the face, where real scans already say how people vary."""
-    gp_scales: tuple[float, ...] = (0.060, 0.030)
+    gp_scales: tuple[float, ...] = (0.060, 0.030, 0.015)
     """Metres: correlation lengths of the Gaussian-process deformations."""
-    gp_deviations: tuple[float, ...] = (0.0004, 0.00025)
+    gp_deviations: tuple[float, ...] = (0.0004, 0.00025, 0.0004)
     """Metres: standard deviation per coordinate at each scale."""
-    gp_modes: tuple[int, ...] = (30, 60)
+    gp_modes: tuple[int, ...] = (30, 60, 120)
 
 
 def identity(
