@@ -7,7 +7,7 @@ expression is settled at the lids in two steps, eye by eye:
 1. Closing wins. `closure` (1 at the lid margins, 0 at brow and cheek) times the cube of the blink
    takes every other displacement back, so that a full blink is the same closed lid on everybody's
    eyeball, and lids half shut are still the person's own:
-   S <- S - blink^3 closure (S - template - blink E_blink - shift), shift being the eyeball's motion.
+   S <- S - blink^3 closure (S - template - blink E_blink - shift); shift: the eyeball moved.
 2. Skin keeps off the ball. It is pushed out along the radius to `floor`; where the lid touches the
    ball in the template (`contact`), it is also drawn back in to that radius.
 
