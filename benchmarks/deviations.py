@@ -1,10 +1,10 @@
 """Are the fit's deviations true? `python benchmarks/deviations.py [--takes 40] [--cameras 3]`.
 
 Takes are drawn from the fit's own priors; their landmarks err with the covariance that was measured
-on held-out renders (densefit/fit/noise.npz). Each is fitted, and errors are divided by the
-deviations that the fit states: their variance should be one. Expressions count that are away from
-their bounds, in truth and in the fit. Where landmarks are follows from identity and motion: its
-deviations come from the whole covariance, written out.
+on held-out renders (densefit/fit/noise.npz), partly alike in all frames of a take. Each is fitted,
+and errors are divided by the deviations that the fit states: their variance should be one.
+Expressions count that are away from their bounds, in truth and in the fit. Where landmarks are
+follows from identity and motion: its deviations come from the whole covariance, written out.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ def observe(take: Take, cameras: list[Camera], rng: np.random.Generator) -> Obse
     count = take.world.shape[1]
     sigma = SIGMA_PX * np.exp(0.4 * rng.normal(size=count))
     length = sigma * DISTANCE / FOCAL
-    moved = factor @ rng.normal(size=(FRAMES, factor.shape[2], 1))[:, None]
+    rank = factor.shape[2]
+    alone, alike = rng.normal(size=(FRAMES, rank, 1)), rng.normal(size=(rank, 1))
+    moved = factor @ (np.sqrt(1 - noise.shared) * alone + np.sqrt(noise.shared) * alike)[:, None]
     moved = moved[..., 0] * length[:, None] @ rotation_matrix(take.rotation).swapaxes(1, 2)
     shape = (FRAMES, count, 2)
     xy = []
@@ -143,10 +145,12 @@ def whole_covariance(job: JointFit, start: Start) -> torch.Tensor:
     priors, solution = job.priors(start.picked), start.solution
     held = held_unknowns(job.model, solution.state, solution.system.gradient)
     free = torch.cat([~held.reshape(-1), torch.ones(len(solution.system.border), dtype=bool)])
-    score = _whole(job.score(start, priors, shipped_noise()))[free][:, free]
+    score = job.score(start, priors, shipped_noise())
+    shared = torch.cat([score.shared_frames.flatten(0, 1), score.shared_border])
+    whole = (_whole(score) + shared @ shared.T)[free][:, free]
     inverse = torch.linalg.inv(_whole(solution.system)[free][:, free])
     out = torch.zeros(len(free), len(free), dtype=torch.float64)
-    out[torch.outer(free, free)] = (inverse @ score @ inverse).reshape(-1)
+    out[torch.outer(free, free)] = (inverse @ whole @ inverse).reshape(-1)
     return out
 
 

@@ -1,6 +1,7 @@
 """How landmark errors go together, measured on renders that no network was trained on.
 
-    python benchmarks/landmark_noise.py SHARDS [--count 1000] [--rank 48] [--write FILE.npz]
+    python benchmarks/landmark_noise.py SHARDS [--count 1000] [--rank 48] [--people PEOPLE]
+        [--write FILE.npz]
 
 SHARDS is a folder of renders (`densefit synth --format shards`) of other seeds than the networks'
 training. Each is put on a background and shown to the whole pipeline (--quality high). Errors over
@@ -8,6 +9,8 @@ sigma are explained by displacements of the landmarks in the head frame, d = G z
 seen by the picture's camera, and a rest of each landmark's own: a factor analysis by expectation
 maximisation (Rubin and Thayer, Psychometrika 1982), in which each head's pose tells how a
 displacement shows. One picture in five is kept aside to see that the factors are no chance.
+PEOPLE is what benchmarks/people_takes.py renders, several moments of each person: how much of z all
+of them share is the correlation of z between two moments, seen by the same camera.
 --write stores what the fit's deviations rest on (densefit/fit/noise.npz), mean variance one.
 """
 
@@ -19,12 +22,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from densefit.files import write_npz
+from densefit.capture import load_take
+from densefit.files import read_npz, write_npz
 from densefit.fit.landmark_model import landmark_model
 from densefit.head import load_head
 from densefit.head.model import HeadModel
+from densefit.head.rotation import rotation_matrix
+from densefit.landmarks.files import read_landmarks
 from densefit.landmarks.look import Place
-from densefit.landmarks.predictor import PredictOptions, make_tracker
+from densefit.landmarks.predictor import PredictOptions, make_tracker, predict
 from densefit.train.backgrounds import background_bank
 
 CLIP = 5.0
@@ -138,12 +144,38 @@ def inflation(factor: np.ndarray, rest: np.ndarray, head: HeadModel) -> dict[str
     return out
 
 
+def shared_part(people: Path, out: Path, factor: np.ndarray, rest: np.ndarray) -> float:
+    """Correlation of z between moments of a person, mean over cameras; predictions go to `out`."""
+    head, pairs, squares = load_head(), [], []
+    for truth_file in sorted(people.glob("person_*/truth.npz")):
+        truth = read_npz(truth_file)
+        take = load_take([truth_file.with_name("take.yaml")])
+        turn = rotation_matrix(truth["rotation"].astype(np.float64))
+        local = head.vertices(truth["identity"], truth["expression"], truth["joints"])
+        world = head.landmarks(local).astype(np.float64) @ turn.swapaxes(1, 2)
+        world += truth["translation"][:, None]
+        files = predict(take, out / truth_file.parent.name, PredictOptions())
+        for name, file in files.items():
+            camera, track = take.camera(name), read_landmarks(file)
+            at = np.flatnonzero(track.valid)
+            true = camera.project(world[at].reshape(-1, 3)).reshape(len(at), -1, 2)
+            errors = np.clip((track.xy[at] - true) / track.sigma[at][..., None], -CLIP, CLIP)
+            views = (np.asarray(camera.T_camera_world)[:3, :3] @ turn[at])[:, :2]
+            z = posterior(*sums(errors, views), factor, rest)[2]
+            products = z @ z.T
+            pairs.extend(products[~np.eye(len(at), dtype=bool)])
+            squares.extend(np.diag(products))
+    return float(np.mean(pairs) / np.mean(squares))
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shards", type=Path)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--rank", type=int, default=48)
+    parser.add_argument("--people", type=Path)
+    parser.add_argument("-o", "--out", type=Path, default=Path("out/landmark_noise"))
     parser.add_argument("--write", type=Path)
     chosen = parser.parse_args()
     errors, views = standardised_errors(chosen.shards, chosen.count)
@@ -157,11 +189,15 @@ def main() -> None:
         print(f"log likelihood, {name:11s} {value:8.1f}")
     for name, value in inflation(factor, rest, load_head()).items():
         print(f"{name:12s} variance {value:6.1f} times that of independent errors")
+    factor, rest = factors(errors, views, chosen.rank)
+    shared = 0.0
+    if chosen.people:
+        shared = shared_part(chosen.people, chosen.out, factor, rest)
+        print(f"{100 * shared:.0f} % of that variance is common to a person's moments")
     if chosen.write:
-        factor, rest = factors(errors, views, chosen.rank)
         write_npz(
             chosen.write, factor=(factor / np.sqrt(variance)).astype(np.float16),
-            rest=(rest / variance).astype(np.float16),
+            rest=(rest / variance).astype(np.float16), shared=np.float64(shared),
         )  # fmt: skip
 
 

@@ -144,6 +144,38 @@ def explained(factor: tridiagonal.Factor, cross: Tensor) -> Tensor:
     return out
 
 
+def solve_many(
+    system: Linearization, priors: Priors, stiffness: Tensor, frames: Tensor, border: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The inverse of the whole matrix times some columns: frames (T, P, m) and border (N, m).
+
+    Where rounding leaves a direction without curvature, a little damping bounds it.
+
+    Args:
+        stiffness: (T, P), of held unknowns.
+    """
+    for damping in (0.0, 1e-6, 1e-4, 1e-2, 1.0):
+        try:
+            added = _damping(system.diagonal.diagonal(dim1=1, dim2=2), damping) + stiffness
+            factor = tridiagonal.factorize(system.diagonal, priors.link, priors.link_weights, added)
+            alone = tridiagonal.backward(factor, tridiagonal.forward(factor, frames))
+            if not len(border):
+                return alone, border
+            cross = system.cross.double()
+            schur = _damped(system.border, damping) - explained(factor, system.cross)
+            lower, info = torch.linalg.cholesky_ex(schur)
+            if int(info):
+                raise tridiagonal.NotPositiveDefinite
+            left = border - torch.einsum("tpn,tpm->nm", cross, alone)
+            steps = torch.cholesky_solve(left, lower)
+            follow = tridiagonal.forward(factor, cross @ steps)
+            return alone - tridiagonal.backward(factor, follow), steps
+        except tridiagonal.NotPositiveDefinite:
+            if damping == 1.0:
+                raise
+    raise tridiagonal.NotPositiveDefinite
+
+
 @dataclass(frozen=True)
 class Deviations:
     """Posterior standard deviations of all unknowns (Laplace's approximation, bounds ignored)."""

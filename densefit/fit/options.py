@@ -83,8 +83,10 @@ class FitOptions:
     region_weights: Mapping[str, float] = field(default_factory=_region_weights)
     """Multiplies 1/sigma^2 of landmark regions whose name contains the key; first match counts."""
 
-    identity_weight: float = 1.0
-    """E_identity = weight/2 |beta|^2, times `identity_frames` growth below."""
+    identity_weight: float = 3.0
+    """E_identity = weight/2 |beta|^2, times `identity_frames` growth below. 1 is what people
+    scatter by; more stands for what a network sees wrongly and alike in all pictures of a person
+    (chosen on renders of people who are in no training data, see docs/fit.md)."""
     identity_frames: float = 30.0
     """A network's bias is the same in every frame: beyond this many frames the priors of identity
     and focal length grow with their number, as if no more frames had been seen. inf: never."""

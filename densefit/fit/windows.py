@@ -31,9 +31,8 @@ from densefit.fit.weights import scaled
 
 Tensor = torch.Tensor
 
-SETTLED = 1e-4
-"""m: mean movement of the landmarks by a step of identity after which no other is needed: another
-would move them by a twentieth of it."""
+SETTLED = 3e-5
+"""m: mean movement of the landmarks by a step of identity after which no other is needed."""
 ROUNDS = 3
 
 
@@ -274,7 +273,7 @@ class Windows:
             none_held = torch.zeros_like(system.gradient, dtype=torch.bool)
             factor = _factor(system, priors, none_held)
             bent = tridiagonal.backward(factor, tridiagonal.forward(factor, cross))
-            variance = variance + (bent @ half.to(bent.dtype)).square().sum(2)
+            variance = variance + (bent.double() @ half).square().sum(2)
         return Spread(variance[window.keep].sqrt())
 
 

@@ -11,7 +11,7 @@ import torch
 from densefit.fit import FitOptions, fit
 from densefit.fit import joint_fit as stage
 from densefit.fit.joint_fit import JointFit
-from densefit.fit.newton_step import deviations
+from densefit.fit.newton_step import Deviations, deviations
 from densefit.fit.noise import NoiseModel, noise_model, shipped_noise
 from densefit.fit.result import inside_bounds
 from densefit.fit.solver import held_unknowns
@@ -94,15 +94,17 @@ def test_errors_that_shift_a_whole_picture_are_errors_of_the_pose(monkeypatch):
 def test_expressions_at_a_bound_leave_the_others_less_uncertain(monkeypatch):
     """Against the whole matrices, written out without the held expressions."""
     rng = np.random.default_rng(3)
-    factor = torch.from_numpy(rng.normal(size=(90, 3, 4)))
+    noise = NoiseModel(torch.from_numpy(rng.normal(size=(90, 3, 4))), 0.2, shared=0.4)
     alone = replace(LINEAR, independent_frames=True)
-    job, start = spread_with(NoiseModel(factor, 0.2), monkeypatch, 1.0, alone, bounds=True)
+    job, start = spread_with(noise, monkeypatch, 1.0, alone, bounds=True)
     noisy, _ = job.spread(start)
     system, priors = start.solution.system, job.priors(start.picked)
     held = held_unknowns(job.model, start.solution.state, system.gradient)
     assert 10 < int(held.sum()) < held.numel() / 2
     free = torch.cat([~held.reshape(-1), torch.ones(len(system.border), dtype=torch.bool)])
-    score = written_out(job.score(start, priors, NoiseModel(factor, 0.2)))[free][:, free]
+    found = job.score(start, priors, noise)
+    shared = torch.cat([found.shared_frames.flatten(0, 1), found.shared_border])
+    score = (written_out(found) + shared @ shared.T)[free][:, free]
     inverse = torch.linalg.inv(written_out(system)[free][:, free])
     stated = torch.cat([noisy.frames.reshape(-1), noisy.border])
     expected = (inverse @ score @ inverse).diagonal().sqrt()
@@ -111,6 +113,27 @@ def test_expressions_at_a_bound_leave_the_others_less_uncertain(monkeypatch):
     ratio = noisy.frames[held] / plain[held]
     assert float(ratio.min()) > 0.3, "as without the bound"
     assert float(ratio.max()) < 30
+
+
+def test_frames_do_not_average_out_what_they_share(monkeypatch):
+    """Of five moments with the same error identity is as uncertain as of one."""
+    factor = torch.from_numpy(np.random.default_rng(3).normal(size=(90, 3, 4)))
+    alone = replace(LINEAR, independent_frames=True)
+    sure = {}
+    for shared in (0.0, 1.0):
+        noise = NoiseModel(factor, 0.0, shared)
+        job, start = spread_with(noise, monkeypatch, LINEAR.correlation**0.5, alone)
+        noisy, inflation = job.spread(start)
+        sure[shared] = (
+            noisy.border / deviations(start.solution.system, job.priors(start.picked)).border
+        )
+        assert inflation is not None
+        longer = Deviations(noisy.frames.repeat(4, 1), noisy.border, noisy.border_covariance)
+        grown = inflation.apply(longer).border / inflation.apply(noisy).border
+        # Four times the frames: their own errors average out in the plain deviations already.
+        assert float((grown - (1 + 3 * noisy.shared).sqrt()).abs().max()) < 1e-9
+        assert float(noisy.shared.max()) <= (1 if shared else 0)
+    assert float((sure[1.0] / sure[0.0]).median()) > 1.7
 
 
 def written_out(blocks) -> torch.Tensor:
@@ -136,6 +159,7 @@ def test_the_shipped_covariance():
     assert noise.factor.shape[:2] == (703, 3)
     across = noise.factor[:, :2].square().sum(2).mean()  # seen from the front
     assert float(across) + noise.rest == pytest.approx(1.0, abs=0.25)
+    assert 0 < noise.shared < 1
     assert noise_model(703, FitOptions()) is noise
     assert noise_model(90, FitOptions()) is None, "another head's landmarks"
     assert noise_model(703, FitOptions(correlation=1.0)) is None, "said to be independent"
