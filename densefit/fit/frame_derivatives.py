@@ -85,14 +85,19 @@ class FrameDerivatives:
 
     def _expression_pairs(self) -> Tensor:
         """Products (t, n + 1) of the pairs of expressions at work: zero, then by `pair_places`."""
-        model, information = self.model, self.shape_information
-        parts = [information[..., g.index].flatten(1) @ g.gram for g in model.groups]
-        products = torch.cat(parts, 1)
-        first = model.pair_rounds[0]
-        out = products.new_zeros(len(products), len(first) + 1)
+        # Frames innermost: what is gathered then are rows, many times faster than columns.
+        model, first = self.model, self.model.pair_rounds[0]
+        rows = self.shape_information.flatten(1).T.contiguous().index_select(0, model.group_rows)
+        products = rows.new_empty(sum(g.gram.shape[1] for g in model.groups), rows.shape[1])
+        out = rows.new_zeros(len(first) + 1, rows.shape[1])
+        high, end = 0, 0
+        for gram in (g.gram for g in model.groups):
+            low, start = high, end
+            high, end = low + len(gram), start + gram.shape[1]
+            torch.mm(gram.T, rows[low:high], out=products[start:end])
         for places in model.pair_rounds:
-            out[:, 1 : len(places) + 1] += products.index_select(1, places)
-        return out
+            out[1 : len(places) + 1] += products.index_select(0, places)
+        return out.T.contiguous()
 
     def _pose_blocks(self) -> tuple[Tensor, Tensor]:
         """Products of the 13 pose unknowns with one another and with the 52 expressions, float64,

@@ -72,6 +72,8 @@ class LandmarkModel:
     """(52, 3 L)."""
     groups: tuple[ShapeGroup, ...]
     """All landmarks that any expression moves; scalp, ears and neck are not among them."""
+    group_rows: Tensor
+    """Rows of (6 L) information planes, group after group as in their `gram`."""
     pair_rounds: tuple[Tensor, ...]
     """Places in the groups' products one after the other: all pairs at work, then the first ones
     that have a second product to add, and so on."""
@@ -144,6 +146,7 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
         identity=identity.reshape(modes, -1),
         expression=expression.reshape(len(expression), -1),
         groups=tuple(_shape_group(expression, identity, *group) for group in groups),
+        group_rows=_group_rows(groups, len(weights[NECK])),
         **_pair_sums(groups, len(expression)),
         neck=neck,
         neck_weight=weights[NECK],
@@ -206,6 +209,11 @@ def _shape_group(
         identity=identity[..., index].flatten(1).contiguous(),
         gram=torch.cat(products).contiguous(),
     )
+
+
+def _group_rows(groups: list[tuple[np.ndarray, np.ndarray]], landmarks: int) -> Tensor:
+    planes = landmarks * np.arange(len(PAIRS))[:, None]
+    return torch.from_numpy(np.concatenate([(planes + index).ravel() for index, _ in groups]))
 
 
 def _pair_sums(groups: list[tuple[np.ndarray, np.ndarray]], count: int) -> dict[str, Any]:

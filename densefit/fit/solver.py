@@ -23,9 +23,9 @@ STAGE_TOLERANCE = 5e-2
 NEWTON_BELOW = 2e-3
 """Relative decrease of the last stage below which the loss's true curvature is used. Farther away,
 where it is small or negative for many landmarks, it would make steps too long."""
-QUIET = 0.1
+QUIET = 0.2
 """Energy that a frame's step promises below which the frame is not looked at again: half a squared
-posterior deviation is 0.5, and one more step would find about a seventh of this one."""
+posterior deviation is 0.5, and one more step would be about a seventh of this one."""
 MANY = 0.75
 """Share of the frames beyond which all of them are evaluated."""
 MAX_DAMPING = 1e7
@@ -69,8 +69,8 @@ def minimize(
     iterations, active = 0, None
     for number, scale in enumerate(scales):
         last = number + 1 == len(scales)
-        # Of frames alone, a stage before has come near enough for the true curvature.
-        near = last and number > 0 and not (with_identity or state.cameras.unknowns)
+        # Frames alone were solved or went through a stage before: near enough for true curvature.
+        near = last and not (with_identity or state.cameras.unknowns)
         loss = LossSettings(scale, options.correlation, near, options.chunk)
         tolerance = options.tolerance if last else STAGE_TOLERANCE
         run = _Stage(model, planes, priors, loss, with_identity, tolerance, last, active)

@@ -31,8 +31,9 @@ from densefit.fit.weights import scaled
 
 Tensor = torch.Tensor
 
-SETTLED = 3e-5
-"""m: mean movement of the landmarks by a step of identity after which no other is needed."""
+SETTLED = 1e-4
+"""m: mean movement of the landmarks by a step of identity after which no other is needed: another
+would move them by a twentieth of it."""
 ROUNDS = 3
 
 
@@ -273,7 +274,7 @@ class Windows:
             none_held = torch.zeros_like(system.gradient, dtype=torch.bool)
             factor = _factor(system, priors, none_held)
             bent = tridiagonal.backward(factor, tridiagonal.forward(factor, cross))
-            variance = variance + (bent.double() @ half).square().sum(2)
+            variance = variance + (bent @ half.to(bent.dtype)).square().sum(2)
         return Spread(variance[window.keep].sqrt())
 
 
