@@ -34,6 +34,7 @@ from densefit.fit.noise import (
     noisy_deviations,
     score_covariance,
 )
+from densefit.fit.polish import solve_together
 from densefit.fit.priors import Priors
 from densefit.fit.result import FitResult, motion_arrays, residuals_px
 from densefit.fit.shots import segments
@@ -41,7 +42,7 @@ from densefit.fit.solver import Solution, held_unknowns, minimize
 from densefit.fit.state import CameraState, FrameLayout, Motion, State, rest
 from densefit.fit.steps import Begun, Poses, Start, inflated
 from densefit.fit.weights import measured_sigma_scale, scaled
-from densefit.fit.windows import LongSolution, Windows, solve_together
+from densefit.fit.windows import LongSolution, Windows
 
 if TYPE_CHECKING:
     from calibration import Camera

@@ -17,9 +17,10 @@ from densefit.fit.data import Progress, frames_to_solve
 from densefit.fit.joint_fit import JointFit
 from densefit.fit.observations import LandmarkSource
 from densefit.fit.options import FitOptions
+from densefit.fit.polish import solve_together
 from densefit.fit.result import FitResult
 from densefit.fit.steps import inflated
-from densefit.fit.windows import Windows, solve_together
+from densefit.fit.windows import Windows
 
 if TYPE_CHECKING:
     from calibration import Camera
