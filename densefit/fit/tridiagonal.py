@@ -83,9 +83,12 @@ def _band_factor(diagonal: Tensor, link: Tensor, weights: Tensor, added: Tensor 
     """The factor in LAPACK's lower banded storage (T P, 2 P): row j holds column j from its
     diagonal down."""
     count, size = diagonal.shape[:2]
-    band = torch.zeros(count * size, 2 * size, dtype=torch.float64)
+    band = torch.empty(count * size, 2 * size, dtype=torch.float64)
     own, below = _blocks(band, size)
     # Entries left of the diagonal of `own` lie in the row above's last ones: zero, or written next.
+    # So all is written but what lies below the last block, and the last row's end of each.
+    band[-size:] = 0
+    band.view(count, size, 2 * size)[:, -1, size + 1 :] = 0
     torch.mul(diagonal, torch.ones_like(link).triu(), out=own)
     torch.mul(link, -weights[:, None, None], out=below[:-1])
     if added is not None:
