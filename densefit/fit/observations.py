@@ -133,9 +133,10 @@ def normalize_observations(
         usable = np.isfinite(pixels[..., 0]) & np.isfinite(pixels[..., 1]) & (sigma > 0)
         usable &= np.isfinite(sigma) & observations.valid[:, c, None]
         if camera.model == "opencv" and not np.any(camera.dist):
-            xy[:, c], precision[:, c] = _plain(camera, pixels, sigma, floor_px)
+            _plain(camera, pixels, sigma, floor_px, xy[:, c], precision[:, c])
             precision[:, c] *= weights
-            xy[:, c][~usable], precision[:, c][~usable] = 0, 0
+            if not usable.all():
+                xy[:, c][~usable], precision[:, c][~usable] = 0, 0
             continue
         if not usable.any():
             continue
@@ -151,12 +152,23 @@ def normalize_observations(
 
 
 def _plain(
-    camera: Camera, pixels: np.ndarray, sigma: np.ndarray, floor_px: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pinhole coordinates and 1 / sigma^2 of a camera without a lens to undo."""
-    K = np.asarray(camera.K)
-    xy = (pixels - K[:2, 2]) / K[[0, 1], [0, 1]]
-    return xy, (K[0, 0] * K[1, 1]) / (np.square(sigma, dtype=np.float64) + floor_px**2)
+    camera: Camera,
+    pixels: np.ndarray,
+    sigma: np.ndarray,
+    floor_px: float,
+    xy: np.ndarray,
+    precision: np.ndarray,
+) -> None:
+    """Write pinhole coordinates and 1 / sigma^2 of a camera without a lens to undo."""
+    K = np.asarray(camera.K, np.float64)
+    # One coordinate at a time: inner loops over two numbers are slow.
+    for axis in (0, 1):
+        plane = xy[..., axis]
+        np.subtract(pixels[..., axis], K[axis, 2], out=plane)
+        plane /= K[axis, axis]
+    np.square(sigma, dtype=np.float64, out=precision)
+    precision += floor_px**2
+    np.divide(K[0, 0] * K[1, 1], precision, out=precision)
 
 
 def _local_scale(camera: Camera, points: np.ndarray, flat: np.ndarray) -> np.ndarray:
