@@ -12,6 +12,7 @@ from mediapipe_peer import run_mediapipe
 from densefit.capture import VideoWriter, open_frames, open_source
 from densefit.head import HeadModel
 from densefit.landmarks.look import Place
+from densefit.landmarks.predictor import block_frames
 from densefit.landmarks.tracker import FaceChoice, FaceTracker, TrackOptions
 
 # MediaPipe's mesh: upper lid, lower lid, outer and inner corner of the right eye, then the left.
@@ -38,8 +39,9 @@ def follow_clip(tracker: FaceTracker, frames: np.ndarray) -> np.ndarray:
     """(T, 703, 2) px as `predict` follows a face; NaN where it is not found."""
     out = np.full((len(frames), 703, 2), np.nan)
     last = None
-    for i in range(0, len(frames), 4):
-        block = list(frames[i : i + 4])
+    size = block_frames(1)
+    for i in range(0, len(frames), size):
+        block = list(frames[i : i + size])
         seen = (
             tracker.find(block, True)
             if last is None

@@ -34,7 +34,7 @@ def decode(video: Path, count: int) -> tuple[np.ndarray, float]:
 def time_densefit(frames: np.ndarray, cameras: int, quality: str) -> tuple[float, int]:
     """Seconds and valid frames for `cameras` cameras that all see these frames, in lockstep."""
     from densefit.head import load_head
-    from densefit.landmarks.predictor import BLOCK_FRAMES
+    from densefit.landmarks.predictor import block_frames
     from densefit.landmarks.tracker import load_tracker
     from densefit.landmarks.weights import CLOSEUP_WEIGHTS
 
@@ -43,11 +43,12 @@ def time_densefit(frames: np.ndarray, cameras: int, quality: str) -> tuple[float
     first = tracker.find([frames[0]])[0]
     if first is None:
         raise SystemExit("no face in the first frame")
-    tracker.follow([frames[0]] * (BLOCK_FRAMES * cameras), [first.place] * (BLOCK_FRAMES * cameras))
+    size = block_frames(cameras)
+    tracker.follow([frames[0]] * (size * cameras), [first.place] * (size * cameras))
     last, found = first.place, 0
     start = time.perf_counter()
-    for begin in range(0, len(frames), BLOCK_FRAMES):
-        block = list(frames[begin : begin + BLOCK_FRAMES]) * cameras
+    for begin in range(0, len(frames), size):
+        block = list(frames[begin : begin + size]) * cameras
         sightings = tracker.follow(block, [last] * len(block))
         found += sum(s is not None for s in sightings)
         end = sightings[-1]

@@ -78,7 +78,8 @@ class Camera:
         Args:
             points_world: (N, 3) float, metres, world.
         Returns:
-            (N, 2) float64 px; NaN where the point is behind the camera.
+            (N, 2) float64 px; NaN where the point is behind the camera, or so far to the side that
+            the lens model does not hold.
         Raises:
             CalibrationError: K or T_camera_world is unknown.
         """
@@ -86,15 +87,19 @@ class Camera:
         return self.project_camera(np.asarray(points_world, float) @ T[:3, :3].T + T[:3, 3])
 
     def project_camera(self, points_camera: np.ndarray) -> np.ndarray:
-        """Project points of the camera's frame, (N, 3) metres -> (N, 2) px; NaN if behind."""
+        """Project points of the camera's frame, (N, 3) metres -> (N, 2) px; NaN as `project`."""
         K = self._need("K")
         points = np.asarray(points_camera, float)
         if self.model == "opencv_fisheye":
             distorted = lens.distort_fisheye(points, self.dist)
+            angle = np.arctan2(np.hypot(points[:, 0], points[:, 1]), points[:, 2])
+            distorted[angle > lens.angle_limit(self.dist)] = np.nan
         else:
             depth = np.where(points[:, 2] > 0, points[:, 2], np.nan)
             distorted = points[:, :2] / depth[:, None]
             if self.dist.any():
+                limit = lens.radius_limit(self.dist)
+                distorted[np.hypot(*distorted.T) > limit] = np.nan
                 distorted, _ = lens.distort(distorted, self.dist)
         return distorted * K[[0, 1], [0, 1]] + K[:2, 2]
 

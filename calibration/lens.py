@@ -49,6 +49,31 @@ def distort(xy: np.ndarray, dist: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return distorted, jacobian
 
 
+def radius_limit(dist: np.ndarray) -> float:
+    """Largest |xy| up to which the radial part of the `opencv` model grows, inf if it always does.
+
+    Farther out the polynomial turns back: what lies far outside the picture would appear in it.
+    """
+    k1, k2, _, _, k3, k4, k5, k6 = np.concatenate([dist, np.zeros(8 - len(dist))])
+    numerator, denominator = np.poly1d([k3, k2, k1, 1]), np.poly1d([k6, k5, k4, 1])
+    # In s = r^2: d/dr of r n / d is (n d + 2 s (n' d - n d')) / d^2.
+    turn = numerator.deriv() * denominator - numerator * denominator.deriv()
+    slope = numerator * denominator + np.poly1d([2, 0]) * turn
+    return _least_root(np.concatenate([slope.roots, denominator.roots])) ** 0.5
+
+
+def angle_limit(dist: np.ndarray) -> float:
+    """Largest angle to the axis, radians, up to which the `opencv_fisheye` model grows."""
+    weighted = [9, 7, 5, 3, 1] * np.concatenate([dist[::-1], np.zeros(4 - len(dist)), [1]])
+    return min(_least_root(np.poly1d(weighted).roots) ** 0.5, np.pi)
+
+
+def _least_root(roots: np.ndarray) -> float:
+    """The least real and positive one, inf if there is none."""
+    real = (np.abs(roots.imag) < 1e-9 * np.abs(roots)) & (roots.real > 0)
+    return float(roots.real[real].min(initial=np.inf))
+
+
 def undistort(distorted: np.ndarray, dist: np.ndarray) -> np.ndarray:
     """Invert `distort` by Newton's method.
 

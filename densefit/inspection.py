@@ -310,11 +310,11 @@ def _decode_rate(take: Take, name: str) -> float:
 def _network_rate(options: PredictOptions, cameras: int = 1) -> float:
     """Crops a second through the landmark networks, as many at once as a take of so many cameras
     gives them."""
-    from densefit.landmarks.predictor import BLOCK_FRAMES, make_tracker
+    from densefit.landmarks.predictor import block_frames, make_tracker
     from densefit.model_file import open_head
 
     tracker = make_tracker(open_head(options.model), options)
-    crops = BLOCK_FRAMES * cameras
+    crops = block_frames(cameras) * cameras
     pictures = [np.full((256, 256, 3), 128, np.uint8)] * crops
     places = np.tile([128.0, 128.0, 200.0, 0.0], (crops, 1))
     looks = [looker for looker in (tracker.face, tracker.closeup) if looker is not None]

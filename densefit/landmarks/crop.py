@@ -6,6 +6,7 @@ the picture. Crop units run from -1 (left, upper edge) to +1 (right, lower edge)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -135,19 +136,18 @@ def cut_crop(picture: np.ndarray, roi: np.ndarray, size: int) -> np.ndarray:
     """
     import cv2
 
-    centre, side, roll = np.asarray(roi[:2], float), float(roi[2]), float(roi[3])
+    x, y, side, roll = (float(value) for value in roi[:4])
     # Blocks of pixels are averaged first, so that samples lie one to two of them apart.
-    block = 2 ** int(np.log2(np.clip(side / size, 1, min(picture.shape[:2]))))
+    block = 2 ** int(math.log2(min(max(side / size, 1), *picture.shape[:2])))
     if block > 1:
-        picture, centre = _averaged(picture, centre, side, roll, block)
+        picture, x, y = _averaged(picture, x, y, side, roll, block)
     step = side / block / size
-    cos, sin = np.cos(roll) * step, np.sin(roll) * step
-    turn = np.array([[cos, -sin], [sin, cos]])
+    cos, sin, half = math.cos(roll) * step, math.sin(roll) * step, (size - 1) / 2
     # Sample i lies at (i + 0.5) - size / 2 steps from the centre.
-    origin = centre - turn @ np.full(2, (size - 1) / 2)
+    matrix = [[cos, -sin, x - (cos - sin) * half], [sin, cos, y - (sin + cos) * half]]
     return cv2.warpAffine(
         picture,
-        np.concatenate([turn, origin[:, None]], 1),
+        np.array(matrix),
         (size, size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
@@ -155,25 +155,29 @@ def cut_crop(picture: np.ndarray, roi: np.ndarray, size: int) -> np.ndarray:
 
 
 def _averaged(
-    picture: np.ndarray, centre: np.ndarray, side: float, roll: float, block: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The neighbourhood of a square, each block x block pixels averaged to one; the centre in it.
+    picture: np.ndarray, x: float, y: float, side: float, roll: float, block: int
+) -> tuple[np.ndarray, float, float]:
+    """The neighbourhood of a square, each block x block pixels averaged to one; its centre in it.
 
     Blocks are counted from the picture's corner: a square that moves a little sees the same ones.
     """
     import cv2
 
-    reach = side / 2 * (abs(np.cos(roll)) + abs(np.sin(roll))) + 2 * block
-    blocks = np.array(picture.shape[1::-1]) // block
-    low = np.clip(np.floor((centre - reach) / block), 0, blocks - 1).astype(int)
-    high = np.clip(np.ceil((centre + reach) / block), low + 1, blocks).astype(int)
-    (left, top), (right, bottom) = low * block, high * block
-    part = picture[top:bottom, left:right]
-    for halved in 2 ** np.arange(int(np.log2(block)))[::-1]:  # far faster than all at once
-        shape = ((high - low) * int(halved)).tolist()
+    reach = side / 2 * (abs(math.cos(roll)) + abs(math.sin(roll))) + 2 * block
+    left, right = _blocks(x - reach, x + reach, block, picture.shape[1])
+    top, bottom = _blocks(y - reach, y + reach, block, picture.shape[0])
+    part = picture[top * block : bottom * block, left * block : right * block]
+    while part.shape[0] > bottom - top:  # halving again and again is far faster than all at once
+        shape = (part.shape[1] // 2, part.shape[0] // 2)
         part = cv2.resize(part, shape, interpolation=cv2.INTER_AREA)
     # Pixel 0 covers [-0.5, 0.5], and so does block 0 in units of blocks.
-    return part, (centre + 0.5) / block - 0.5 - low
+    return part, (x + 0.5) / block - 0.5 - left, (y + 0.5) / block - 0.5 - top
+
+
+def _blocks(low: float, high: float, block: int, extent: int) -> tuple[int, int]:
+    """First and end of the blocks that cover an interval, as far as there are any; at least one."""
+    first = min(max(int(low // block), 0), extent // block - 1)
+    return first, min(max(int(high // block) + 1, first + 1), extent // block)
 
 
 def to_picture(landmarks: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

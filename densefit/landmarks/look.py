@@ -47,9 +47,26 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Look(Sighting):
-    """What one look of a network says; own: (4,) the crop to cut around its landmarks."""
+    """What one look of a network says.
+
+    own: (4,) the crop to cut around its landmarks; doubt: see `doubts`.
+    """
 
     own: np.ndarray = field(kw_only=True)
+    doubt: float = field(kw_only=True)
+
+
+def doubts(xy: np.ndarray, sigma: np.ndarray, layout: FaceLayout) -> np.ndarray:
+    """Sigma that the surer third of a face's landmarks stay below, over their box's side: (B,).
+
+    xy: (B, 703, 2) px; sigma: (B, 703) px. Not the mean: half of a profile is hidden, and uncertain
+    by right. Measured on studied faces: 0.010 to 0.018 on photos, 0.021 on a profile with
+    sunglasses in small pictures; 0.0255 and more on what was proposed in panoramas without people.
+    """
+    box = layout.box.numpy()
+    points = xy[:, box]
+    sides = (points.max(1) - points.min(1)).max(1)
+    return np.quantile(sigma[:, box], 0.35, axis=1) / np.maximum(sides, 1e-6)
 
 
 class Looker:
@@ -90,8 +107,11 @@ class Looker:
             xy, sigma = xy.astype(np.float32), sigma.astype(np.float32)
             chance = presence.sigmoid().double().cpu().numpy()
             seen = np.concatenate([rois[part], chance[:, None]], 1)
-            own = crop_around(xy, self.layout)
-            looks += [Look(*row[:3], own=row[3]) for row in zip(xy, sigma, seen, own, strict=True)]
+            own, doubt = crop_around(xy, self.layout), doubts(xy, sigma, self.layout)
+            looks += [
+                Look(xy[i], sigma[i], seen[i], own=own[i], doubt=float(doubt[i]))
+                for i in range(len(xy))
+            ]
         return looks
 
 

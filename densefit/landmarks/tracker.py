@@ -14,7 +14,7 @@ import torch
 
 from densefit.landmarks.crop import FaceLayout, crop_around, held
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
-from densefit.landmarks.look import Look, Looker, Place, Sighting, combined
+from densefit.landmarks.look import Look, Looker, Place, Sighting, combined, doubts
 from densefit.landmarks.network import load_network
 from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
 
@@ -73,7 +73,7 @@ class TrackOptions:
     presence: float = 0.5
     """least probability of a face in the crop"""
     found_sigma: float = 0.034
-    """largest sigma of the surer landmarks (see `_doubt`) of a new face, over its box's side"""
+    """largest sigma of the surer landmarks (see `doubts`) of a new face, over its box's side"""
     studied_sigma: tuple[float, float] = (0.0225, 0.012)
     """(a, b): after it has been studied through several crops, at most a + b * detector's score"""
     lost_sigma: float = 0.036
@@ -110,7 +110,6 @@ class FaceTracker:
         """face: looks at whole faces; closeup: looks again from the brows to the lower lip."""
         self.face, self.finder, self.closeup, self.options = face, finder, closeup, options
         self.layout = face.layout
-        self.box = face.layout.box.numpy()
 
     def find(self, pictures: list[np.ndarray], film: bool = False) -> list[Sighting | None]:
         """The chosen face of each picture (H, W, 3) uint8 RGB, None where there is none.
@@ -173,7 +172,7 @@ class FaceTracker:
         """
         kept: list[Sighting] = []
         studied: list[Sighting] = []
-        for face, score in sorted(faces, key=lambda pair: self._doubt(pair[0])):
+        for face, score in sorted(faces, key=lambda pair: pair[0].doubt):
             gaps = [np.hypot(*(face.roi[:2] - other.roi[:2])) for other in kept]
             reach = [0.35 * max(face.roi[2], other.roi[2]) for other in kept]
             if any(gap < r for gap, r in zip(gaps, reach, strict=True)):
@@ -181,7 +180,8 @@ class FaceTracker:
             kept.append(face)
             result = self._study(picture, face)
             base, slope = self.options.studied_sigma
-            if self._doubt(result) < base + slope * score:
+            doubt = doubts(result.xy[None], result.sigma[None], self.layout)[0]
+            if doubt < base + slope * score:
                 studied.append(result)
         return studied
 
@@ -249,17 +249,6 @@ class FaceTracker:
                 out[i] = look
         return self._sharpened(pictures, out)
 
-    def _doubt(self, look: Sighting) -> float:
-        """Sigma that the surer third of the face's landmarks stay below, over their box's side.
-
-        Not the mean: half of a profile is hidden, and uncertain by right. Measured on studied
-        faces: 0.010 to 0.018 on photos, 0.021 on a profile with sunglasses in small pictures;
-        0.0255 and more on what was proposed in panoramas without people.
-        """
-        box = look.xy[self.box]
-        side = float((box.max(0) - box.min(0)).max())
-        return float(np.quantile(look.sigma[self.box], 0.35)) / max(side, 1e-6)
-
     def _look_at(self, pictures: list[np.ndarray], proposals: list[_Proposal]) -> list[Look]:
         chosen = [pictures[proposal.picture] for proposal in proposals]
         return self._look(chosen, np.array([proposal.roi for proposal in proposals]))
@@ -315,7 +304,7 @@ class FaceTracker:
 
     def _is_face(self, look: Look, largest_sigma: float) -> bool:
         """Sure enough that it is a face, sure enough where, and cropped around itself."""
-        if look.roi[4] < self.options.presence or self._doubt(look) > largest_sigma:
+        if look.roi[4] < self.options.presence or look.doubt > largest_sigma:
             return False
         apart = np.hypot(*(look.own[:2] - look.roi[:2])) / look.roi[2]
         return bool(apart < 0.25 and abs(np.log(look.own[2] / look.roi[2])) < 0.5)

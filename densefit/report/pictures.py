@@ -110,6 +110,7 @@ def _one_frame(
         box = track.roi[row, :3].astype(float)
     else:
         pixels = sized.project(evidence.head.landmarks(vertices.astype(np.float64)))
+        pixels = pixels[np.isfinite(pixels).all(1)]
         middle = (pixels.min(0) + pixels.max(0)) / 2
         box = np.array([*middle, float(np.ptp(pixels, axis=0).max())])
     drawn = {key: painter.draw(image, vertices, sized) for key, painter in painters.items()}

@@ -82,6 +82,35 @@ def test_no_ray_is_nan_not_a_guess() -> None:
     assert np.isnan(strong.normalize(far)).all()
 
 
+@pytest.mark.parametrize(
+    ("model", "dist"),
+    [
+        ("opencv", (-0.3, 0.05, 0.0, 0.0)),
+        ("opencv", (0.1, 0.0, 0.0, 0.0, 0.0, 0.6, 0.2, 0.01)),
+        ("opencv", (-0.1, 0.0, 0.0, 0.0, 0.0, -0.2, 0.0, 0.0)),
+        ("opencv_fisheye", (-0.1, 0.01, -0.002, 0.0)),
+        ("opencv_fisheye", ()),
+    ],
+)
+def test_what_is_too_far_aside_does_not_turn_back_into_the_picture(
+    model: str, dist: tuple[float, ...]
+) -> None:
+    """On a ray from the centre outwards the picture goes outwards until it ends, never back."""
+    c = camera(dist, model)
+    angle = np.linspace(0.0, 3.1 if model == "opencv_fisheye" else 1.55, 4000)
+    points = np.stack([np.sin(angle), np.zeros_like(angle), np.cos(angle)], 1)
+    seen = c.project_camera(points)[:, 0]
+    end = int(np.isfinite(seen).sum())
+    assert np.isnan(seen[end:]).all()
+    assert (np.diff(seen[:end]) > 0).all()
+    # It ends where the formula goes back, or across the centre.
+    if model == "opencv" and end < len(angle):
+        ray = np.stack([np.tan(angle[end : end + 2]), np.zeros(2), np.ones(2)], 1)
+        plain, _ = cv2.projectPoints(ray, np.zeros(3), np.zeros(3), np.eye(3), c.dist)
+        first, second = plain[:, 0, 0]
+        assert second < first or first < 0
+
+
 def test_points_behind_the_camera_are_nan() -> None:
     c = camera(())
     assert np.isnan(c.project_camera(np.array([[0.1, 0.0, -1.0]]))).all()
