@@ -135,6 +135,17 @@ class Column:
         full[valid], spread[valid] = xy, sigma
         return full, spread, valid
 
+    def lateness(self, frames: np.ndarray) -> float:
+        """Mean seconds by which the pictures of some master frames were taken after their moment
+        and are not interpolated to it."""
+        valid = self.valid[frames]
+        if self.phase is None or not valid.any():
+            return 0.0
+        late = self.phase[frames][valid]
+        if not self.sizes:
+            late = np.where(self._neighbours(self.index[frames][valid], late)[1] > 0, 0.0, late)
+        return float(late.mean())
+
     def _pixels(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         track = self.track
         return _camera_pixels(track.xy[rows], track.sigma[rows], rows, self.camera, self.sizes)

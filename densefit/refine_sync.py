@@ -78,6 +78,9 @@ def _excerpts(head: HeadModel, inputs: FitInputs, options: FitOptions) -> list[E
     out = []
     for part in parts:
         found = fit_offsets(head, inputs.cameras, inputs.observations, options, part)
+        # Pictures too far apart to be interpolated show the head when they say they do.
+        late = np.array([c.lateness(np.array(part)) for c in inputs.observations.columns])
+        found = replace(found, seconds=found.seconds - (late - late[0]))
         middle = float(inputs.observations.time[list(part)].mean())
         out.append(Excerpt(middle, found))
     return out

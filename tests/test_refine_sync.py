@@ -63,6 +63,16 @@ def test_offsets_are_found_and_landmarks_interpolated():
     assert np.abs(np.median(rows.xy[at, 1] - exact, axis=1)).max() < 1.0
 
 
+def test_pictures_too_far_apart_to_interpolate_are_not_corrected_twice(monkeypatch):
+    """Six pictures a second once ended half a frame off: the same correction was added again."""
+    monkeypatch.setattr("densefit.fit_inputs.LONGEST_STEP", 0.5 / FPS)
+    head, cameras = tiny_head(), camera_ring(3)
+    inputs_of = inputs_from(shifted(head, cameras, 40, [0.0, 0.4, 0.2]), cameras)
+    found = refine_sync(Take("t", dict.fromkeys(NAMES), None), head, PLAIN, inputs_of)
+    offsets = np.array([found.offsets[name] for name in NAMES]) * FPS
+    np.testing.assert_allclose(offsets, [0.0, 0.4, 0.2], atol=0.1)
+
+
 def test_what_cannot_be_refined():
     head, cameras = tiny_head(), camera_ring(3)
     inputs_of = inputs_from(shifted(head, cameras, 5, [0.0] * 3), cameras)
