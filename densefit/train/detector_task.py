@@ -141,6 +141,16 @@ class DetectorTask:
         """Read shards that were rendered meanwhile."""
         self.store.rescan()
 
+    def start_from(self, path: Path) -> str:
+        """Take over a trained detector; says how much. InputError where the file is none."""
+        from densefit.landmarks.weights import read_weights
+
+        state, _ = read_weights(path, "detector")
+        own = self.network.state_dict()
+        chosen = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        self.network.load_state_dict(chosen, strict=False)
+        return f"{len(chosen)} of {len(own)} tensors from {path.name}"
+
     def export(self, network: nn.Module, path: Path, seen: int) -> None:
         """Write the weights."""
         from densefit.landmarks.weights import save_weights

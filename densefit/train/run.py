@@ -92,8 +92,6 @@ def _make_task(options: RunOptions, draws: Draws, report: Callable[[str], None])
         task = LandmarkTask(
             options.data, head, draws, landmark_options, options.backgrounds, command
         )
-        if options.start is not None:
-            report(task.start_from(options.start))
         report(f"labels outside the decoding basis: {task.basis_error_px:.3f} px of the crop")
     else:
         from densefit.train.detector_task import DetectorTask, DetectorTaskOptions
@@ -102,5 +100,7 @@ def _make_task(options: RunOptions, draws: Draws, report: Callable[[str], None])
         task = DetectorTask(
             options.data, head, draws, detector_options, options.backgrounds, command
         )
+    if options.start is not None:
+        report(task.start_from(options.start))
     report(f"{len(task.store)} renders to train on, {task.store.held_out} held out")
     return task

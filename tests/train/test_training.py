@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from densefit.errors import InputError
 from densefit.landmarks.detector import DetectorConfig, load_detector
 from densefit.landmarks.network import NetworkConfig, load_network
+from densefit.landmarks.weights import LANDMARK_WEIGHTS
 from densefit.train import evaluate
 from densefit.train.augment import AugmentOptions
 from densefit.train.detector_task import (
@@ -146,7 +149,15 @@ def test_detector_training_learns_and_exports(head, shards: Path, tmp_path: Path
     assert focal() < before
     scores = trainer.save()
     assert 0 <= scores["found"] <= 1
-    load_detector(tmp_path / "detector.safetensors")
+    weights = tmp_path / "detector.safetensors"
+    load_detector(weights)
+
+    other = DetectorTask(shards, head, Draws(1), options)
+    assert "detector.safetensors" in other.start_from(weights)
+    begun, trained = other.network.state_dict(), trainer.average.state
+    torch.testing.assert_close(begun["stem.0.weight"], trained["stem.0.weight"], atol=1e-3, rtol=0)
+    with pytest.raises(InputError, match="landmarks"):
+        other.start_from(LANDMARK_WEIGHTS)
 
 
 def test_command_in_the_metadata_names_no_place(tmp_path: Path) -> None:
