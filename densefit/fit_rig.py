@@ -191,6 +191,8 @@ def _finish(ready: Prepared, kept: bool) -> FitRigReport:
     """Meshes, overlays and the report of a stored fit."""
     report, options = ready.report, ready.options
     report.kept = kept
+    if kept:
+        info(f"{report.fit}: kept, nothing has changed")
     shutil.rmtree(ready.out / PARTS, ignore_errors=True)
     times = {name: track.time for name, track in ready.tracks.items()}
     # Only now: a run that refuses to replace a fit must leave what belongs to that fit alone.
@@ -248,7 +250,6 @@ def _is_kept(ready: Prepared, hashes: dict[str, str]) -> bool:
     if not ready.report.fit.is_file() or ready.options.overwrite:
         return False
     _refuse_changed(ready.out, hashes)
-    info(f"{ready.report.fit}: kept, nothing has changed")
     return True
 
 

@@ -139,7 +139,7 @@ def test_identity_of_an_earlier_take(scene, tracks, out, tmp_path):
     assert (two.identity_std == 0).all()
 
 
-def test_takes_of_the_same_person(scene, tracks, tmp_path):
+def test_takes_of_the_same_person(scene, tracks, tmp_path, capsys):
     one = load_take([scene.take])
     takes = [one, replace(one, name="again")]
     reports = run_same_person(takes, tmp_path, options())
@@ -148,6 +148,10 @@ def test_takes_of_the_same_person(scene, tracks, tmp_path):
     fits = [read_fit(folder) for folder in folders]
     np.testing.assert_array_equal(fits[0].identity, fits[1].identity)
     assert all(r.kept for r in run_same_person(takes, tmp_path, options()))
+    reports[0].fit.unlink()
+    assert "kept" in capsys.readouterr().err
+    assert not any(r.kept for r in run_same_person(takes, tmp_path, options()))
+    assert "kept" not in capsys.readouterr().err
     with pytest.raises(InputError, match="takes of the same person"):
         run_same_person([one, replace(one, name="third")], tmp_path, options())
     with pytest.raises(InputError, match=f"two takes are called {one.name}"):
