@@ -68,7 +68,7 @@ class TrackOptions:
     """which of several faces"""
     first_ratios: tuple[float, ...] = (1.25, 1.75)
     """sides of the first crops over the detector's box; the surer result is kept"""
-    closer_looks: int = 2
+    closer_looks: int = 3
     """crops cut after the first, each from the landmarks of the one before"""
     presence: float = 0.5
     """least probability of a face in the crop"""
