@@ -113,7 +113,7 @@ def sample_looks(dice: Dice, hair_color: Tensor, masculine: Tensor) -> Looks:
             dice.chance(0.06), dice.uniform(0.0, 0.3), dice.uniform(0.45, 1.25)
         ),
         brow_width=dice.uniform(-0.0012, 0.0012),
-        lash=torch.where(made_up, dice.uniform(0.6, 1.0), dice.uniform(0.25, 0.9)),
+        lash=torch.where(made_up, dice.uniform(0.8, 1.3), dice.uniform(0.35, 1.1)),
         liner=torch.where(made_up, dice.uniform(0.4, 1.0), dice.uniform(0.1, 0.6)),
         shadow=dice.uniform(0.02, 0.4, 3),
         shadow_amount=torch.where(made_up, dice.uniform(0, 0.5), torch.zeros(dice.count)),

@@ -258,7 +258,8 @@ def shade_mouth(
     lining = mix(hollow, _column(looks.lip_color) * 0.8, inner_lip)
     albedo = torch.where(part == parts["mouth"], lining, albedo)
     occlusion = surface.marks["exposure"].clamp(0.01, 1)
-    occlusion = torch.where(part == parts["teeth"], occlusion**0.75, occlusion**1.3)
+    # Enamel lets light through: teeth stay bright where everything around them is dark.
+    occlusion = torch.where(part == parts["teeth"], occlusion**0.45, occlusion**1.3)
     sunlit = surface.sunlit[:, None] * occlusion.clamp(0, 1) ** 0.5
     cosine = dot(surface.normal, lighting.sun)
     direct = lighting.sun_color * ((cosine + 0.25) / 1.25).clamp_min(0) * sunlit

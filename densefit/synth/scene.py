@@ -11,7 +11,7 @@ from densefit.synth.clothes import Clothes, sample_clothes
 from densefit.synth.glasses import Glasses, sample_glasses
 from densefit.synth.hair import Hair, sample_hair
 from densefit.synth.headphones import Headphones, sample_headphones
-from densefit.synth.light import Light, sample_light
+from densefit.synth.light import Light, exposed_for_skin, sample_light
 from densefit.synth.looks import Looks, sample_looks
 from densefit.synth.people import People, sample_people
 from densefit.synth.sampling import Dice
@@ -62,13 +62,14 @@ def sample_scene(
     options = options or SceneOptions()
     dice = Dice(generator, count)
     hair = sample_hair(dice, *roots)
+    looks = sample_looks(dice, hair.color, hair.masculine)
     return Scene(
         people=sample_people(dice, identity_count),
         poses=sample_poses(dice, options.margin, options.jitter),
-        looks=sample_looks(dice, hair.color, hair.masculine),
+        looks=looks,
         hair=hair,
         clothes=sample_clothes(dice),
         glasses=sample_glasses(dice),
-        light=sample_light(dice, environments),
+        light=exposed_for_skin(dice, sample_light(dice, environments), looks.skin),
         headphones=sample_headphones(dice),
     )

@@ -17,6 +17,8 @@ from torch import Tensor
 from densefit.synth.hair import SCALP_STRIPS, Hair
 
 SCALP_STEPS, BEARD_STEPS = 9, 3
+FRINGE_WIDTH = 0.007
+"""Metres; most of a strip of a fringe."""
 STRIP_AREA = 0.42
 """Total area of a head's strips, square metres: long hair needs fewer strips than short hair."""
 
@@ -67,7 +69,8 @@ def grow_scalp(hair: Hair, root: Tensor, normal: Tensor, depth: Tensor, skull: S
     density &= noise[..., 1] > hair.thin[:, None]
     area = hair.length * torch.minimum(hair.width, 0.5 * hair.length + 0.004)
     share = (STRIP_AREA / area.clamp_min(1e-5) / SCALP_STRIPS).clamp(0.22, 1)
-    density &= torch.linspace(0, 1, SCALP_STRIPS, device=root.device) < share[:, None]
+    chosen = torch.linspace(0, 1, SCALP_STRIPS, device=root.device) < share[:, None]
+    density &= chosen | fringe  # a fringe's strips are short and narrow: all of them are needed
     bare = (hair.style == 0)[:, None] | (hair.hat[:, None] & (relative[..., 1] > 0.1))
     step = length / SCALP_STEPS
     line, heading = [root - 0.002 * normal], direction
@@ -95,6 +98,8 @@ def grow_scalp(hair: Hair, root: Tensor, normal: Tensor, depth: Tensor, skull: S
     profile = torch.linspace(0, 1, SCALP_STEPS + 1, device=root.device)
     # Strips are narrower than the hair is long, and close at the tips.
     width = torch.minimum(hair.width[:, None], 0.5 * length + 0.004)
+    # Over the forehead single locks count: between them brows and skin are seen.
+    width = torch.where(fringe, width.clamp(max=FRINGE_WIDTH), width)
     width = width[..., None] * (1 - profile**3 * 0.75) * (0.6 + 0.8 * noise[..., 6:7]) * alive
     return _band(line_points, width, skull, noise[..., 7])
 

@@ -26,6 +26,7 @@ from densefit.train.scenes import SceneMaker, SceneOptions, Scenes
 
 if TYPE_CHECKING:
     from densefit.head import HeadModel
+    from densefit.train.loop import Answer
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,11 @@ class DetectorTask:
         self.scenes = SceneMaker(self.layout, self.bank, draws, options.scenes)
         self.network = HeadDetector(options.network)
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, answer: Answer) -> tuple[Tensor, dict[str, float]]:
         """Centres, places and sizes."""
         rows = self.draws.integers(0, len(self.store), self.options.batch)
         scenes = self.scenes(self.store.batch(rows.cpu().numpy()))
-        output = self.network(scenes.image.contiguous(memory_format=torch.channels_last))
+        (output,) = answer(scenes.image)
         focal, place = detector_loss(output, scenes)
         return focal + place, {"focal": float(focal.detach()), "place": float(place.detach())}
 

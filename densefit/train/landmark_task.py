@@ -17,10 +17,12 @@ from densefit.train import evaluate, geometry
 from densefit.train.augment import Augmenter, AugmentOptions, Batch
 from densefit.train.backgrounds import background_bank
 from densefit.train.dataset import Faces, ShardFolder
+from densefit.train.grow import grow_into
 from densefit.train.random import Draws
 
 if TYPE_CHECKING:
     from densefit.head import HeadModel
+    from densefit.train.loop import Answer
 
 _RIGHT_EYE_CORNER, _LEFT_EYE_CORNER = 36, 45  # outer corners in iBUG order
 _OUTSIDE_CLOSEUP = 0.06
@@ -59,7 +61,8 @@ class LandmarkTaskOptions:
             tight_fraction=1.0, tight_ratio=(1.15, 1.5), tight_shift=0.035, tight_roll=0.1
         )
         return LandmarkTaskOptions(
-            augment=AugmentOptions(crops=crops, faceless=0.04),
+            augment=AugmentOptions(size=160, crops=crops, faceless=0.04),
+            network=NetworkConfig(widths=(40, 80, 160, 256)),
             batch=batch,
             least_picture=352,
             closeup=True,
@@ -139,11 +142,10 @@ class LandmarkTask:
         rows = self.draws.integers(0, len(self.store), self.options.batch)
         return self.augmenter(self.store.batch(rows.cpu().numpy()))
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, answer: Answer) -> tuple[Tensor, dict[str, float]]:
         """Likelihood of the landmarks where there is a face, and face or not."""
         batch = self.batch()
-        image = batch.image.contiguous(memory_format=torch.channels_last)
-        output, presence = self.network(image)
+        output, presence = answer(batch.image)
         each = landmark_loss(output, batch.target, self.weight)
         face = batch.presence
         likelihood = (each * face).sum() / face.sum()
@@ -153,7 +155,7 @@ class LandmarkTask:
             error = (distance * face).sum() / face.sum()
         figures = {
             "loss": float(likelihood.detach()),
-            "error_px": float(error) * image.shape[-1] / 2,
+            "error_px": float(error) * batch.image.shape[-1] / 2,
             "presence": float(there.detach()),
         }
         return likelihood + self.options.presence_weight * there, figures
@@ -179,31 +181,26 @@ class LandmarkTask:
         self.store.rescan()
 
     def start_from(self, path: Path) -> str:
-        """Take over trained weights; says how much of them.
+        """Take over trained weights, of a network as large as this or smaller; says how much.
 
         Everything from a network of the same kind, brought to the basis of these labels, otherwise
         all but the last layers, whose meaning depends on the crop. Raises InputError where the file
-        does not fit.
+        does not fit, ValueError where its network is larger.
         """
         from densefit.landmarks.weights import read_weights
 
         state, metadata = read_weights(path, "landmarks", "closeup")
-        own = self.network.state_dict()
         same = metadata["kind"] == ("closeup" if self.options.closeup else "landmarks")
-        chosen = {
-            k: v
-            for k, v in state.items()
-            if (same or k.startswith(("stem.", "body.", "head.")))
-            and k in own
-            and own[k].shape == v.shape
-        }
         network = self.network
         assert isinstance(network, LandmarkNet)
         mean, basis = network.mean.clone(), network.basis.clone()
-        network.load_state_dict(chosen, strict=False)
-        if "basis" in chosen:
+        taken = grow_into(
+            network,
+            {k: v for k, v in state.items() if same or k.startswith(("stem.", "body.", "head."))},
+        )
+        if same:
             network.change_basis(mean, basis, self.weight.to(mean))
-        return f"{len(chosen)} of {len(own)} tensors from {path.name}"
+        return f"{taken} of {len(network.state_dict())} tensors from {path.name}"
 
     def export(self, network: nn.Module, path: Path, seen: int) -> None:
         """Calibrate sigma on held-out renders (with other draws than the scores), write weights."""

@@ -20,14 +20,19 @@ from densefit.train.checkpoint import Average, load_checkpoint, save_checkpoint
 from densefit.train.precision import fastest_dtype
 from densefit.train.random import Draws
 
+Answer = Callable[[Tensor], tuple[Tensor, ...]]
+
 
 class Task(Protocol):
     """What the loop needs from a task."""
 
     network: nn.Module
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Loss of a fresh batch, to be differentiated, and figures for the log."""
+    def loss(self, step: int, answer: Answer) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a fresh batch, to be differentiated, and figures for the log.
+
+        answer: the network's outputs (float32) to pictures (B, 3, S, S).
+        """
 
     def score(self, network: nn.Module) -> dict[str, float]:
         """Figures on held-out data, for the averaged weights in eval mode."""
@@ -118,9 +123,7 @@ class Trainer:
             group["lr"] = rate + 1e-6
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        enabled = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype, enabled=enabled):
-            loss, figures = self.task.loss(self.step)
+        loss, figures = self.task.loss(self.step, self._answer)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), options.clip)
         self.optimizer.step()
@@ -128,6 +131,18 @@ class Trainer:
         self.seen += options.batch
         self.average.update(self.network, self.step)
         return figures
+
+    def _answer(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The network's outputs in float32, computed in the faster arithmetic.
+
+        Only the network runs in it: crops, labels and losses need every digit.
+        """
+        image = image.contiguous(memory_format=torch.channels_last)
+        enabled = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=enabled):
+            outputs = self.network(image)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return tuple(output.float() for output in outputs)
 
     def _show(self, figures: dict[str, float], limit: float) -> None:
         left = max(0.0, limit - self.seconds) / 60

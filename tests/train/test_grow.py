@@ -1,0 +1,50 @@
+"""Trained weights in a larger network: the same answers at first, and no smaller network."""
+
+import pytest
+import torch
+
+from densefit.landmarks.network import LandmarkNet, NetworkConfig
+from densefit.train.grow import grow_into
+
+SMALL = NetworkConfig(input_size=64, widths=(8, 12, 16, 24), blocks=(1, 1, 2, 1), head_width=6)
+
+
+def small_network() -> LandmarkNet:
+    torch.manual_seed(0)
+    network = LandmarkNet(SMALL, landmarks=703)
+    network.basis.normal_()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+def grown(**changes: object) -> LandmarkNet:
+    settings = {**SMALL.__dict__, **changes}
+    return LandmarkNet(NetworkConfig(**settings)).eval()
+
+
+def test_wider_network_answers_the_same() -> None:
+    small, wide = small_network(), grown(widths=(10, 12, 20, 30))
+    taken = grow_into(wide, small.state_dict())
+    assert taken == len(small.state_dict())
+    image = torch.rand(2, 3, 64, 64)
+    for mine, theirs in zip(wide(image), small(image), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+    assert wide.body[0].conv1.weight[8:].abs().sum() > 0, "new channels must be able to learn"
+
+
+def test_larger_map_is_read_alike() -> None:
+    """A map of one value everywhere gives the same coefficients at any number of places."""
+    small, large = small_network(), grown(input_size=96)
+    grow_into(large, small.state_dict())
+    features = torch.rand(1, 6, 1, 1)
+    a = small.coefficients(features.expand(1, 6, 2, 2).flatten(1))
+    b = large.coefficients(features.expand(1, 6, 3, 3).flatten(1))
+    assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_smaller_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="larger than"):
+        grow_into(grown(widths=(6, 12, 16, 24)), small_network().state_dict())
