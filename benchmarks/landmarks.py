@@ -36,7 +36,7 @@ from densefit.capture.photos import read_photo
 from densefit.head import HeadModel, load_head
 from densefit.landmarks.tracker import FaceTracker, load_tracker
 
-YAW_BINS = ((0, 20), (20, 45), (45, 100))
+YAW_BINS = ((0, 20), (20, 45), (45, 100), (20, 100))
 INNER = np.arange(17, 68)
 
 
@@ -97,14 +97,16 @@ def _yaw_of(truth: np.ndarray, picture: np.ndarray, head: HeadModel) -> float:
     return float(np.degrees(np.arctan2(forward[0], -forward[2])))
 
 
-def densefit_dense(photos: list[Photo], tracker: FaceTracker, head: HeadModel) -> np.ndarray:
-    """(P, 703, 2) px; NaN where no face overlaps the annotation."""
-    out = np.full((len(photos), 703, 2), np.nan)
+def densefit_dense(
+    photos: list[Photo], tracker: FaceTracker, head: HeadModel
+) -> tuple[np.ndarray, np.ndarray]:
+    """(P, 703, 2) px and sigma (P, 703) px; NaN where no face overlaps the annotation."""
+    out, sigma = np.full((len(photos), 703, 2), np.nan), np.full((len(photos), 703), np.nan)
     for i, photo in enumerate(photos):
         face = nearest_face(tracker, photo.picture, photo.truth, head.ibug68)
         if face is not None:
-            out[i] = face.xy
-    return out
+            out[i], sigma[i] = face.xy, face.sigma
+    return out, sigma
 
 
 def mediapipe_dense(photos: list[Photo], python: str) -> tuple[np.ndarray, int]:
@@ -204,6 +206,24 @@ def print_errors(
     return rows
 
 
+def print_doubt(errors: np.ndarray, sigma: np.ndarray) -> list[dict[str, object]]:
+    """Whether sigma (P, 68) rises with the errors (P, 68), per cent both: rank correlations."""
+    from scipy.stats import spearmanr
+
+    found = ~np.isnan(errors).any(1)
+    errors, sigma = errors[found], sigma[found]
+    photos = float(spearmanr(errors.mean(1), sigma.mean(1)).statistic)
+    points = float(spearmanr(errors, sigma, axis=None).statistic)
+    worst = errors >= np.quantile(errors, 0.9)
+    rise = float(np.median(sigma[worst]) / np.median(sigma[~worst]))
+    print(
+        f"sigma and error: rank correlation over photos {photos:.2f}, over points {points:.2f};"
+        f" sigma of the worst tenth of points {rise:.2f} times that of the others"
+    )
+    named = {"over photos": photos, "over points": points, "worst tenth over others": rise}
+    return [{"name": f"sigma, {n}", "value": v, "unit": "", "peer": None} for n, v in named.items()]
+
+
 def main() -> None:
     """Print the tables."""
     import tempfile
@@ -219,7 +239,7 @@ def main() -> None:
     tracker = load_tracker(head, weights=options.weights, closeup_weights=closeup_file(options))
     python = peer_python(options)
     photos = read_photos(options.data, head)
-    dense = densefit_dense(photos, tracker, head)
+    dense, sigma = densefit_dense(photos, tracker, head)
     missed = [p.name for p, d in zip(photos, dense, strict=True) if np.isnan(d).any()]
     print(f"{len(photos)} photos; densefit misses {len(missed)} {' '.join(missed)}")
     truth, scale = _annotation(photos)
@@ -233,7 +253,9 @@ def main() -> None:
         )
         peer_errors = mapped_errors(peer, photos)
         maps.append(learn_map(*_found(peer, photos)))
-    rows = print_errors(photos, raw, mapped_errors(dense, photos), peer_errors)
+    mapped = mapped_errors(dense, photos)
+    rows = print_errors(photos, raw, mapped, peer_errors)
+    rows += print_doubt(mapped, sigma[:, head.ibug68] / scale[:, None] * 100)
     if not options.photos_only:
         with tempfile.TemporaryDirectory() as folder:
             rows += videos(options.data, head, tracker, python, Path(folder), tuple(maps))

@@ -5,6 +5,9 @@
 
 SHARDS is the folder that the networks were trained on; the last images of every shard were never
 trained on. Each is augmented as in training (the same every time). Pixels are those of the crop.
+After the two networks' own figures come those of `densefit predict --quality high` on such renders
+as photographs: before a background, whole and not degraded; errors there are per cent of the
+distance between the outer eye corners (held to at least a fifth of the picture).
 The plot (needs matplotlib) shows how often errors are within a multiple of sigma.
 """
 
@@ -20,6 +23,7 @@ from densefit.head import load_head
 from densefit.head.model import HeadModel
 from densefit.landmarks.crop import FaceLayout, in_closeup
 from densefit.landmarks.network import load_network
+from densefit.landmarks.tracker import load_tracker
 from densefit.landmarks.weights import SHIPPED, WEIGHTS_FOLDER
 from densefit.memory import keep_freed_memory
 from densefit.train import evaluate
@@ -34,8 +38,8 @@ KINDS = ("landmarks", "closeup")
 
 def predict(
     kind: str, head: HeadModel, chosen: argparse.Namespace
-) -> tuple[evaluate.Predictions, int, int]:
-    """Predictions of one network on held-out renders; how many there are, and the crop's side."""
+) -> tuple[evaluate.Predictions, ShardFolder, int]:
+    """Predictions of one network on held-out renders; the renders, and the crop's side."""
     weights = chosen.weights / SHIPPED[kind].name
     network = load_network(weights, head.landmarks_version, kind)
     options = LandmarkTaskOptions()
@@ -48,7 +52,45 @@ def predict(
     augmenter = Augmenter(layout, bank, Draws(2024), options.augment)
     corners = (int(head.ibug68[36]), int(head.ibug68[45]))
     found = evaluate.predict_held_out(network, store, augmenter, chosen.count, corners)
-    return found, store.held_out, size
+    return found, store, size
+
+
+def predict_photos(
+    store: ShardFolder, head: HeadModel, chosen: argparse.Namespace
+) -> dict[str, float]:
+    """Figures of the whole predictor on held-out renders (of the full size) as photographs."""
+    tracker = load_tracker(
+        head,
+        weights=chosen.weights / SHIPPED["landmarks"].name,
+        closeup_weights=chosen.weights / SHIPPED["closeup"].name,
+    )
+    count = min(chosen.photos, store.held_out)
+    faces = store.batch(np.arange(count), held_out=True)
+    size = faces.rgba.shape[1]
+    bank = background_bank(50, size, np.random.default_rng(7), chosen.backgrounds)
+    corners = head.ibug68[[36, 45]]
+    errors, sigmas, seen = [], [], []
+    for i in range(count):
+        rgba, behind = faces.rgba[i].numpy(), bank[i % len(bank)].permute(1, 2, 0).numpy()
+        picture = rgba[..., :3] + behind * (1 - rgba[..., 3:] / 255.0)
+        face = tracker.find([picture.round().clip(0, 255).astype(np.uint8)])[0]
+        if face is None:
+            continue
+        truth = (faces.landmarks[i].numpy() + 1) * size / 2 - 0.5
+        scale = max(float(np.linalg.norm(truth[corners[0]] - truth[corners[1]])), size / 5)
+        errors.append(np.linalg.norm(face.xy - truth, axis=1) / scale)
+        sigmas.append(face.sigma / scale)
+        seen.append(faces.visible[i].numpy())
+    error, sigma, visible = np.stack(errors), np.stack(sigmas), np.stack(seen)
+    inner = head.ibug68[17:]
+    return {
+        "missed": count - len(error),
+        "error of 51 inner points, %": 100 * float(error[:, inner].mean()),
+        "error of visible landmarks, %": 100 * float(error[visible].mean()),
+        "hidden_sigma_ratio": float(np.median(sigma[~visible]) / np.median(sigma[visible])),
+        "within_1_sigma": float((error < sigma).mean()),
+        "within_2_sigma": float((error < 2 * sigma).mean()),
+    }
 
 
 def plot(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
@@ -77,6 +119,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER, help="folder")
     parser.add_argument("--backgrounds", type=Path)
     parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--photos", type=int, default=200, help="renders shown as photographs")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -86,10 +129,10 @@ def main() -> None:
     table: list[dict[str, object]] = []
     curves = {}
     for kind in KINDS:
-        found, held_out, size = predict(kind, head, options)
+        found, store, size = predict(kind, head, options)
         points = head.ibug68[17:] if kind == "closeup" else head.ibug68
         figures = evaluate.scores(found, points, size)
-        print(f"\n{kind}: {options.count} crops of {held_out} held-out renders")
+        print(f"\n{kind}: {options.count} crops of {store.held_out} held-out renders")
         for name, value in figures.items():
             print(f"{name:24s} {value:8.3f}")
             table.append({"name": f"{kind} {name}", "value": value, "unit": "", "peer": None})
@@ -103,6 +146,11 @@ def main() -> None:
         k = np.linspace(0, 4, 81)
         observed = np.searchsorted(ratio, k) / len(ratio)
         curves[kind] = (1 - np.exp(-(k**2) / 2), observed)
+        if kind == "closeup" and options.photos:
+            print(f"\npredict, {options.photos} renders as photographs")
+            for name, value in predict_photos(store, head, options).items():
+                print(f"{name:32s} {value:8.3f}")
+                table.append({"name": f"predict {name}", "value": value, "unit": "", "peer": None})
     if options.plot:
         plot(curves, options.plot)
     if options.json:
