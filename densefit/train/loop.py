@@ -16,8 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from densefit.precision import fastest_dtype
 from densefit.train.checkpoint import Average, load_checkpoint, save_checkpoint
-from densefit.train.precision import fastest_dtype
 from densefit.train.random import Draws
 
 Answer = Callable[[Tensor], tuple[Tensor, ...]]
