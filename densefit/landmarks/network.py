@@ -152,8 +152,15 @@ class LandmarkNet(nn.Module):
         self.basis.copy_(basis)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        x = (image - _PIXEL_MEAN) / _PIXEL_SCALE
-        x = self.head(self.body(self.stem(x))).flatten(1)
+        return self.answers(self.body(self.stem(self.normalised(image))))
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """What the stem sees of a picture (B, 3, S, S) in [0, 1]."""
+        return (image - _PIXEL_MEAN) / _PIXEL_SCALE
+
+    def answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Landmarks and presence from the body's map (B, C, S / 32, S / 32)."""
+        x = self.head(features).flatten(1)
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             xy = (self.mean + self.coefficients(x) @ self.basis).view(-1, self.landmarks, 2)

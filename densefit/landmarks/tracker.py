@@ -5,6 +5,7 @@ Both work on batches of pictures; nothing here knows of files or cameras.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ import torch
 
 from densefit.landmarks.crop import FaceLayout, crop_around, held
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
-from densefit.landmarks.look import Look, Looker, Place, Sighting, combined, doubts
+from densefit.landmarks.look import Look, Looker, Place, Sighting, combined, doubts, merged
 from densefit.landmarks.network import load_network
 from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
+from densefit.precision import inference_dtype
 
 if TYPE_CHECKING:
     from densefit.head import HeadModel
@@ -222,13 +224,16 @@ class FaceTracker:
             for scale in (self.options.study_scales if studied else (1.0,))
             for mirrored in ((False, True) if studied else (False,))
         ]
+        near_xy, near_sigma = _stacked(views[0])
+        if len(views) > 1:
+            each = [_stacked(view) for view in views]
+            near_xy, near_sigma = merged(*(np.stack(arrays) for arrays in zip(*each, strict=True)))
+        found: list[Sighting] = [faces[i] for i in seen]  # type: ignore[misc]
+        far_xy, far_sigma = _stacked(found)
+        xy, sigma = merged(np.stack([far_xy, near_xy]), np.stack([far_sigma, near_sigma]))
         out = list(faces)
         for k, i in enumerate(seen):
-            face = faces[i]
-            assert face is not None
-            near = combined([view[k] for view in views], rois[k])
-            both = combined([face, near], face.roi[:4], face.roi[4])
-            out[i] = replace(both, closeup=rois[k])
+            out[i] = Sighting(xy[k], sigma[k], found[k].roi, closeup=rois[k])
         return out
 
     def _settled(
@@ -313,6 +318,11 @@ class FaceTracker:
         return self.face.look(pictures, rois, self.options.batch)
 
 
+def _stacked(faces: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
+    """xy (N, 703, 2) px and sigma (N, 703) px of several faces."""
+    return np.stack([face.xy for face in faces]), np.stack([face.sigma for face in faces])
+
+
 def _apart(face: Sighting, roi: np.ndarray) -> float:
     """Distance of a face's crop from another place, px."""
     return float(np.hypot(*(face.roi[:2] - roi[:2])))
@@ -328,16 +338,19 @@ def load_tracker(
     weights: Path = LANDMARK_WEIGHTS,
     closeup_weights: Path | None = CLOSEUP_WEIGHTS,
     options: TrackOptions = TrackOptions(),
+    precision: str = "auto",
 ) -> FaceTracker:
     """The networks for a head model, by default those that ship.
 
-    weights: of the network for whole faces; closeup_weights: of the close-up, None to do without.
+    weights: of the network for whole faces; closeup_weights: of the close-up, None to do without;
+    precision: "float32", "bfloat16", or "auto" for the faster.
     Raises InputError when weights are missing, damaged, or trained for other landmarks.
     """
     version = head.landmarks_version
-    face = Looker(load_network(weights, version), FaceLayout.of(head), device)
+    dtype = inference_dtype(precision, torch.device(device))
+    face = Looker(load_network(weights, version), FaceLayout.of(head), device, dtype)
     near = None
     if closeup_weights is not None:
         network = load_network(closeup_weights, version, "closeup")
-        near = Looker(network, FaceLayout.closeup(head), device)
+        near = Looker(network, FaceLayout.closeup(head), device, dtype)
     return FaceTracker(face, FaceFinder(load_detector(), device), near, options)
