@@ -1,6 +1,7 @@
 """Speed of `densefit predict`'s networks beside MediaPipe Face Mesh, in one run on one machine.
 
-    python benchmarks/predict.py [VIDEO] [--threads 2] [--frames 300] [--json FILE]
+    python benchmarks/predict.py [VIDEO] [--threads 2] [--frames 300]
+                                 [--precision auto|float32|bfloat16] [--json FILE]
                                  [--mediapipe PYTHON | --make-mediapipe DIR]
 
 Both follow one face through the same decoded frames, held in memory; decoding is timed by itself.
@@ -31,7 +32,9 @@ def decode(video: Path, count: int) -> tuple[np.ndarray, float]:
     return np.stack(frames), time.perf_counter() - start
 
 
-def time_densefit(frames: np.ndarray, cameras: int, quality: str) -> tuple[float, int]:
+def time_densefit(
+    frames: np.ndarray, cameras: int, quality: str, precision: str
+) -> tuple[float, int]:
     """Seconds and valid frames for `cameras` cameras that all see these frames, in lockstep."""
     from densefit.head import load_head
     from densefit.landmarks.predictor import block_frames
@@ -39,7 +42,7 @@ def time_densefit(frames: np.ndarray, cameras: int, quality: str) -> tuple[float
     from densefit.landmarks.weights import CLOSEUP_WEIGHTS
 
     near = CLOSEUP_WEIGHTS if quality == "high" else None
-    tracker = load_tracker(load_head(), closeup_weights=near)
+    tracker = load_tracker(load_head(), closeup_weights=near, precision=precision)
     first = tracker.find([frames[0]])[0]
     if first is None:
         raise SystemExit("no face in the first frame")
@@ -63,6 +66,7 @@ def main() -> None:
     parser.add_argument("video", type=Path, nargs="?", default=sample)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--json", type=Path)
     add_options(parser)
     options = parser.parse_args()
@@ -70,12 +74,17 @@ def main() -> None:
     import torch
 
     from densefit.memory import keep_freed_memory
+    from densefit.precision import dtype_name, inference_dtype
 
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     frames, seconds = decode(options.video, options.frames)
     count, (height, width) = len(frames), frames.shape[1:3]
-    print(f"{options.video.name}: {count} frames {width}x{height}, {options.threads} threads")
+    precision = dtype_name(inference_dtype(options.precision, torch.device("cpu")))
+    print(
+        f"{options.video.name}: {count} frames {width}x{height}, {options.threads} threads, "
+        f"densefit in {precision}"
+    )
     print(f"decode (PyAV)                        {count / seconds:7.1f} frames/s")
     python = peer_python(options)
     peer = None
@@ -89,7 +98,7 @@ def main() -> None:
          "peer_value": None}
     ]  # fmt: skip
     for quality, cameras in itertools.product(("fast", "high"), (1, 4)):
-        taken_here, found = time_densefit(frames, cameras, quality)
+        taken_here, found = time_densefit(frames, cameras, quality, precision)
         speed = cameras * count / taken_here
         print(
             f"densefit {quality}, 703 points, {cameras} camera{'s' if cameras > 1 else ' '} "

@@ -218,7 +218,7 @@ def _camera_pixels(
 
 def recordings_hash(take: Take, chosen: PredictOptions) -> str:
     """Hash of what the landmarks come from, known before any work: files, their range, weights."""
-    from densefit.landmarks.predictor import job
+    from densefit.landmarks.jobs import job
 
     return _hash(*((name, job(source, chosen)) for name, source in take.sources.items()))
 

@@ -257,6 +257,8 @@ def _store(
     ready: Prepared, result: FitResult, hashes: dict[str, str], stated: dict[str, object]
 ) -> None:
     """Write rig.yaml, sync.yaml, meta.json and fit.npz."""
+    from densefit.landmarks.jobs import earlier_precisions
+
     take, inputs = ready.take, ready.inputs
     remove_outputs(ready.out)
     rig = _fitted_rig(take, inputs, result)
@@ -270,9 +272,10 @@ def _store(
     write_rig(ready.report.rig, rig)
     write_sync(take, ready.out)
     meta = fit_meta(take, ready.head, result, residual, rig)
+    computed = {"landmarks_precision": earlier_precisions(ready.out, take.sources)}
     write_fit(
         ready.out, replace(result, residual_px=residual),
-        meta | {"options": stated, "inputs": hashes},
+        meta | computed | {"options": stated, "inputs": hashes},
     )  # fmt: skip
 
 

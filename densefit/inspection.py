@@ -165,7 +165,7 @@ def _work_done(take: Take, options: PredictOptions, out: Path | None) -> dict[st
     """Frames of each camera whose landmarks are there; None for all of them."""
     if out is None or not out.is_dir():
         return dict.fromkeys(take.sources, 0)
-    from densefit.landmarks.predictor import make_writers
+    from densefit.landmarks.jobs import make_writers
 
     # Only parts and jobs are looked at, so the version does not matter.
     writers = make_writers(take, out, options, landmarks_version="")

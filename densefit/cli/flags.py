@@ -28,6 +28,7 @@ from densefit.cli.options import (
     Inputs,
     Model,
     Overwrite,
+    Precision,
     Seed,
     Sequence,
     Start,
@@ -89,6 +90,7 @@ class PredictFlags:
     """Which frames, and what finds the landmarks in them."""
 
     device: Device = "auto"
+    precision: Precision = "auto"
     threads: Threads = None
     seed: Seed = 0
     start: Start = None

@@ -47,6 +47,12 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option("--device", help="Where the network and the solver run."),
 ]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(
+        "--precision", help="Of the landmark networks' arithmetic; auto: the faster on this CPU."
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads; default: all cores.")
 ]

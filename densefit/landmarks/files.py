@@ -25,6 +25,8 @@ from densefit.files import (
 PART_FRAMES = 512
 FARTHEST = 1e6
 """px: nothing in a picture, nor beside it, is farther off or larger."""
+_UNSAID = {"precision": "float32"}
+"""What was so before jobs said it."""
 _ARRAYS = ("xy", "sigma", "time", "valid", "roi")
 
 
@@ -118,11 +120,12 @@ class PartWriter:
             overwrite: earlier work does not count.
         """
         self.path = folder / f"{camera}.npz"
+        self.camera = camera
         self.parts = folder / ".parts" / camera
         self.landmarks_version = landmarks_version
         self.overwrite = overwrite
-        self._job = dict(job)
-        self._job_file = folder / ".parts" / f"{camera}.json"
+        self.job = dict(job)
+        self._job_file = _job_file(folder, camera)
         self._rows: list[tuple[np.ndarray, ...]] = []
         self._count = 0 if overwrite else self._whole_parts()
 
@@ -130,9 +133,8 @@ class PartWriter:
         """Raise InputError if there is earlier work of another job, which would be lost."""
         if self.overwrite or not (self.path.exists() or self._part(0).exists()):
             return
-        earlier = _read_json(self._job_file)
-        stated = earlier if isinstance(earlier, dict) else {}
-        changed = [name for name, value in self._job.items() if stated.get(name) != value]
+        stated = earlier_job(self.path.parent, self.camera) or {}
+        changed = [name for name, value in self.job.items() if stated.get(name) != value]
         if changed:
             raise InputError(
                 f"{self.path}: made from other {', '.join(changed)}; choose another folder with "
@@ -145,7 +147,7 @@ class PartWriter:
             self._remove_parts()
             self.path.unlink(missing_ok=True)
             self._job_file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self._job_file, self._job)
+            write_json(self._job_file, self.job)
         ensure_out_dir(self.parts)
 
     @property
@@ -234,11 +236,17 @@ class PartWriter:
         self._rows.clear()
 
 
-def _read_json(path: Path) -> Any:
+def earlier_job(folder: Path, camera: str) -> dict[str, Any] | None:
+    """What a camera's landmarks in `landmarks/` are, or were to be, made from; None: unknown."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        stated = json.loads(_job_file(folder, camera).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return _UNSAID | stated if isinstance(stated, dict) else None
+
+
+def _job_file(folder: Path, camera: str) -> Path:
+    return folder / ".parts" / f"{camera}.json"
 
 
 def _join(files: list[Path], path: Path, landmarks_version: str) -> None:

@@ -20,8 +20,8 @@ import numpy as np
 
 from densefit.errors import InputError, UsageError
 from densefit.files import ensure_out_dir, read_npz_array
-from densefit.fingerprint import fingerprint
 from densefit.landmarks.files import PART_FRAMES, PartWriter
+from densefit.landmarks.jobs import make_writers, precision_of_run, resolve_device, weights_of
 from densefit.progress import Bar, detail, info, progress, warn
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ class PredictOptions:
 
     device: str = "auto"
     """auto, cpu or cuda"""
+    precision: str = "auto"
+    """what the networks run in: float32, bfloat16, or auto for the faster on this machine; work
+    that was begun in one goes on in it"""
     threads: int | None = None
     """CPU threads; None for all cores"""
     seed: int = 0
@@ -91,6 +94,8 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
     for name in [n for n, writer in writers.items() if writer.finished]:
         detail(f"{writers[name].path}: kept, nothing has changed")
     if not all(writer.finished for writer in writers.values()):
+        options = replace(options, precision=precision_of_run(writers))
+        detail(f"predicting on {resolve_device(options.device)} in {options.precision}")
         _run(take.sources, writers, make_tracker(head, options), options)
     paths = {name: writer.path for name, writer in writers.items()}
     _report(paths, take)
@@ -99,29 +104,6 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
 
         write_overlays(take, paths, out / "overlay", options)
     return paths
-
-
-def make_writers(
-    take: Take, out: Path, options: PredictOptions, landmarks_version: str
-) -> dict[str, PartWriter]:
-    """What keeps each camera's landmarks; nothing is written yet."""
-    return {
-        name: PartWriter(
-            out / "landmarks", name, landmarks_version, job(source, options), options.overwrite
-        )
-        for name, source in take.sources.items()
-    }
-
-
-def resolve_device(device: str) -> str:
-    """auto -> cuda where there is one, else cpu. InputError when cuda is asked for in vain."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: this PyTorch finds no CUDA device; use --device cpu")
-    return device
 
 
 def make_tracker(head: Any, options: PredictOptions) -> FaceTracker:
@@ -134,39 +116,13 @@ def make_tracker(head: Any, options: PredictOptions) -> FaceTracker:
     keep_freed_memory()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    face, closeup = _weights(options)
+    face, closeup = weights_of(options)
     try:
         choice = TrackOptions(face=FaceChoice.parse(options.face))
     except ValueError as error:
         raise UsageError(f"--face {error}") from error
-    return load_tracker(head, resolve_device(options.device), face, closeup, choice)
-
-
-def _weights(options: PredictOptions) -> tuple[Path, Path | None]:
-    """Files of the network for whole faces and of the close-up, None where there is none."""
-    from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
-
-    chosen = options.weights
-    if chosen is not None and not chosen.is_dir():
-        return chosen, None
-    folder = chosen or LANDMARK_WEIGHTS.parent
-    high = options.quality == "high"
-    return folder / LANDMARK_WEIGHTS.name, folder / CLOSEUP_WEIGHTS.name if high else None
-
-
-def job(source: Source, options: PredictOptions) -> dict[str, Any]:
-    """What must be equal for earlier work on a camera to be still good, by what people call it."""
-    from densefit.landmarks.weights import DETECTOR_WEIGHTS
-
-    weights = [w for w in (*_weights(options), DETECTOR_WEIGHTS) if w is not None]
-    # The times of a picture sequence are made from its rate.
-    rate = [f"{source.fps:g} a second"] if source.kind == "sequence" else []
-    return {
-        "recordings": [source.kind, fingerprint(source.files or (source.path,))],
-        "frames": [options.start, options.end, options.every, *rate],
-        "face": options.face,
-        "weights": fingerprint([w for w in weights if w.exists()]),
-    }
+    device = resolve_device(options.device)
+    return load_tracker(head, device, face, closeup, choice, options.precision)
 
 
 class _Camera:

@@ -11,7 +11,7 @@ from square import SquareTracker, square_video
 
 from densefit.capture import load_take
 from densefit.errors import InputError
-from densefit.landmarks import predictor
+from densefit.landmarks import jobs, predictor
 from densefit.landmarks.files import read_landmarks
 from densefit.landmarks.predictor import PredictOptions, predict
 
@@ -175,7 +175,7 @@ def test_pictures_at_another_rate_are_other_work(tmp_path: Path) -> None:
     for i in range(2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((48, 64, 3), np.uint8))
     jobs = [
-        predictor.job(next(iter(take.sources.values())), PredictOptions())
+        jobs.job(next(iter(take.sources.values())), PredictOptions())
         for take in (load_take([tmp_path], sequence=True, fps=fps) for fps in (25.0, 30.0))
     ]
     assert jobs[0] != jobs[1]
