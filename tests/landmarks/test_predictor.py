@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -174,8 +175,64 @@ def test_pictures_at_another_rate_are_other_work(tmp_path: Path) -> None:
 
     for i in range(2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((48, 64, 3), np.uint8))
-    jobs = [
+    made = [
         jobs.job(next(iter(take.sources.values())), PredictOptions())
         for take in (load_take([tmp_path], sequence=True, fps=fps) for fps in (25.0, 30.0))
     ]
-    assert jobs[0] != jobs[1]
+    assert made[0] != made[1]
+
+
+def test_begun_work_goes_on_in_its_precision(
+    tmp_path: Path,
+    tracker,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another machine finds another one faster; a recording must not change midway."""
+    import torch
+
+    from densefit import precision
+    from densefit.landmarks import files
+
+    faster, used = [torch.bfloat16], []
+    monkeypatch.setattr(precision, "fastest_dtype", lambda device: faster[0])
+    monkeypatch.setattr(
+        predictor, "make_tracker", lambda head, options: used.append(options.precision) or tracker
+    )
+    monkeypatch.setattr(files, "PART_FRAMES", 8)
+    video, out = square_video(tmp_path / "left.mp4", 40), tmp_path / "out"
+    tracker.stop_after = 20
+    with pytest.raises(KeyboardInterrupt):
+        predict(load_take([video]), out)
+    tracker.stop_after, faster[0] = None, torch.float32
+    with pytest.raises(InputError, match="left.npz: made from other precision.*--overwrite"):
+        predict(load_take([video]), out, PredictOptions(precision="float32"))
+    predict(load_take([video]), out)
+    assert used == ["bfloat16", "bfloat16"]
+    assert jobs.earlier_precisions(out, ["left", "right"]) == {"left": "bfloat16"}
+    predict(load_take([video]), out, PredictOptions(precision="bfloat16"))
+    predict(load_take([video]), out, PredictOptions(overwrite=True))
+    assert used == ["bfloat16", "bfloat16", "float32"]
+
+
+def test_work_of_versions_without_a_choice_is_float32(
+    tmp_path: Path,
+    tracker,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from densefit import precision
+
+    monkeypatch.setattr(precision, "fastest_dtype", lambda device: torch.bfloat16)
+    video, out = square_video(tmp_path / "left.mp4", 8), tmp_path / "out"
+    predict(load_take([video]), out, PredictOptions(precision="float32"))
+    record = out / "landmarks/.parts/left.json"
+    stated = json.loads(record.read_text())
+    del stated["precision"]
+    record.write_text(json.dumps(stated))
+    looks = tracker.found + tracker.followed
+    predict(load_take([video]), out)
+    predict(load_take([video]), out, PredictOptions(precision="float32"))
+    assert tracker.found + tracker.followed == looks
+    with pytest.raises(InputError, match="other precision"):
+        predict(load_take([video]), out, PredictOptions(precision="bfloat16"))

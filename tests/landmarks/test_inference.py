@@ -1,0 +1,98 @@
+"""Networks made ready to run answer as they were trained to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from densefit.landmarks import inference
+from densefit.landmarks.inference import ReadyNetwork
+from densefit.landmarks.network import LandmarkNet, NetworkConfig
+
+SAMPLE = Path(__file__).parents[2] / "sample_rigs/phone/phone.mp4"
+CONFIGS = [
+    NetworkConfig(input_size=64, widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), head_width=8),
+    NetworkConfig(input_size=96, widths=(12, 24, 40, 56), blocks=(2, 1, 2, 1), components=40),
+    NetworkConfig(input_size=160),
+]
+
+
+def _trained(config: NetworkConfig) -> LandmarkNet:
+    """Statistics and biases as after some training."""
+    torch.manual_seed(0)
+    network = LandmarkNet(config)
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(part.weight, 0.5, 1.5)
+            torch.nn.init.normal_(part.bias, 0, 0.3)
+            part.running_mean.normal_(0, 0.3)
+            part.running_var.uniform_(0.5, 2.0)
+    network.set_basis(0.1 * torch.randn(400, 703, 2), torch.ones(703))
+    return network.eval()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.input_size))
+@pytest.mark.parametrize("fused", [True, False])
+def test_same_answers_in_float32(
+    config: NetworkConfig, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise AttributeError("an internal operator of another torch")
+
+    if not fused:
+        monkeypatch.setattr(inference, "_fused", missing)
+    network = _trained(config)
+    image = torch.rand(3, 3, config.input_size, config.input_size)
+    ready = ReadyNetwork(network)
+    assert next(network.parameters()).is_contiguous(), "the network itself is left as it is"
+    with torch.no_grad():
+        landmarks, presence = network(image)
+    got = ready(image)
+    torch.testing.assert_close(got[0], landmarks, atol=2e-4, rtol=2e-4)
+    torch.testing.assert_close(got[1], presence, atol=2e-4, rtol=2e-4)
+    torch.testing.assert_close(ready(image)[0], got[0], rtol=0, atol=0)
+
+
+def test_bfloat16_is_near_and_the_same_in_any_batch() -> None:
+    network = _trained(CONFIGS[1])
+    ready = ReadyNetwork(network, torch.bfloat16)
+    image = torch.rand(5, 3, 96, 96)
+    with torch.no_grad():
+        wanted = network(image)[0]
+    got = ready(image)[0]
+    apart = (got - wanted)[..., :2].norm(dim=-1)
+    assert 0 < apart.mean() < 0.02 * wanted[..., :2].norm(dim=-1).mean()
+    one_by_one = torch.cat([ready(one[None])[0] for one in image])
+    torch.testing.assert_close(one_by_one, got, atol=1e-5, rtol=1e-5)
+
+
+def test_a_fused_network_that_answers_otherwise_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inference, "_fused", lambda plain, shape: lambda x: 2 * plain(x))
+    network = _trained(CONFIGS[0])
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        wanted = network(image)[0]
+    torch.testing.assert_close(ReadyNetwork(network)(image)[0], wanted, atol=2e-4, rtol=2e-4)
+
+
+def test_precision_hardly_moves_a_face() -> None:
+    """The shipped networks on a face: bfloat16 is off by a few hundredths of sigma."""
+    from densefit.capture import open_frames, open_source
+    from densefit.head import load_head
+    from densefit.landmarks.tracker import load_tracker
+
+    picture = next(iter(open_frames(open_source("c", SAMPLE), end="1"))).image
+    exact, rounded = (load_tracker(load_head(), precision=name) for name in ("float32", "bfloat16"))
+    face = exact.find([picture])[0]
+    assert face is not None and exact.face.dtype == torch.float32
+    assert rounded.face.dtype == torch.bfloat16
+    a, b = (tracker.follow([picture] * 3, [face.place] * 3)[0] for tracker in (exact, rounded))
+    assert a is not None and b is not None
+    apart = np.linalg.norm(a.xy - b.xy, axis=1) / a.sigma
+    assert apart.mean() < 0.03 and apart.max() < 0.2
+    assert np.abs(np.log(a.sigma / b.sigma)).max() < 0.05
