@@ -87,7 +87,7 @@ class TrackOptions:
     study_scales: tuple[float, ...] = (0.93, 1.0, 1.08)
     """sides of the crops that a newly found face is studied through, over the usual side"""
     batch: int = 16
-    """crops per call of the network"""
+    """crops per call of the network at most (a CPU is given fewer)"""
 
 
 @dataclass(frozen=True)
