@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from densefit.landmarks.inference import ReadyNetwork
 from densefit.landmarks.network import LandmarkNet
 from densefit.side_by_side import SideBySide
 
+T = TypeVar("T")
+R = TypeVar("R")
 _CPU_CROPS = 4
 """Crops at once on a CPU: the maps of more do not stay in its caches."""
 _SIDES = 2
@@ -116,7 +119,7 @@ class Looker:
         def answers(part: slice) -> tuple[np.ndarray, np.ndarray]:
             return self._answers(pictures[part], rois[part], mirrored)
 
-        answered = self._side_by_side(answers, parts)
+        answered = self.side_by_side(answers, parts)
         landmarks, presence = (np.concatenate(values) for values in zip(*answered, strict=True))
         xy, sigma = to_picture(landmarks, rois)
         xy, sigma = xy.astype(np.float32), sigma.astype(np.float32)
@@ -127,9 +130,7 @@ class Looker:
             for i in range(len(xy))
         ]
 
-    def _side_by_side(
-        self, work: Callable[[slice], tuple[np.ndarray, np.ndarray]], parts: list[slice]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
+    def side_by_side(self, work: Callable[[T], R], parts: list[T]) -> list[R]:
         """The parts' results in order, by as many threads as torch has, two parts at a time.
 
         Parts are the same for every number of threads, and so are the results.

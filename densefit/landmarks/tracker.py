@@ -144,10 +144,15 @@ class FaceTracker:
         return faces
 
     def _find_in(self, pictures: list[np.ndarray], hidden: bool = False) -> list[list[Sighting]]:
+        def boxes(picture: np.ndarray) -> list[FaceBox]:
+            return self.finder(picture, hidden)
+
+        several = len(pictures) > 1  # one alone has all threads
+        found = self.face.side_by_side(boxes, pictures) if several else map(boxes, pictures)
         proposals = [
             _Proposal(i, _box_roi(box, ratio), box.score)
-            for i, picture in enumerate(pictures)
-            for box in self.finder(picture, hidden)
+            for i, proposed in enumerate(found)
+            for box in proposed
             for ratio in self.options.first_ratios
         ]
         # A loose look at every proposal, then closer ones at those that may hold a face.
@@ -164,7 +169,7 @@ class FaceTracker:
             if self._is_face(look, self.options.found_sigma):
                 faces[proposal.picture].append((look, proposal.score))
         return [
-            self._confirmed(picture, found) for picture, found in zip(pictures, faces, strict=True)
+            self._confirmed(picture, seen) for picture, seen in zip(pictures, faces, strict=True)
         ]
 
     def _confirmed(self, picture: np.ndarray, faces: list[tuple[Look, float]]) -> list[Sighting]:
