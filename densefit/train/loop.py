@@ -103,7 +103,7 @@ class Trainer:
         figures: dict[str, float] = {}
         while self.seconds < limit:
             started = time.perf_counter()
-            figures = self._train_step(self.seconds / limit)
+            figures = self.train_step(self.seconds / limit)
             self.seconds += time.perf_counter() - started
             if self.seconds - shown > 20:
                 shown = self.seconds
@@ -115,7 +115,8 @@ class Trainer:
         scores = self.save()
         return scores
 
-    def _train_step(self, progress: float) -> dict[str, float]:
+    def train_step(self, progress: float) -> dict[str, float]:
+        """One step on a fresh batch; progress: 0 to 1, which the learning rate follows."""
         options = self.options
         rate = options.learning_rate * min(1.0, (self.step + 1) / options.warm_up)
         rate *= 0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0))

@@ -105,7 +105,7 @@ def test_landmark_training_learns_saves_and_resumes(head, shards: Path, tmp_path
     trainer = _trainer(task, tmp_path, "landmarks", 60, TINY.batch)
     losses = []
     for _ in range(60):
-        losses.append(trainer._train_step(0.0)["loss"])
+        losses.append(trainer.train_step(0.0)["loss"])
     assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 0.3
     scores = trainer.save()
     assert set(scores) >= {"error_px", "within_1_sigma", "hidden_sigma_ratio"}
@@ -120,8 +120,8 @@ def test_landmark_training_learns_saves_and_resumes(head, shards: Path, tmp_path
     # From here on both runs take the very same steps.
     fresh.augmenter.noise, fresh.bank = task.augmenter.noise, task.bank
     fresh.augmenter.backgrounds = task.augmenter.backgrounds
-    assert trainer._train_step(0.5)["loss"] == again._train_step(0.5)["loss"]
-    assert trainer._train_step(0.5)["loss"] == again._train_step(0.5)["loss"]
+    assert trainer.train_step(0.5)["loss"] == again.train_step(0.5)["loss"]
+    assert trainer.train_step(0.5)["loss"] == again.train_step(0.5)["loss"]
 
 
 def test_detector_training_learns_and_exports(head, shards: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -142,10 +142,10 @@ def test_detector_training_learns_and_exports(head, shards: Path, tmp_path: Path
             return float(detector_loss(task.network.eval()(fixed.image), fixed)[0])
 
     for _ in range(10):
-        trainer._train_step(0.0)
+        trainer.train_step(0.0)
     before = focal()
     for _ in range(50):
-        trainer._train_step(0.0)
+        trainer.train_step(0.0)
     assert focal() < before
     scores = trainer.save()
     assert 0 <= scores["found"] <= 1
