@@ -14,6 +14,8 @@ from functools import cached_property
 import torch
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
+from densefit.fit import blas
+
 Tensor = torch.Tensor
 
 
@@ -94,7 +96,8 @@ def _band_factor(diagonal: Tensor, link: Tensor, weights: Tensor, added: Tensor 
     if added is not None:
         band[:, 0] += added.reshape(-1)
     try:
-        out = cholesky_banded(band.numpy().T, overwrite_ab=True, lower=True, check_finite=False)
+        with blas.one_thread():
+            out = cholesky_banded(band.numpy().T, overwrite_ab=True, lower=True, check_finite=False)
     except LinAlgError as error:
         raise NotPositiveDefinite from error
     return torch.from_numpy(out.T)
@@ -112,9 +115,9 @@ def solve(factor: Factor, right: Tensor) -> Tensor:
     if factor.band is None:
         return backward(factor, forward(factor, right[..., None]))[..., 0]
     band = factor.band.numpy().T
-    return torch.from_numpy(
-        cho_solve_banded((band, True), right.reshape(-1).numpy(), check_finite=False)
-    ).reshape(right.shape)
+    with blas.one_thread():
+        out = cho_solve_banded((band, True), right.reshape(-1).numpy(), check_finite=False)
+    return torch.from_numpy(out).reshape(right.shape)
 
 
 def forward(factor: Factor, right: Tensor) -> Tensor:
