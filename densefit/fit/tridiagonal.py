@@ -142,27 +142,19 @@ def backward(factor: Factor, right: Tensor) -> Tensor:
     return out
 
 
-def inverse_diagonal(
-    diagonal: Tensor, link: Tensor, weights: Tensor, added: Tensor | None = None
-) -> Tensor:
-    """Diagonals (T, P) of the diagonal blocks of the inverse of the matrix of `factorize`.
+def inverse_diagonal(factor: Factor) -> Tensor:
+    """Diagonals (T, P) of the diagonal blocks of the inverse of the factored matrix.
 
-    Args: as of `factorize`.
-
-    The blocks before D_t take W^T W from it, those after it the same of the matrix turned about;
-    what both leave is the inverse of the inverse's block.
+    From the last block up the inverse's blocks are S_t = L_t^-T (1 + W_t S_t+1 W_t^T) L_t^-1
+    (Takahashi, Fagan, Chin 1973; of a Kalman filter's, the smoother of Rauch, Tung and Striebel).
     """
-    back = diagonal.flip(0), link, weights.flip(0), None if added is None else added.flip(0)
-    left = diagonal.clone()
-    if added is not None:
-        left.diagonal(dim1=1, dim2=2).add_(added)
-    ahead, behind = factorize(diagonal, link, weights, added).coupling, factorize(*back).coupling
-    left[1:].baddbmm_(ahead.mT, ahead, alpha=-1)
-    left[:-1] -= (behind.mT @ behind).flip(0)
-    lower, info = torch.linalg.cholesky_ex(left)
-    if bool(info.any()):
-        raise NotPositiveDefinite
-    return _inverse_lower(lower).square().sum(1)
+    out = factor.inverse.mT @ factor.inverse
+    carries = (factor.inverse[:-1].mT @ factor.coupling).unbind()
+    blocks = out.unbind()
+    for t in reversed(range(len(carries))):
+        if factor.linked[t]:
+            blocks[t].addmm_(carries[t] @ blocks[t + 1], carries[t].mT)
+    return out.diagonal(dim1=1, dim2=2).clone()
 
 
 def _inverse_lower(lower: Tensor) -> Tensor:
