@@ -7,7 +7,7 @@ corners by less than 0.1 mm at the largest neck rotations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -160,6 +160,29 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
         gaze=numbers(np.array(GAZE_EXPRESSIONS), torch.long),
         gaze_map=numbers(_gaze_map(head)),
         contacts=contact_model(head, dtype, lids_settle=head.lids is not None),
+    )
+
+
+def along(model: LandmarkModel, identity: Tensor, directions: Tensor) -> LandmarkModel:
+    """The head about one person, with some directions of identity as its modes.
+
+    Args:
+        identity: (K,) float64, of the person who is the template then. directions: (K, m) float64.
+    """
+    own, turn = identity.to(model.dtype), directions.T.to(model.dtype)
+    contacts = model.contacts
+    return replace(
+        model,
+        template=model.template + (own @ model.identity).reshape(3, -1),
+        identity=turn @ model.identity,
+        groups=tuple(replace(g, identity=turn @ g.identity) for g in model.groups),
+        joint_centres=model.joint_centres + (identity @ model.joint_basis).reshape(4, 3),
+        joint_basis=directions.T @ model.joint_basis,
+        contacts=replace(
+            contacts,
+            template=contacts.template + (own @ contacts.identity).reshape(3, -1),
+            identity=turn @ contacts.identity,
+        ),
     )
 
 
