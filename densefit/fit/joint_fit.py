@@ -94,7 +94,7 @@ class JointFit(FitData):
             return plain, None
         held = held_unknowns(self.model, solution.state, solution.system.gradient)
         score = self.score(start, priors, noise)
-        noisy = noisy_deviations(solution.system, priors, score, held)
+        noisy = noisy_deviations(solution.system, priors, score, held, plain)
         return noisy, Inflation.of(noisy, plain)
 
     def score(self, start: Start, priors: Priors, noise: NoiseModel) -> ScoreCovariance:

@@ -7,7 +7,7 @@ corners by less than 0.1 mm at the largest neck rotations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -163,6 +163,29 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
     )
 
 
+def along(model: LandmarkModel, identity: Tensor, directions: Tensor) -> LandmarkModel:
+    """The head about one person, with some directions of identity as its modes.
+
+    Args:
+        identity: (K,) float64, of the person who is the template then. directions: (K, m) float64.
+    """
+    own, turn = identity.to(model.dtype), directions.T.to(model.dtype)
+    contacts = model.contacts
+    return replace(
+        model,
+        template=model.template + (own @ model.identity).reshape(3, -1),
+        identity=turn @ model.identity,
+        groups=tuple(replace(g, identity=turn @ g.identity) for g in model.groups),
+        joint_centres=model.joint_centres + (identity @ model.joint_basis).reshape(4, 3),
+        joint_basis=directions.T @ model.joint_basis,
+        contacts=replace(
+            contacts,
+            template=contacts.template + (own @ contacts.identity).reshape(3, -1),
+            identity=turn @ contacts.identity,
+        ),
+    )
+
+
 def shape_groups(moves: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Landmarks and expressions of groups that together hold every pair at work.
 
@@ -172,24 +195,33 @@ def shape_groups(moves: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         moves: (L, 52) bool.
     """
     kinds, kind = np.unique(moves, axis=0, return_inverse=True)
-    used = kinds[kinds.any(1)].astype(np.float64)
+    used = kinds[kinds.any(1)]
     members = [np.flatnonzero(kind == i) for i in np.flatnonzero(kinds.any(1))]
     sizes = np.array([len(m) for m in members])
-    while len(members) > 1:
-        count = used.sum(1)
-        union = count[:, None] + count - used @ used.T
-        work = sizes * (count * (count + 1) / 2)
-        merged = (sizes[:, None] + sizes) * (union * (union + 1) / 2)
-        saved = work[:, None] + work + GROUP_OVERHEAD - merged
-        np.fill_diagonal(saved, 0)
-        a, b = sorted(np.unravel_index(saved.argmax(), saved.shape))
-        if saved[a, b] <= 0:
-            break
-        members[a] = np.sort(np.concatenate([members[a], members.pop(b)]))
+    alive = np.ones(len(members), bool)
+
+    def savings(group: int) -> np.ndarray:
+        """Products saved by merging a group with each of the others; integers, exact."""
+        own, together = _pairs(used.sum(1)), _pairs((used | used[group]).sum(1))
+        saved = sizes * own + sizes[group] * own[group] + GROUP_OVERHEAD
+        saved -= (sizes + sizes[group]) * together
+        return np.where(alive & (np.arange(len(sizes)) != group), saved, 0)
+
+    table = np.array([savings(group) for group in range(len(members))])
+    while table.size and table.max() > 0:
+        a, b = sorted(np.unravel_index(table.argmax(), table.shape))
+        members[a] = np.sort(np.concatenate([members[a], members[b]]))
         sizes[a] += sizes[b]
-        used[a] = np.maximum(used[a], used[b])
-        used, sizes = np.delete(used, b, 0), np.delete(sizes, b)
-    return [(m, np.flatnonzero(u)) for m, u in zip(members, used, strict=True)]
+        used[a] |= used[b]
+        alive[b] = False
+        table[b] = table[:, b] = 0
+        table[a] = table[:, a] = savings(int(a))
+    return [(members[i], np.flatnonzero(used[i])) for i in np.flatnonzero(alive)]
+
+
+def _pairs(count: np.ndarray) -> np.ndarray:
+    """Unordered pairs of `count` things, each with itself too."""
+    return count * (count + 1) // 2
 
 
 def _shape_group(

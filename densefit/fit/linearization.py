@@ -179,7 +179,7 @@ def _with_priors(
 ) -> Linearization:
     smooth, gradient = motion_prior(model, priors, motion)
     total = float(terms.cost.sum() + smooth + cost)
-    diagonal = motion_prior_diagonal(priors, len(motion)).add_(terms.blocks)
+    diagonal = motion_prior_diagonal(priors, len(motion), terms.blocks)
     return Linearization(total, gradient.add_(terms.gradient), diagonal, *border, terms)
 
 

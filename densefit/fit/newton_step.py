@@ -137,7 +137,11 @@ def weighed(cross: Tensor, step: Tensor) -> Tensor:
 
 def explained(factor: tridiagonal.Factor, cross: Tensor) -> Tensor:
     """X^T A^-1 X (N, N) float64: what eliminating the frames takes from the border."""
-    rows = tridiagonal.forward(factor, cross).reshape(-1, cross.shape[2])
+    return _gram(tridiagonal.forward(factor, cross).reshape(-1, cross.shape[2]))
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """R^T R (N, N) float64 of rows (n, N)."""
     out = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
     for part in rows.split(STACK_ROWS):
         out += (part.T @ part).double()
@@ -203,19 +207,15 @@ def deviations(system: Linearization, priors: Priors) -> Deviations:
 
 def _deviations(system: Linearization, priors: Priors, damping: float) -> Deviations:
     added = _damping(system.diagonal.diagonal(dim1=1, dim2=2), damping)
-    matrix = (system.diagonal, priors.link, priors.link_weights, added)
-    variance = tridiagonal.inverse_diagonal(*matrix)
+    factor = tridiagonal.factorize(system.diagonal, priors.link, priors.link_weights, added)
+    variance = tridiagonal.inverse_diagonal(factor)
     count = system.cross.shape[2]
     if not count:
         return Deviations(
             variance.clamp_min(0).sqrt(), variance.new_zeros(0), variance.new_zeros(0, 0)
         )
-    factor = tridiagonal.factorize(*matrix)
     whitened = tridiagonal.forward(factor, system.cross)
-    rows = whitened.reshape(-1, count)
-    schur = _damped(system.border, damping)
-    for part in rows.split(STACK_ROWS):
-        schur -= (part.T @ part).double()
+    schur = _damped(system.border, damping) - _gram(whitened.reshape(-1, count))
     lower, info = torch.linalg.cholesky_ex(schur)
     if int(info):
         raise tridiagonal.NotPositiveDefinite

@@ -151,13 +151,18 @@ def error_level(residual: Tensor) -> Tensor:
 
 
 def noisy_deviations(
-    system: Linearization, priors: Priors, score: ScoreCovariance, held: Tensor
+    system: Linearization,
+    priors: Priors,
+    score: ScoreCovariance,
+    held: Tensor,
+    plain: Deviations,
 ) -> NoisyDeviations:
     """Standard deviations of all unknowns where errors go together.
 
     Args:
         system: the linearization at the minimum.
         held: (T, P) bool: unknowns at a bound.
+        plain: of the same system, errors independent.
     """
     size = float(
         (score.diagonal.diagonal(dim1=1, dim2=2) / system.diagonal.diagonal(dim1=1, dim2=2)).max()
@@ -175,8 +180,6 @@ def noisy_deviations(
         return deviations(moved, replace(priors, link=priors.link * (1 + e)))
 
     less, more = shifted(-step), shifted(step)
-    plain = deviations(system, priors)
-
     frames, border = solve_many(system, priors, stiffness, score.shared_frames, score.shared_border)
 
     def variance(a: Tensor, b: Tensor, shared: Tensor) -> Tensor:

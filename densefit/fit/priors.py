@@ -195,9 +195,16 @@ def motion_prior(model: LandmarkModel, priors: Priors, motion: Motion) -> tuple[
     return cost, gradient
 
 
-def motion_prior_diagonal(priors: Priors, frames: int) -> Tensor:
-    """(T, P, P): diagonal blocks of the second derivative of `motion_prior`."""
+def motion_prior_diagonal(priors: Priors, frames: int, blocks: Tensor | None = None) -> Tensor:
+    """(T, P, P): diagonal blocks of the second derivative of `motion_prior`.
+
+    Args:
+        blocks: (T, P, P) of other terms to add.
+    """
     total = torch.zeros(frames, dtype=torch.float64, device=priors.frame.device)
     total[1:] += priors.link_weights
     total[:-1] += priors.link_weights
-    return priors.frame + total[:, None, None] * priors.link
+    # Passes over so much memory count: no sum is laid down for the next one to read.
+    if blocks is None:
+        return (total[:, None, None] * priors.link).add_(priors.frame)
+    return torch.addcmul(blocks, total[:, None, None], priors.link).add_(priors.frame)

@@ -14,6 +14,8 @@ from functools import cached_property
 import torch
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
+from densefit.fit import blas
+
 Tensor = torch.Tensor
 
 
@@ -94,7 +96,8 @@ def _band_factor(diagonal: Tensor, link: Tensor, weights: Tensor, added: Tensor 
     if added is not None:
         band[:, 0] += added.reshape(-1)
     try:
-        out = cholesky_banded(band.numpy().T, overwrite_ab=True, lower=True, check_finite=False)
+        with blas.one_thread():
+            out = cholesky_banded(band.numpy().T, overwrite_ab=True, lower=True, check_finite=False)
     except LinAlgError as error:
         raise NotPositiveDefinite from error
     return torch.from_numpy(out.T)
@@ -112,9 +115,9 @@ def solve(factor: Factor, right: Tensor) -> Tensor:
     if factor.band is None:
         return backward(factor, forward(factor, right[..., None]))[..., 0]
     band = factor.band.numpy().T
-    return torch.from_numpy(
-        cho_solve_banded((band, True), right.reshape(-1).numpy(), check_finite=False)
-    ).reshape(right.shape)
+    with blas.one_thread():
+        out = cho_solve_banded((band, True), right.reshape(-1).numpy(), check_finite=False)
+    return torch.from_numpy(out).reshape(right.shape)
 
 
 def forward(factor: Factor, right: Tensor) -> Tensor:
@@ -139,27 +142,19 @@ def backward(factor: Factor, right: Tensor) -> Tensor:
     return out
 
 
-def inverse_diagonal(
-    diagonal: Tensor, link: Tensor, weights: Tensor, added: Tensor | None = None
-) -> Tensor:
-    """Diagonals (T, P) of the diagonal blocks of the inverse of the matrix of `factorize`.
+def inverse_diagonal(factor: Factor) -> Tensor:
+    """Diagonals (T, P) of the diagonal blocks of the inverse of the factored matrix.
 
-    Args: as of `factorize`.
-
-    The blocks before D_t take W^T W from it, those after it the same of the matrix turned about;
-    what both leave is the inverse of the inverse's block.
+    From the last block up the inverse's blocks are S_t = L_t^-T (1 + W_t S_t+1 W_t^T) L_t^-1
+    (Takahashi, Fagan, Chin 1973; of a Kalman filter's, the smoother of Rauch, Tung and Striebel).
     """
-    back = diagonal.flip(0), link, weights.flip(0), None if added is None else added.flip(0)
-    left = diagonal.clone()
-    if added is not None:
-        left.diagonal(dim1=1, dim2=2).add_(added)
-    ahead, behind = factorize(diagonal, link, weights, added).coupling, factorize(*back).coupling
-    left[1:].baddbmm_(ahead.mT, ahead, alpha=-1)
-    left[:-1] -= (behind.mT @ behind).flip(0)
-    lower, info = torch.linalg.cholesky_ex(left)
-    if bool(info.any()):
-        raise NotPositiveDefinite
-    return _inverse_lower(lower).square().sum(1)
+    out = factor.inverse.mT @ factor.inverse
+    carries = (factor.inverse[:-1].mT @ factor.coupling).unbind()
+    blocks = out.unbind()
+    for t in reversed(range(len(carries))):
+        if factor.linked[t]:
+            blocks[t].addmm_(carries[t] @ blocks[t + 1], carries[t].mT)
+    return out.diagonal(dim1=1, dim2=2).clone()
 
 
 def _inverse_lower(lower: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, pieces
+from densefit.fit.landmark_model import LandmarkModel, along
 from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
 from densefit.fit.newton_step import Deviations, deviations, explained, held_stiffness, weighed
 from densefit.fit.priors import Priors, frame_changes
@@ -30,6 +31,9 @@ from densefit.fit.state import CameraState, Motion, State, concatenate
 from densefit.fit.weights import scaled
 
 Tensor = torch.Tensor
+
+UNNOTICED = 1e-3
+"""Part of a variance that the directions of identity which are left out may add up to."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Reduced:
 
     matrix: Tensor
     slope: Tensor
+    explained: Tensor
+    """X^T A^-1 X (N, N): what the eliminated frames took from the matrix."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class Windows:
         self.checkpoints = checkpoints
         self._turn = -1
         """Number of the pass over the take, part of the names of what is kept."""
+        self._explained: Tensor | None = None
+        """Of the last `Reduced`."""
         self._spread: list[Tensor] = []
         """Of the windows, where they were found with the motion."""
         self.options, self.count = data.options, len(data.frames)
@@ -180,9 +188,12 @@ class Windows:
         motion = spread_motion(first.motion, some, solved.motion, shot)
         return replace(first, motion=motion)
 
-    def _linearized(self, state: State, low: int, high: int) -> tuple[Linearization, Priors]:
+    def _linearized(
+        self, state: State, low: int, high: int, model: LandmarkModel | None = None
+    ) -> tuple[Linearization, Priors]:
         """The quadratic model of some frames with its border, priors of the border left out."""
         data, picked = self.data, np.arange(low, high)
+        model = model or data.model
         priors = data.priors(picked)
         bare = replace(priors, identity_weight=0.0, cameras=priors.cameras.narrowed(0.0))
         part = State(state.identity, state.motion.take(slice(low, high)), state.cameras)
@@ -190,7 +201,7 @@ class Windows:
             self.options.robust_scale, self.options.correlation, True, self.options.chunk
         )
         planes = self._planes(data.raw_planes(picked), part.motion, state.cameras)
-        return linearize(data.model, planes, bare, part, loss, data.with_identity), priors
+        return linearize(model, planes, bare, part, loss, data.with_identity), priors
 
     def reduced(self, state: State) -> Reduced:
         """Matrix and gradient of the energy by the border (identity, this take's cameras), the
@@ -201,26 +212,31 @@ class Windows:
         """
         self._use(self.border_dtype)
         name = f"reduced{self._turn}"
-        return self.checkpoints.keep(name, Reduced, partial(self._reduced, state))
+        found = self.checkpoints.keep(name, Reduced, partial(self._reduced, state))
+        self._explained = found.explained
+        return found
 
     def _reduced(self, state: State) -> Reduced:
         modes = self.modes
         total = modes + state.cameras.unknowns
         matrix = torch.zeros(total, total, dtype=torch.float64)
         slope = torch.zeros(total, dtype=torch.float64)
+        taken = torch.zeros_like(matrix)
         for core in pieces(self.count, self.options.window):
             low, high = int(core[0]), int(core[-1]) + 1
             system, priors = self._linearized(state, low, high)
             system = self._with_neighbours(system, state, low, high)
             factor = _factor(system, priors, self._held(system, state, low, high))
-            matrix += system.border - explained(factor, system.cross)
+            own = explained(factor, system.cross)
+            matrix += system.border - own
+            taken += own
             alone = tridiagonal.solve(factor, system.gradient)
             slope += system.border_gradient - weighed(system.cross, alone)
         priors = self.data.priors(np.zeros(1, int), self.seen)
         known = camera_prior_term(priors.cameras, state.cameras)
         matrix[modes:, modes:] += known.block
         slope[modes:] += known.gradient
-        return Reduced(matrix, slope)
+        return Reduced(matrix, slope, taken)
 
     def _with_neighbours(
         self, system: Linearization, state: State, low: int, high: int
@@ -252,25 +268,48 @@ class Windows:
             return torch.cat(self._spread)
         out = []
         half = _square_root(covariance)
+        if self._explained is not None:
+            half = _telling(half, self._explained, self.count)
+        model = self.data.model
+        if self.modes and not state.cameras.unknowns:
+            # The few directions are the modes then: the others are not differentiated.
+            model = along(model, state.identity, half)
+            state = replace(state, identity=half.new_zeros(half.shape[1]))
+            half = torch.eye(half.shape[1], dtype=half.dtype)
         for window in self._windows():
             name = f"deviations_{window.low:08d}"
-            make = partial(self._window_deviations, state, window, half)
+            make = partial(self._window_deviations, state, window, half, model)
             out.append(self.checkpoints.keep(name, Spread, make).frames)
             self.progress(0.9 + 0.1 * window.high / self.count)
         return torch.cat(out)
 
-    def _window_deviations(self, state: State, window: Window, half: Tensor) -> Spread:
-        """Args: half: root of the border's covariance."""
-        system, priors = self._linearized(state, window.low, window.high)
+    def _window_deviations(
+        self, state: State, window: Window, half: Tensor, model: LandmarkModel
+    ) -> Spread:
+        """Args: half: root (N, m) of the border's covariance."""
+        system, priors = self._linearized(state, window.low, window.high, model)
         none = replace(system, cross=system.cross[..., :0], border=system.border[:0, :0])
         variance = deviations(none, priors).frames.square()
         if len(half):
-            cross = system.cross
+            cross = system.cross @ half.to(system.cross.dtype)
             none_held = torch.zeros_like(system.gradient, dtype=torch.bool)
             factor = _factor(system, priors, none_held)
             bent = tridiagonal.backward(factor, tridiagonal.forward(factor, cross))
-            variance = variance + (bent @ half.to(bent.dtype)).square().sum(2)
+            variance = variance + bent.square().sum(2)
         return Spread(variance[window.keep].sqrt())
+
+
+def _telling(half: Tensor, explained: Tensor, frames: int) -> Tensor:
+    """The directions (N, m) of a root (N, N) of the border's covariance that frames notice.
+
+    A direction s moves a take by s^T X^T A^-1 X s in squares of its own deviations. What the
+    directions left out add to the variance of an unknown is, by Cauchy and Schwarz, no larger part
+    of it than their sum over frames.
+    """
+    squares, turn = torch.linalg.eigh(half.T @ explained @ half)
+    kept = squares.clamp_min(0).cumsum(0) > UNNOTICED * frames
+    kept[-1] = True
+    return half @ turn[:, kept]
 
 
 def _factor(system: Linearization, priors: Priors, held: Tensor) -> tridiagonal.Factor:

@@ -4,13 +4,14 @@ energy."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from densefit.fit.camera_prior import CameraPrior, camera_prior_term
-from densefit.fit.landmark_model import landmark_model
+from densefit.fit.landmark_model import along, landmark_model
 from densefit.fit.linearization import LossSettings, Planes, linearize, relinearize
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import make_priors
@@ -213,3 +214,18 @@ def test_frames_left_out_follow_the_quadratic_model(head):
     torch.testing.assert_close(some.gradient - some.terms.gradient, smooth)
     promised = (step * (before.terms.gradient + 0.5 * bend)).sum(1)[left]
     torch.testing.assert_close(some.terms.cost[left], before.terms.cost[left] + promised)
+
+
+def test_a_few_directions_as_modes_are_the_same_head(head):
+    model, planes, priors, state, *_ = make_problem(head, free_cameras=False)
+    bare = replace(priors, identity_weight=0.0)
+    loss = LossSettings(4.0, 3.0, False, 3)
+    whole = linearize(model, planes, bare, state, loss, True)
+    turn = torch.randn(MODES, 2, dtype=f8, generator=torch.Generator().manual_seed(3))
+    about = along(model, state.identity, turn)
+    still = replace(state, identity=torch.zeros(2, dtype=f8))
+    few = linearize(about, planes, bare, still, loss, True)
+    assert few.cost == pytest.approx(whole.cost, rel=1e-12)
+    torch.testing.assert_close(few.diagonal, whole.diagonal)
+    torch.testing.assert_close(few.cross, whole.cross @ turn)
+    torch.testing.assert_close(few.border, turn.T @ whole.border @ turn)
