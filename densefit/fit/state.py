@@ -78,17 +78,21 @@ class Motion:
             self.eyes[index],
         )
 
+    def clone(self) -> Motion:
+        """A copy with memory of its own."""
+        return Motion(*(getattr(self, name).clone() for name in Motion.__dataclass_fields__))
+
+    def put(self, index: slice, frames: Motion) -> None:
+        """Write some of the frames, in place."""
+        for name in Motion.__dataclass_fields__:
+            getattr(self, name)[index] = getattr(frames, name)
+
 
 def rest(rotation: Tensor, translation: Tensor) -> Motion:
     """A neutral head at given poses (T, 3, 3) and (T, 3)."""
     frames = len(rotation)
     zeros = torch.zeros(frames, 52, dtype=torch.float64, device=rotation.device)
     return Motion(zeros, rotation, translation, zeros[:, :3].clone(), zeros[:, :4].clone())
-
-
-def concatenate(parts: list[Motion]) -> Motion:
-    """Motions one after the other."""
-    return Motion(*(torch.cat([getattr(p, f) for p in parts]) for f in Motion.__dataclass_fields__))
 
 
 @dataclass(frozen=True)

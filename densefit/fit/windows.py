@@ -27,7 +27,7 @@ from densefit.fit.linearization import Linearization, LossSettings, Planes, line
 from densefit.fit.newton_step import Deviations, deviations, explained, held_stiffness, weighed
 from densefit.fit.priors import Priors, frame_changes
 from densefit.fit.solver import approach, held_unknowns, minimize
-from densefit.fit.state import CameraState, Motion, State, concatenate
+from densefit.fit.state import CameraState, Motion, State
 from densefit.fit.weights import scaled
 
 Tensor = torch.Tensor
@@ -49,6 +49,11 @@ class Window:
     def picked(self) -> np.ndarray:
         """Indices of the solved frames."""
         return np.arange(self.low, self.high)
+
+    @property
+    def kept(self) -> slice:
+        """Of the take's frames: those that this window is for."""
+        return slice(self.low + self.keep.start, self.low + self.keep.stop)
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,8 @@ class Windows:
         """Number of the pass over the take, part of the names of what is kept."""
         self._explained: Tensor | None = None
         """Of the last `Reduced`."""
-        self._spread: list[Tensor] = []
-        """Of the windows, where they were found with the motion."""
+        self._spread: Tensor | None = None
+        """(T, P) deviations, where they were found with the motion."""
         self.options, self.count = data.options, len(data.frames)
         self.border_dtype = data.model.dtype
         self.seen = int(data.observations.seen[data.frames].sum())
@@ -141,14 +146,26 @@ class Windows:
         """
         self._use(torch.float64 if self.options.double else torch.float32)
         self._turn += 1
-        parts: list[Solved] = []
+        # What a window leaves goes to one place at once: small results between the large passing
+        # tensors of many windows would keep the memory about them from being used again.
+        motion, self._spread = state.motion.clone(), None
         for window in self._windows():
             name = f"motion{self._turn}_{window.low:08d}"
             solve = partial(self._window_motion, state, window, fresh)
-            parts.append(self.checkpoints.keep(name, Solved, solve))
+            part = self.checkpoints.keep(name, Solved, solve)
+            motion.put(window.kept, part.motion)
+            if part.spread is not None:
+                self._spread = self._with_rows(self._spread, window, part.spread)
             self.progress(start + (end - start) * (window.high / self.count))
-        self._spread = [part.spread.frames for part in parts if part.spread is not None]
-        return replace(state, motion=concatenate([part.motion for part in parts]))
+        return replace(state, motion=motion)
+
+    def _with_rows(self, table: Tensor | None, window: Window, spread: Spread) -> Tensor:
+        """The table (T, P) of all frames, made at the first window, with a window's rows in it."""
+        rows = spread.frames
+        if table is None:
+            table = rows.new_empty(self.count, rows.shape[1])
+        table[window.kept] = rows
+        return table
 
     def _window_motion(self, state: State, window: Window, fresh: bool) -> Solved:
         """Solve one window; the frames that it keeps."""
@@ -264,9 +281,8 @@ class Windows:
         Args:
             covariance: (N, N) of the take's border.
         """
-        if self._spread:
-            return torch.cat(self._spread)
-        out = []
+        if self._spread is not None:
+            return self._spread
         half = _square_root(covariance)
         if self._explained is not None:
             half = _telling(half, self._explained, self.count)
@@ -276,12 +292,14 @@ class Windows:
             model = along(model, state.identity, half)
             state = replace(state, identity=half.new_zeros(half.shape[1]))
             half = torch.eye(half.shape[1], dtype=half.dtype)
+        table: Tensor | None = None
         for window in self._windows():
             name = f"deviations_{window.low:08d}"
             make = partial(self._window_deviations, state, window, half, model)
-            out.append(self.checkpoints.keep(name, Spread, make).frames)
+            table = self._with_rows(table, window, self.checkpoints.keep(name, Spread, make))
             self.progress(0.9 + 0.1 * window.high / self.count)
-        return torch.cat(out)
+        assert table is not None
+        return table
 
     def _window_deviations(
         self, state: State, window: Window, half: Tensor, model: LandmarkModel
