@@ -11,9 +11,10 @@ from mediapipe_peer import run_mediapipe
 
 from densefit.capture import VideoWriter, open_frames, open_source
 from densefit.head import HeadModel
+from densefit.landmarks.choice import FaceChoice
 from densefit.landmarks.look import Place
 from densefit.landmarks.predictor import block_frames
-from densefit.landmarks.tracker import FaceChoice, FaceTracker, TrackOptions
+from densefit.landmarks.tracker import FaceTracker, TrackOptions
 
 # MediaPipe's mesh: upper lid, lower lid, outer and inner corner of the right eye, then the left.
 _PEER_LIDS = ((159, 145, 33, 133), (386, 374, 263, 362))

@@ -25,7 +25,7 @@ def _check_face(value: str) -> str:
     """Refuse an unknown --face before any input is opened."""
     if value == "largest":
         return value  # the default needs no look at the networks' code
-    from densefit.landmarks.tracker import FaceChoice
+    from densefit.landmarks.choice import FaceChoice
 
     try:
         FaceChoice.parse(value)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from densefit.fit.intersection import ContactModel, contact_model
+from densefit.fit.contact_model import ContactModel, contact_model
 from densefit.head.model import GAZE_EXPRESSIONS, HeadModel
 
 Tensor = torch.Tensor

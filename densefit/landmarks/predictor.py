@@ -110,7 +110,8 @@ def make_tracker(head: Any, options: PredictOptions) -> FaceTracker:
     """The networks as the options want them; InputError if weights are missing or unsuitable."""
     import torch
 
-    from densefit.landmarks.tracker import FaceChoice, TrackOptions, load_tracker
+    from densefit.landmarks.choice import FaceChoice
+    from densefit.landmarks.tracker import TrackOptions, load_tracker
     from densefit.memory import keep_freed_memory
 
     keep_freed_memory()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from densefit.landmarks.choice import SAME_PLACE, FaceChoice, distance_to
 from densefit.landmarks.crop import FaceLayout, crop_around, held
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
 from densefit.landmarks.look import Look, Looker, Place, Sighting, combined, doubts, merged
@@ -22,44 +23,6 @@ from densefit.precision import inference_dtype
 
 if TYPE_CHECKING:
     from densefit.head import HeadModel
-
-
-SAME_PLACE = 0.5
-"""A face found anew within so much of the lost one's crop (over its side) is the same."""
-
-
-@dataclass(frozen=True)
-class FaceChoice:
-    """Which of several faces in a picture: `largest`, `left`, `right`, or `track` the number-th.
-
-    Left and right are the viewer's. For `track`, faces are numbered by size from 1, the largest.
-    """
-
-    rule: str = "largest"
-    number: int = 1
-
-    @staticmethod
-    def parse(text: str) -> FaceChoice:
-        """From the command line: "largest", "left", "right", "track N". Raises ValueError."""
-        words = text.split()
-        if words in (["largest"], ["left"], ["right"]):
-            return FaceChoice(words[0])
-        if len(words) == 2 and words[0] == "track" and words[1].isdigit() and int(words[1]) > 0:
-            return FaceChoice("track", int(words[1]))
-        raise ValueError(f"{text!r}: say largest, left, right or 'track N' with N from 1")
-
-    def of(self, faces: list[Sighting], near: np.ndarray | None = None) -> Sighting | None:
-        """The chosen face; near: (>= 3,) where the wanted face was (x, y, side), if known."""
-        if near is not None:
-            there = [face for face in faces if _apart(face, near) < SAME_PLACE * near[2]]
-            if there:
-                return min(there, key=lambda face: _apart(face, near))
-        if self.rule == "left":
-            return min(faces, key=lambda face: face.roi[0], default=None)
-        if self.rule == "right":
-            return max(faces, key=lambda face: face.roi[0], default=None)
-        by_size = sorted(faces, key=lambda face: -face.roi[2])
-        return by_size[self.number - 1] if len(by_size) >= self.number else None
 
 
 @dataclass(frozen=True)
@@ -292,7 +255,7 @@ class FaceTracker:
         self, faces: list[Sighting], place: Place, roi: np.ndarray
     ) -> list[Sighting]:
         """The faces that may be the one lost from `roi`: near it, or not there a moment ago."""
-        away = [face for face in faces if _apart(face, roi) >= SAME_PLACE * roi[2]]
+        away = [face for face in faces if distance_to(face, roi) >= SAME_PLACE * roi[2]]
         if place.picture is None or not away:
             return faces
         before = self._look([place.picture] * len(away), np.array([f.roi[:4] for f in away]))
@@ -326,11 +289,6 @@ class FaceTracker:
 def _stacked(faces: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
     """xy (N, 703, 2) px and sigma (N, 703) px of several faces."""
     return np.stack([face.xy for face in faces]), np.stack([face.sigma for face in faces])
-
-
-def _apart(face: Sighting, roi: np.ndarray) -> float:
-    """Distance of a face's crop from another place, px."""
-    return float(np.hypot(*(face.roi[:2] - roi[:2])))
 
 
 def _box_roi(box: FaceBox, ratio: float) -> np.ndarray:

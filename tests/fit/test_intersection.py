@@ -10,13 +10,8 @@ import pytest
 import torch
 
 from densefit.fit import FitOptions, fit
-from densefit.fit.intersection import (
-    contact_model,
-    contact_points,
-    contact_system,
-    find_contacts,
-    lip_vertices,
-)
+from densefit.fit.contact_model import contact_model, lip_vertices
+from densefit.fit.intersection import contact_points, contact_system, find_contacts
 from densefit.fit.landmark_model import gaze_values, landmark_model
 from densefit.head import load_head
 from densefit.head.model import EXPRESSION_INDEX

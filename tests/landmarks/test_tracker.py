@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from densefit.landmarks.choice import FaceChoice
 from densefit.landmarks.crop import FaceLayout
 from densefit.landmarks.detector import FaceBox
 from densefit.landmarks.look import Looker, Sighting
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
-from densefit.landmarks.tracker import FaceChoice, FaceTracker, TrackOptions
+from densefit.landmarks.tracker import FaceTracker, TrackOptions
 
 SIZE = 64
 CONFIG = NetworkConfig(
