@@ -15,17 +15,23 @@ import torch
 
 from densefit.landmarks.network import LandmarkNet, load_network
 from densefit.landmarks.weights import read_weights, save_weights
+from densefit.train.grow import grow_into
 from densefit.train.landmark_task import landmark_weights
 
 
 def mixed(new: LandmarkNet, old: LandmarkNet, share: float, weight: torch.Tensor) -> LandmarkNet:
     """`new`, changed in place: share * new + (1 - share) * old, decoded from the basis of `new`.
 
+    Channels that `new` has grown are its own; where old ones read them, `old` counts as zero.
+
     Args:
         weight: (703,) of the landmarks in the loss of `new`.
     """
-    old.change_basis(new.mean, new.basis, weight)
-    before = old.state_dict()
+    grown = LandmarkNet(new.config, new.landmarks)
+    grown.load_state_dict(new.state_dict())
+    grow_into(grown, old.state_dict())
+    grown.change_basis(new.mean, new.basis, weight)
+    before = grown.state_dict()
     after = {
         name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
         for name, value in new.state_dict().items()

@@ -5,6 +5,7 @@ import torch
 
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
 from densefit.train.grow import grow_into
+from densefit.train.mix import mixed
 
 SMALL = NetworkConfig(input_size=64, widths=(8, 12, 16, 24), blocks=(1, 1, 2, 1), head_width=6)
 
@@ -12,7 +13,7 @@ SMALL = NetworkConfig(input_size=64, widths=(8, 12, 16, 24), blocks=(1, 1, 2, 1)
 def small_network() -> LandmarkNet:
     torch.manual_seed(0)
     network = LandmarkNet(SMALL, landmarks=703)
-    network.basis.normal_()
+    network.basis.copy_(torch.linalg.qr(torch.randn(1406, 192)).Q.T)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -48,3 +49,16 @@ def test_larger_map_is_read_alike() -> None:
 def test_smaller_network_is_refused() -> None:
     with pytest.raises(ValueError, match="larger than"):
         grow_into(grown(widths=(6, 12, 16, 24)), small_network().state_dict())
+
+
+def test_mixing_with_the_smaller_network_it_grew_from() -> None:
+    """None of the new network is the old one; all of it is the new one."""
+    small, image, weight = small_network(), torch.rand(2, 3, 64, 64), torch.ones(703)
+    for share, wanted in ((0.0, small), (1.0, None)):
+        wide = grown(widths=(10, 12, 20, 30))
+        grow_into(wide, small.state_dict())
+        for parameter in wide.parameters():
+            parameter.data += 0.01 * torch.randn_like(parameter)
+        expected = (wanted or wide)(image)[0]
+        found = mixed(wide, small, share, weight)(image)[0]
+        assert torch.allclose(found, expected, atol=1e-4)
