@@ -174,8 +174,8 @@ def test_shipped_weights_suit_the_head_model() -> None:
     from densefit.head import load_head
 
     version = load_head().landmarks_version
-    for kind in ("landmarks", "closeup"):
+    for kind, most in (("landmarks", 8e6), ("closeup", 30e6)):
         load_network(None, version, kind)
-        assert SHIPPED[kind].stat().st_size <= 8e6
+        assert SHIPPED[kind].stat().st_size <= most
     load_detector()
     assert SHIPPED["detector"].stat().st_size <= 2e6
