@@ -139,6 +139,10 @@ class Looker:
         if threads == 1 or self.device.type != "cpu":
             return [work(part) for part in parts]
         if self._aside is None or self._aside[0] != threads:
+            import cv2
+
+            # OpenCV's threads wait for work by spinning, on the cores that ours need.
+            cv2.setNumThreads(1)
             self._aside = threads, SideBySide(_SIDES, threads // _SIDES)
         return self._aside[1].map(work, parts)
 
