@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import random_statistics
 
 from densefit.landmarks import inference
 from densefit.landmarks.inference import ReadyNetwork
@@ -24,12 +25,7 @@ def _trained(config: NetworkConfig) -> LandmarkNet:
     """Statistics and biases as after some training."""
     torch.manual_seed(0)
     network = LandmarkNet(config)
-    for part in network.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(part.weight, 0.5, 1.5)
-            torch.nn.init.normal_(part.bias, 0, 0.3)
-            part.running_mean.normal_(0, 0.3)
-            part.running_var.uniform_(0.5, 2.0)
+    random_statistics(network)
     network.set_basis(0.1 * torch.randn(400, 703, 2), torch.ones(703))
     return network.eval()
 

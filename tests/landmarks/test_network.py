@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import random_statistics
 
 from densefit.errors import InputError
 from densefit.landmarks.detector import (
@@ -31,20 +32,10 @@ SMALL = NetworkConfig(
 )
 
 
-def _random_statistics(network: torch.nn.Module) -> None:
-    """BatchNorm statistics as after some training, so that folding has something to fold."""
-    for part in network.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(part.weight, 0.5, 1.5)
-            torch.nn.init.normal_(part.bias, 0, 0.3)
-            part.running_mean.normal_(0, 0.3)
-            part.running_var.uniform_(0.5, 2.0)
-
-
 def test_landmark_network_shapes_and_folding() -> None:
     torch.manual_seed(0)
     network = LandmarkNet(SMALL)
-    _random_statistics(network)
+    random_statistics(network)
     network.eval()
     image = torch.rand(3, 3, 64, 64)
     with torch.no_grad():
@@ -111,7 +102,7 @@ def test_basis_reproduces_labels_of_its_rank() -> None:
 def test_detector_folding_and_decoding() -> None:
     torch.manual_seed(0)
     network = HeadDetector(DetectorConfig(widths=(8, 8, 8, 8), merged=8))
-    _random_statistics(network)
+    random_statistics(network)
     network.eval()
     image = torch.rand(2, 3, 64, 96)
     with torch.no_grad():

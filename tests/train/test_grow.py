@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from networks import random_statistics
 
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
 from densefit.train.grow import grow_into
@@ -14,10 +15,7 @@ def small_network() -> LandmarkNet:
     torch.manual_seed(0)
     network = LandmarkNet(SMALL, landmarks=703)
     network.basis.copy_(torch.linalg.qr(torch.randn(1406, 192)).Q.T)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
+    random_statistics(network)
     return network.eval()
 
 
