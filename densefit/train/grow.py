@@ -34,8 +34,8 @@ def grow_into(network: LandmarkNet, state: dict[str, Tensor]) -> int:
         pairs = list(zip(trained.shape, target.shape, strict=True))
         if any(a > b for a, b in pairs):
             raise ValueError(
-                f"{name} is {tuple(trained.shape)} in the weights to begin with, larger than"
-                f" {tuple(target.shape)} in this network"
+                f"{name} is {tuple(trained.shape)} there, larger than {tuple(target.shape)} in the"
+                " network to train; begin with weights of a network that is no larger"
             )
         if target.ndim > 1 and trained.shape[1] < target.shape[1]:
             target[: trained.shape[0], trained.shape[1] :] = 0  # new channels into old ones

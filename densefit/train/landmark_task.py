@@ -194,10 +194,13 @@ class LandmarkTask:
         network = self.network
         assert isinstance(network, LandmarkNet)
         mean, basis = network.mean.clone(), network.basis.clone()
-        taken = grow_into(
-            network,
-            {k: v for k, v in state.items() if same or k.startswith(("stem.", "body.", "head."))},
-        )
+        usable = {
+            k: v for k, v in state.items() if same or k.startswith(("stem.", "body.", "head."))
+        }
+        try:
+            taken = grow_into(network, usable)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         if same:
             network.change_basis(mean, basis, self.weight.to(mean))
         return f"{taken} of {len(network.state_dict())} tensors from {path.name}"
