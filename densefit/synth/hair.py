@@ -9,7 +9,7 @@ from torch import Tensor
 
 from densefit.synth.sampling import Dice
 
-SCALP_STRIPS, BEARD_STRIPS = 700, 420
+SCALP_STRIPS, BEARD_STRIPS = 700, 1100
 """Bands of strands on every head; those not needed have no width."""
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from densefit.synth.hair import SCALP_STRIPS, Hair
 
 SCALP_STEPS, BEARD_STEPS = 9, 3
-FRINGE_WIDTH = 0.007
-"""Metres; most of a strip of a fringe."""
+FRINGE_WIDTH, BEARD_WIDTH = 0.007, 0.0035
+"""Metres; most of a strip of a fringe, and of a beard."""
 STRIP_AREA = 0.42
 """Total area of a head's strips, square metres: long hair needs fewer strips than short hair."""
 
@@ -208,8 +208,8 @@ def grow_beard(hair: Hair, root: Tensor, normal: Tensor, inside: Tensor, skull: 
         line.append(line[-1] + (length / BEARD_STEPS)[..., None] * heading)
         heading = F.normalize(heading + 0.35 * down + 0.3 * (noise[..., 4:7] - 0.5), dim=-1)
     profile = torch.linspace(0, 1, BEARD_STEPS + 1, device=root.device)
-    width = torch.minimum(length * 0.5 + 0.002, torch.full_like(length, 0.009))
-    width = width[..., None] * (1 - 0.7 * profile**2) * grows[..., None]
+    width = torch.minimum(length * 0.25 + 0.001, torch.full_like(length, BEARD_WIDTH))
+    width = width[..., None] * (1 - 0.8 * profile**2) * grows[..., None]
     strips = _band(torch.stack(line, 2), width, skull, noise[..., 7])
     outward = F.normalize(normal[:, :, None] + 0.3 * strips.outward, dim=-1)
     return Strips(strips.line, strips.across, strips.width, outward.expand_as(strips.line))
