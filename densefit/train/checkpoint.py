@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from densefit.train.random import Draws
 
@@ -24,11 +25,14 @@ class Average:
     def update(self, network: nn.Module, step: int) -> None:
         """Follow the network; quicker at the beginning, when there is nothing worth keeping."""
         decay = min(self.decay, 1 - 10 / (step + 20))
+        smooth: list[tuple[Tensor, Tensor]] = []
         for name, value in network.state_dict().items():
             if value.dtype.is_floating_point:
-                self.state[name].lerp_(value.detach(), 1 - decay)
+                smooth.append((self.state[name], value))
             else:
                 self.state[name].copy_(value)
+        averages, values = (list(side) for side in zip(*smooth, strict=True))
+        get_ema_multi_avg_fn(decay)(averages, values, step)
 
 
 def save_checkpoint(
@@ -82,5 +86,12 @@ def load_checkpoint(
     for key, value in groups["optimizer"].items():
         index, _, name = key.partition(".")
         state["state"].setdefault(int(index), {})[name] = value
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, moments in state["state"].items():
+        # Fused optimizers walk through memory: moments must lie there as their parameters do.
+        like = parameters[index]
+        for name, value in moments.items():
+            if value.shape == like.shape:
+                moments[name] = torch.empty_like(like.detach()).copy_(value)
     optimizer.load_state_dict(state)
     return counters

@@ -88,7 +88,7 @@ class Trainer:
             {"params": decay, "weight_decay": options.weight_decay},
             {"params": no_decay, "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate)
+        self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
         self.average = Average(self.network)
         self.step, self.seen, self.seconds = 0, 0, 0.0
         self.dtype = fastest_dtype(self.device)
