@@ -92,7 +92,9 @@ class Augmenter:
         cut = image[edge]
         geometry.cut_at_picture_edge(cut, draws)
         image[edge] = cut
-        occluders.occlude(image, self._background(max(8, count // 2)), self._skin(image, target), draws)
+        occluders.occlude(
+            image, self._background(max(8, count // 2)), self._skin(image, target), draws
+        )
         return Batch(self._degrade(image), target, visible, presence)
 
     def _background(self, count: int) -> Tensor:
