@@ -19,7 +19,7 @@ from square import SquareTracker, square_video
 
 from calibration.formats import FORMATS, write_any
 from densefit.cli import main
-from densefit.head.model import load_head
+from densefit.head.model import _read_head, load_head
 from densefit.landmarks import predictor
 from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
 from tests.calibration.test_formats import path_for, rig_for
@@ -48,7 +48,7 @@ class Case:
             self.path.write_bytes(kind(self.good, rng))
             shutil.rmtree(self.out, ignore_errors=True)
             command = [str(part) for part in self.commands[number % len(self.commands)]]
-            load_head.cache_clear()
+            _read_head.cache_clear()
             code = main(command)
             err = capsys.readouterr().err
             what = f"round {number}, {kind.__name__}: {' '.join(command)}\n{err}"

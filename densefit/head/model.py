@@ -216,14 +216,17 @@ class HeadModel:
 DEFAULT_ASSET = Path(__file__).with_name("head.npz")
 
 
-@functools.lru_cache(maxsize=4)
 def load_head(path: Path | None = None) -> HeadModel:
     """Read a compiled head asset (the shipped one by default).
 
     Raises:
         InputError: the file is missing, damaged or not a head asset.
     """
-    path = Path(path) if path is not None else DEFAULT_ASSET
+    return _read_head(Path(path) if path is not None else DEFAULT_ASSET)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_head(path: Path) -> HeadModel:
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         with np.load(path, allow_pickle=False) as archive:

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from densefit.landmarks.crop import FaceLayout, crop_around, cut_crop, to_picture
+from densefit.landmarks.crop import FaceLayout, crop_around, crop_offsets, cut_crop, to_picture
 from densefit.landmarks.inference import ReadyNetwork
 from densefit.landmarks.network import LandmarkNet
 from densefit.side_by_side import SideBySide
 
 T = TypeVar("T")
 R = TypeVar("R")
-_CPU_CROPS = 4
+_CPU_CROPS = {torch.float32: 4, torch.bfloat16: 8}
 """Crops at once on a CPU: the maps of more do not stay in its caches."""
 _SIDES = 2
 """Parts of a batch that are worked on at a time; more would be too small."""
@@ -60,10 +60,12 @@ class Sighting:
 class Look(Sighting):
     """What one look of a network says.
 
-    own: (4,) the crop to cut around its landmarks; doubt: see `doubts`.
+    own: (4,) the crop to cut around its landmarks; off: (3,) how far that is from the one they were
+    seen in, see `crop_offsets`; doubt: see `doubts`.
     """
 
     own: np.ndarray = field(kw_only=True)
+    off: np.ndarray = field(kw_only=True)
     doubt: float = field(kw_only=True)
 
 
@@ -113,7 +115,7 @@ class Looker:
             return []
         step = batch
         if self.device.type == "cpu":
-            step = min(batch, _CPU_CROPS, -(-len(pictures) // _SIDES))
+            step = min(batch, _CPU_CROPS[self.dtype], -(-len(pictures) // _SIDES))
         parts = [slice(start, start + step) for start in range(0, len(pictures), step)]
 
         def answers(part: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -125,8 +127,9 @@ class Looker:
         xy, sigma = xy.astype(np.float32), sigma.astype(np.float32)
         seen = np.concatenate([rois, 1 / (1 + np.exp(-presence[:, None]))], 1)
         own, doubt = crop_around(xy, self.layout), doubts(xy, sigma, self.layout)
+        off = crop_offsets(own, rois)
         return [
-            Look(xy[i], sigma[i], seen[i], own=own[i], doubt=float(doubt[i]))
+            Look(xy[i], sigma[i], seen[i], own=own[i], off=off[i], doubt=float(doubt[i]))
             for i in range(len(xy))
         ]
 

@@ -232,8 +232,11 @@ class FaceTracker:
         Of several faces found anew, the one where the lost one was; if none is there, as chosen
         among those that were not there before: whom the lost person stood beside is somebody else.
         """
-        wanted = crop_around(np.stack([place.xy for place in last]), self.layout)
-        rois = held(wanted, [place.roi for place in last])
+        places = {id(place): place for place in last}  # a camera's pictures have one in common
+        wanted = crop_around(np.stack([p.xy for p in places.values()]), self.layout)
+        regions = held(wanted, [place.roi for place in places.values()])
+        row = {key: i for i, key in enumerate(places)}
+        rois = regions[[row[id(place)] for place in last]]
         looks = self._look(pictures, rois)
         again = [i for i, look in enumerate(looks) if self._badly_cropped(look)]
         own = np.array([looks[i].own for i in again])
@@ -269,18 +272,16 @@ class FaceTracker:
     def _badly_cropped(self, look: Look) -> bool:
         if look.roi[4] < 0.5 * self.options.presence:
             return False
-        own, side = look.own, look.roi[2]
-        moved = np.hypot(*(own[:2] - look.roi[:2])) / side > self.options.shift
-        scaled = abs(np.log(own[2] / side)) > self.options.stretch
-        turned = abs(np.angle(np.exp(1j * (own[3] - look.roi[3])))) > self.options.stretch
-        return bool(moved or scaled or turned)
+        shift, stretch, turn = look.off
+        limit = self.options
+        return bool(shift > limit.shift or max(stretch, turn) > limit.stretch)
 
     def _is_face(self, look: Look, largest_sigma: float) -> bool:
         """Sure enough that it is a face, sure enough where, and cropped around itself."""
         if look.roi[4] < self.options.presence or look.doubt > largest_sigma:
             return False
-        apart = np.hypot(*(look.own[:2] - look.roi[:2])) / look.roi[2]
-        return bool(apart < 0.25 and abs(np.log(look.own[2] / look.roi[2])) < 0.5)
+        shift, stretch, _ = look.off
+        return bool(shift < 0.25 and stretch < 0.5)
 
     def _look(self, pictures: list[np.ndarray], rois: np.ndarray) -> list[Look]:
         return self.face.look(pictures, rois, self.options.batch)

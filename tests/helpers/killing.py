@@ -55,7 +55,7 @@ def predict_stage(take: Path, out: Path) -> None:
                     sighting.sigma[:] += 1e-3 * len(pictures) + 1e-2 * (place.roi is None)
             return seen
 
-    files.PART_FRAMES = predictor.PART_FRAMES = 8
+    files.PART_FRAMES = predictor.PART_FRAMES = 16
     predictor.make_tracker = lambda head, options: Sociable()  # type: ignore[assignment, return-value]
     predictor.predict(load_take([take]), out)
 
