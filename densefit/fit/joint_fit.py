@@ -20,6 +20,7 @@ from densefit.fit.cameras import (
     scale_source,
 )
 from densefit.fit.checkpoints import Checkpoints
+from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, frames_to_solve, pieces
 from densefit.fit.focal import start_focal
 from densefit.fit.keyframes import choose_keyframes, with_frames_of
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 START_FRAMES = 240
 """Frames from which unknown cameras get their start."""
+_NEAR = 1e-3
+"""Relative decrease that ends the solve of a few frames whose solution is only a start."""
 KNOWN_KEYFRAMES = 32
 """Where identity and cameras are known, keyframes only tell the landmarks' sigma."""
 
@@ -191,24 +194,73 @@ class JointFit(FitData):
         """Identity, cameras and the picked frames together; and the sigma scale of each camera."""
         index = torch.from_numpy(picked)
         state = State(self.first_identity, rest(rotation[index], shift[index]), cameras)
+        scale = torch.full(
+            (len(self.cameras),), self.options.sigma_scale or 1.0, dtype=torch.float64
+        )
+        advance = self._count_iterations()
+        near = self.near(picked, state, scale, advance)
+        # What frames between solved ones still have to find, a loose loss need not lead to.
+        loose = self.options.robust_start if near is state else self.options.robust_start[-1:]
+        scales = (*loose, self.options.robust_scale)
+        return self._solved(picked, near, scale, scales, advance), scale
+
+    def near(
+        self,
+        picked: np.ndarray,
+        state: State,
+        scale: Tensor,
+        advance: Callable[[], None] | None = None,
+        scales: tuple[float, ...] | None = None,
+    ) -> State:
+        """A better start than a state of the picked frames: a few of them solved, the others
+        between those. The state itself where frames do not follow one another."""
+        some = self._coarse_frames(picked)
+        if not len(some):
+            return state
+        part = replace(state, motion=state.motion.take(torch.from_numpy(some)))
+        solved = self._solved(picked[some], part, scale, scales, advance, _NEAR).state
+        motion = spread_motion(state.motion, some, solved.motion, self.shot[picked])
+        return replace(solved, motion=motion)
+
+    def _coarse_frames(self, picked: np.ndarray) -> np.ndarray:
+        """Rows of a few of the picked frames; none where those do not follow one another."""
+        consecutive = np.array_equal(picked, np.arange(len(self.frames)))
+        if self.options.independent_frames or not consecutive:
+            return np.zeros(0, int)
+        some = coarse_frames(self.observations.seen[self.frames[picked]], self.shot[picked])
+        return some if len(picked) > 2 * len(some) else some[:0]
+
+    def _solved(
+        self,
+        picked: np.ndarray,
+        state: State,
+        scale: Tensor,
+        scales: tuple[float, ...] | None,
+        advance: Callable[[], None] | None,
+        tolerance: float | None = None,
+    ) -> Solution:
+        """Identity, cameras and the picked frames from a state of them.
+
+        scale: (C,) of sigma, measured anew after each stage (in place); scales: of the stages;
+        tolerance: of the last one, by default that of the options.
+        """
         raw = self.raw_planes(picked)
-        given = self.options.sigma_scale
-        scale = torch.full((len(self.cameras),), given or 1.0, dtype=torch.float64)
 
         def rescale(reached: State, _: Planes) -> Planes:
             motion = reached.motion
             planes = self.adjusted(raw, reached.cameras, motion.rotation, motion.translation)
-            if given is None:
+            if self.options.sigma_scale is None:
                 world = self.world(reached.identity, motion)
                 scale[:] = measured_sigma_scale(planes, world, reached.cameras)
             return scaled(planes, scale)
 
-        planes = self.adjusted(raw, cameras, rotation[index], shift[index])
-        solution = minimize(
-            self.model, scaled(planes, scale), self.priors(picked), state, self.options,
-            self.with_identity, on_stage=rescale, on_iteration=self._count_iterations(),
+        motion = state.motion
+        planes = self.adjusted(raw, state.cameras, motion.rotation, motion.translation)
+        return minimize(
+            self.model, scaled(planes, scale), self.priors(picked), state,
+            replace(self.options, tolerance=tolerance or self.options.tolerance),
+            self.with_identity, scales, on_stage=rescale, on_iteration=advance,
         )  # fmt: skip
-        return solution, scale
 
     def _count_iterations(self) -> Callable[[], None]:
         """Progress of a joint solve: nobody knows its iterations, so ever smaller steps."""
