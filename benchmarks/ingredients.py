@@ -1,7 +1,7 @@
 """What each ingredient of the training gives: short trainings, each without one of them.
 
     python benchmarks/ingredients.py SHARDS PHOTOS [--crops 100000] [--backgrounds FOLDER]
-        [--own-seeds 71 72] [--json FILE]
+        [--own-seeds 93] [--only WORDS ...] [--json FILE]
 
 SHARDS: renders of densefit's head (`--own-seeds`) and of another model. PHOTOS: pictures with .pts
 (see landmarks_pts.py). Every training begins from nothing and sees the same number of crops,
@@ -124,14 +124,15 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--crops", type=int, default=100_000)
     parser.add_argument("--backgrounds", type=Path)
-    parser.add_argument("--own-seeds", type=int, nargs="+", default=[71, 72])
+    parser.add_argument("--own-seeds", type=int, nargs="+", default=[93])
+    parser.add_argument("--only", nargs="+", default=[""], help="lines whose name has one of these")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     rows = []
-    for variant in VARIANTS:
+    for variant in [v for v in VARIANTS if any(words in v.name for words in options.only)]:
         inner, everything = photo_errors(train(variant, options), options.photos)
         print(
             f"{variant.name:44s} inner 51: {inner:6.2f} %  all 68: {everything:6.2f} %", flush=True
