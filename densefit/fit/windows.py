@@ -22,6 +22,7 @@ from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, pieces
+from densefit.fit.directions import noticed, square_root
 from densefit.fit.landmark_model import LandmarkModel, along
 from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
 from densefit.fit.newton_step import Deviations, deviations, explained, held_stiffness, weighed
@@ -31,9 +32,6 @@ from densefit.fit.state import CameraState, Motion, State
 from densefit.fit.weights import scaled
 
 Tensor = torch.Tensor
-
-UNNOTICED = 1e-3
-"""Part of a variance that the directions of identity which are left out may add up to."""
 
 
 @dataclass(frozen=True)
@@ -283,9 +281,9 @@ class Windows:
         """
         if self._spread is not None:
             return self._spread
-        half = _square_root(covariance)
+        half = square_root(covariance)
         if self._explained is not None:
-            half = _telling(half, self._explained, self.count)
+            half = noticed(half, self._explained, self.count)
         model = self.data.model
         if self.modes and not state.cameras.unknowns:
             # The few directions are the modes then: the others are not differentiated.
@@ -317,19 +315,6 @@ class Windows:
         return Spread(variance[window.keep].sqrt())
 
 
-def _telling(half: Tensor, explained: Tensor, frames: int) -> Tensor:
-    """The directions (N, m) of a root (N, N) of the border's covariance that frames notice.
-
-    A direction s moves a take by s^T X^T A^-1 X s in squares of its own deviations. What the
-    directions left out add to the variance of an unknown is, by Cauchy and Schwarz, no larger part
-    of it than their sum over frames.
-    """
-    squares, turn = torch.linalg.eigh(half.T @ explained @ half)
-    kept = squares.clamp_min(0).cumsum(0) > UNNOTICED * frames
-    kept[-1] = True
-    return half @ turn[:, kept]
-
-
 def _factor(system: Linearization, priors: Priors, held: Tensor) -> tridiagonal.Factor:
     """Factor of the frames' matrix with the held unknowns (T, P) standing still, lightly damped."""
     size = system.diagonal.diagonal(dim1=1, dim2=2)
@@ -343,12 +328,3 @@ def _factor(system: Linearization, priors: Priors, held: Tensor) -> tridiagonal.
             if damping == 1.0:
                 raise
     raise tridiagonal.NotPositiveDefinite
-
-
-def _square_root(covariance: Tensor) -> Tensor:
-    """S with S S^T = covariance."""
-    if not len(covariance):
-        return covariance
-    scale = covariance.diagonal().clamp_min(1e-300).sqrt()
-    values, vectors = torch.linalg.eigh(covariance / torch.outer(scale, scale))
-    return scale[:, None] * vectors * values.clamp_min(0).sqrt()

@@ -2,7 +2,7 @@
 
 import torch
 
-from densefit.fit.windows import UNNOTICED, _telling
+from densefit.fit.directions import UNNOTICED, noticed
 
 
 def test_directions_left_out_change_no_variance():
@@ -14,7 +14,7 @@ def test_directions_left_out_change_no_variance():
     root = torch.randn(frames, unknowns, unknowns, generator=g, dtype=torch.float64)
     inverse = torch.linalg.inv(root @ root.mT + torch.eye(unknowns))
     explained = torch.einsum("tpn,tpq,tqm->nm", cross, inverse, cross)
-    few = _telling(half, explained, frames)
+    few = noticed(half, explained, frames)
     assert 0 < few.shape[1] < modes
 
     def variance(columns):
