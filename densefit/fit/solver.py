@@ -28,6 +28,8 @@ QUIET = 0.2
 posterior deviation is 0.5, and one more step would be about a seventh of this one."""
 MANY = 0.75
 """Share of the frames beyond which all of them are evaluated."""
+FELT = 0.03
+"""Damping below which a frame's step hardly changes: its own unknowns are well determined."""
 MAX_DAMPING = 1e7
 MAX_FOCAL_STEP = 0.3
 """Largest change of log focal length in one step."""
@@ -154,7 +156,7 @@ class _Stage:
                 ended = abs(gain) < self.tolerance and expected < 10 * self.tolerance
                 if ended or abs(gain) < 1e-8 or damping > MAX_DAMPING:
                     return state, count
-                damping *= 10
+                damping = max(10 * damping, 0.0 if rows is None else FELT)
                 continue
             state, system, self.system, self.active = moved, there, there, step.active
             self.curved = self.loss.newton
