@@ -48,6 +48,8 @@ def upright_rgb(picture: Any, pixel_aspect: Any) -> np.ndarray:
         width=round(picture.width * max(aspect, 1.0)),
         height=round(picture.height * max(1 / aspect, 1.0)),
         src_colorspace=_colour_matrix(picture),
+        # More threads are made anew for every picture, which takes longer than they save.
+        threads=1,
     )
     if hdr:
         image = tone_mapped(image, int(picture.color_trc), int(picture.color_primaries))
