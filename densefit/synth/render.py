@@ -38,6 +38,8 @@ VISIBLE_TOLERANCE, THIN_TOLERANCE = 0.004, 0.0008
 """A landmark counts as hidden when something lies more than this far in front of it, metres;
 the second holds for eyes, teeth and tongue, which thin lids and lips cover."""
 COVERED_REGIONS = ("iris", "sclera", "teeth", "tongue")
+EDGE_REGIONS = ("lid", "lips")
+"""Edges are seen whichever way the skin turns there."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,14 @@ class Renderer:
         self.layout = self.geometry.layout
         self.textures = make_textures(self.device)
         self.part_number = {name: i for i, name in enumerate(head.part_names)}
-        words = [any(word in name for word in COVERED_REGIONS) for name in head.region_names]
-        covered = torch.tensor(words)[torch.as_tensor(head.landmark_region).long()]
-        tolerance = torch.where(covered, THIN_TOLERANCE, VISIBLE_TOLERANCE)
-        self.tolerance = tolerance.to(self.device)
+        region = torch.as_tensor(head.landmark_region).long()
+
+        def among(words: tuple[str, ...]) -> Tensor:
+            named = [any(word in name for word in words) for name in head.region_names]
+            return torch.tensor(named)[region].to(self.device)
+
+        self.tolerance = torch.where(among(COVERED_REGIONS), THIN_TOLERANCE, VISIBLE_TOLERANCE)
+        self.edges = among(EDGE_REGIONS)
         self.face = torch.as_tensor(head.face320).long().to(self.device)
 
     @property
@@ -303,7 +309,7 @@ class Renderer:
         clear = landmarks[..., 2] <= front + self.tolerance
         normal = geometry.landmark_normals @ views.rotation.transpose(1, 2)
         facing = -(normal * F.normalize(landmarks, dim=-1)).sum(-1) > 0.02
-        return inside & clear & facing
+        return inside & clear & (facing | self.edges)
 
 
 def _rows(chosen: Tensor, count: int, area: int) -> tuple[Tensor, Tensor]:

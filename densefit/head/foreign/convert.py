@@ -205,16 +205,34 @@ def _on_eyes(
     foreign: ForeignHead, vertices: Array, head: HeadModel, mine: Array, faces: Array,
     corners: Array, weights: Array,
 ) -> None:  # fmt: skip
-    """Iris and sclera keep their directions from the eyeball's centre."""
+    """Iris and sclera keep their distances from the eye's axis, on whatever is foremost there."""
     template = head.landmarks(head.template)
     centres = foreign.eye_centres - foreign.eye_centres.mean(0)
     for side, joint, eye in ((0, 2, foreign.eyes[0]), (1, 3, foreign.eyes[1])):
         whose = mine & ((template[:, 0] > 0) == (side == 0))
         ball = faces[np.isin(faces, eye).all(1)]
-        near = closest_on(
-            vertices, ball, centres[side] + template[whose] - head.joint_centres[joint]
-        )
-        corners[whose], weights[whose] = ball[near.triangle], near.weights
+        at = centres[side] + template[whose] - head.joint_centres[joint]
+        corners[whose], weights[whose] = _foremost(vertices, ball, at)
+
+
+def _foremost(vertices: Array, triangles: Array, points: Array) -> tuple[Array, Array]:
+    """Corners (N, 3) and weights (N, 3) of the foremost (largest z) place of a surface that is
+    straight before or behind each point (N, 3); of the closest place where there is none."""
+    near = closest_on(vertices, triangles, points)
+    corners, weights = triangles[near.triangle], np.array(near.weights)
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    edges = np.stack([b - a, c - a], -1)[:, :2]
+    flat = np.abs(np.linalg.det(edges)) < 1e-12
+    inverse = np.linalg.inv(np.where(flat[:, None, None], np.eye(2), edges))
+    for row, point in enumerate(points):
+        u, v = np.einsum("tij,tj->it", inverse, point[:2] - a[:, :2])
+        share = np.stack([1 - u - v, u, v], -1)
+        inside = (share > -1e-6).all(1) & ~flat
+        if inside.any():
+            height = (share * np.stack([a[:, 2], b[:, 2], c[:, 2]], -1)).sum(1)
+            best = int(np.where(inside, height, -np.inf).argmax())
+            corners[row], weights[row] = triangles[best], share[best]
+    return corners, weights
 
 
 def _texture(foreign: ForeignHead, vertices: Array) -> tuple[Array, Array]:

@@ -16,14 +16,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 LIGHT = "ict_light_f16.npz"
 VERTICES = 26719
-# Vertex ranges of ICT-FaceKit's topology (its README); sockets, tear film and lashes stay out.
+# Vertex ranges of ICT-FaceKit's topology (its README); sockets, tear film and lashes stay out, and
+# so does what lies behind the cornea, which is not seen through here.
 SKIN, MOUTH, GUMS, TEETH = (
     slice(0, 11248), slice(11248, 13294), slice(14062, 17039), slice(17039, 21451),
 )  # fmt: skip
-EYES = (slice(21451, 23021), slice(23021, 24591))
+EYES = (slice(21451, 22221), slice(23021, 23791))
 SCLERAS = (slice(22221, 23021), slice(23791, 24591))
-IRIS_REACH = 0.58
-"""Centimetres: the sclera's mesh covers the iris; it is cut open this near to the iris' axis."""
 # ICT-FaceKit splits what ARKit keeps in one shape.
 WHOLE = ("browInnerUp", "cheekPuff")
 
@@ -44,7 +43,7 @@ def read(folder: Path) -> ForeignHead:
             f"{folder}: {len(arrays['neutral'])} vertices; this reader knows ICT-FaceKit's "
             f"topology of {VERTICES} vertices only"
         )
-    used, triangles = _kept(arrays["neutral"], arrays["triangles"].astype(np.int64))
+    used, triangles = _kept(arrays["triangles"].astype(np.int64))
     index = np.full(VERTICES, -1)
     index[used] = np.arange(len(used))
 
@@ -67,20 +66,12 @@ def read(folder: Path) -> ForeignHead:
     )
 
 
-def _kept(vertices: Array, triangles: Array) -> tuple[Array, Array]:
+def _kept(triangles: Array) -> tuple[Array, Array]:
     """Vertices and triangles that are imported."""
-    keep = np.zeros(len(vertices), bool)
+    keep = np.zeros(VERTICES, bool)
     for part in (SKIN, MOUTH, GUMS, TEETH, *EYES):
         keep[part] = True
-    chosen = keep[triangles].all(1)
-    for part in SCLERAS:
-        centre = _sphere_centre(vertices[part])
-        off_axis = np.linalg.norm((vertices - centre)[:, :2], axis=1)
-        window = (off_axis < IRIS_REACH) & (vertices[:, 2] > centre[2])
-        inside = np.zeros(len(vertices), bool)
-        inside[part] = window[part]
-        chosen &= ~inside[triangles].any(1)
-    kept = triangles[chosen]
+    kept = triangles[keep[triangles].all(1)]
     return np.unique(kept), kept
 
 
