@@ -12,7 +12,7 @@ from densefit.cli import main
 from densefit.errors import InputError
 from densefit.head import HeadModel, load_head
 from densefit.head.foreign import flame, gnm, ict
-from densefit.head.foreign.convert import convert
+from densefit.head.foreign.convert import _foremost, convert
 from densefit.head.torch_model import TorchHead
 
 ICT = Path(__file__).parents[3] / "shared" / "data" / "ict_facekit"
@@ -159,3 +159,21 @@ def test_ict_imports_and_is_metric(tmp_path: Path) -> None:
         own = archive["neutral"][indices] * 0.01
     own = own - own[30] + points[30]
     assert np.linalg.norm(points - own, axis=1)[[36, 39, 42, 45, 30, 33]].max() < 5e-3
+
+
+def test_landmarks_of_eyes_lie_on_the_layer_that_is_seen() -> None:
+    """ICT-FaceKit has an iris behind its cornea; once landmarks lay on that, and were off when the
+    eye turned."""
+    grid = np.stack(np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)), -1).reshape(-1, 2)
+    height = 0.5 - 0.2 * (grid**2).sum(1)
+    layers = [np.column_stack([grid, z]) for z in (height, height - 0.3)]
+    cell = np.arange(8)[:, None] * 9 + np.arange(8)
+    quad = np.stack([cell, cell + 1, cell + 10, cell + 9], -1).reshape(-1, 4)
+    half = np.concatenate([quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]])
+    vertices, triangles = np.concatenate(layers), np.concatenate([half, half + len(grid)])
+    points = np.array([[0.3, -0.2, 0.1], [-0.55, 0.4, 0.0], [3.0, 0.0, 0.2]])
+    corners, weights = _foremost(vertices, triangles, points)
+    found = (vertices[corners] * weights[..., None]).sum(1)
+    np.testing.assert_allclose(found[:2, :2], points[:2, :2], atol=1e-9)
+    assert (corners[:2] < len(grid)).all(), "the foremost layer"
+    np.testing.assert_allclose(found[2, 0], 1.0)  # beside all of it: the closest place

@@ -108,6 +108,8 @@ def test_visibility(renderer: Renderer) -> None:
     assert closed.visible[0, lips].any()
     assert not closed.visible[0, head.region("left_iris")[-1]], "behind the lid"
     assert shut.visible[0, head.region("left_iris")[-1]]
+    for region in ("left_upper_lid", "right_lower_lid"):  # edges, which turn away from the camera
+        assert shut.visible[0, head.region(region)].float().mean() > 0.8, region
 
 
 def test_what_is_worn_hides_landmarks(renderer: Renderer) -> None:
