@@ -43,6 +43,19 @@ for job in jobs:
 print(json.dumps(seconds))
 """
 
+_FILM_PROGRAM = """
+import sys, cv2, mediapipe as mp
+mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True)
+film = cv2.VideoCapture(sys.argv[1])
+found = 0
+while True:
+    read, frame = film.read()
+    if not read:
+        break
+    found += mesh.process(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)).multi_face_landmarks is not None
+print(found)
+"""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--mediapipe and --make-mediapipe."""
@@ -91,3 +104,8 @@ def run_mediapipe(
         )  # fmt: skip
         answers = [np.load(job["out"]) for job in plan]
     return answers, json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def film_command(python: str, video: Path) -> list[str]:
+    """What runs Face Mesh over a whole film, decoded by OpenCV, in a process of its own."""
+    return [python, "-c", _FILM_PROGRAM, str(video)]

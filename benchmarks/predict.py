@@ -2,10 +2,13 @@
 
     python benchmarks/predict.py [VIDEO] [--threads 2] [--frames 300]
                                  [--precision auto|float32|bfloat16] [--json FILE]
+                                 [--end-to-end 6]
                                  [--mediapipe PYTHON | --make-mediapipe DIR]
 
 Both follow one face through the same decoded frames, held in memory; decoding is timed by itself.
 Cutting crops is part of it. `fast` runs one network on each frame, `high` the close-up too.
+`--end-to-end N` times whole processes, from start to end, on the video shown N times, forth and
+back: `densefit predict` and MediaPipe behind OpenCV's decoder, in turn, medians of three.
 MediaPipe needs another numpy than we do: see mediapipe_peer.py. Without it only our own figures are
 printed.
 """
@@ -15,11 +18,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from mediapipe_peer import MEDIAPIPE, add_options, peer_python, run_mediapipe
+from mediapipe_peer import MEDIAPIPE, add_options, film_command, peer_python, run_mediapipe
 
 
 def decode(video: Path, count: int) -> tuple[np.ndarray, float]:
@@ -59,6 +65,40 @@ def time_densefit(
     return time.perf_counter() - start, found
 
 
+def repeated(frames: np.ndarray, times: int, path: Path) -> None:
+    """A film that shows the frames forth and back again, `times` times in all."""
+    from densefit.capture import VideoWriter
+
+    with VideoWriter(path, 25, frames.shape[2], frames.shape[1]) as writer:
+        for turn in range(times):
+            for frame in frames[:: -1 if turn % 2 else 1]:
+                writer.write(frame)
+
+
+def end_to_end(frames: np.ndarray, times: int, python: str | None) -> dict[str, list[float]]:
+    """Frames a second of whole processes, three runs of each."""
+    speeds: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder, "film.mp4")
+        repeated(frames, times, film)
+        commands = {
+            f"densefit predict --quality {quality}": [
+                *(sys.executable, "-m", "densefit", "predict", str(film), "--overwrite", "-q"),
+                *("-o", f"{folder}/out", "--quality", quality),
+            ]
+            for quality in ("fast", "high")
+        }
+        if python is not None:
+            commands["MediaPipe Face Mesh"] = film_command(python, film)
+        for _ in range(3):
+            for name, command in commands.items():
+                start = time.perf_counter()
+                subprocess.run(command, check=True, capture_output=True)
+                speed = times * len(frames) / (time.perf_counter() - start)
+                speeds.setdefault(name, []).append(speed)
+    return speeds
+
+
 def main() -> None:
     """Print a table; with --json write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -67,6 +107,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument("--end-to-end", type=int, default=0, metavar="N")
     parser.add_argument("--json", type=Path)
     add_options(parser)
     options = parser.parse_args()
@@ -108,6 +149,16 @@ def main() -> None:
             {"name": f"predict {quality}, {cameras} cameras", "value": speed,
              "unit": "camera-frames/s", "peer": MEDIAPIPE, "peer_value": peer}
         )  # fmt: skip
+    if options.end_to_end:
+        ended = end_to_end(frames, options.end_to_end, python)
+        theirs = np.median(ended.pop("MediaPipe Face Mesh", [np.nan]))
+        print(f"MediaPipe behind OpenCV's decoder, whole process: {theirs:.1f} frames/s")
+        for name, speeds in ended.items():
+            print(f"{name}, whole process: {np.median(speeds):.1f} frames/s")
+            table.append(
+                {"name": f"{name}, whole process", "value": float(np.median(speeds)),
+                 "unit": "frames/s", "peer": MEDIAPIPE, "peer_value": float(theirs)}
+            )  # fmt: skip
     if options.json:
         options.json.write_text(json.dumps(table, indent=1))
 
