@@ -29,11 +29,13 @@ from densefit.memory import keep_freed_memory
 from densefit.train import evaluate
 from densefit.train.augment import Augmenter
 from densefit.train.backgrounds import background_bank
-from densefit.train.dataset import ShardFolder
+from densefit.train.dataset import HELD_OUT_FRACTION, ShardFolder
 from densefit.train.landmark_task import LandmarkTaskOptions
 from densefit.train.random import Draws
 
 KINDS = ("landmarks", "closeup")
+UNSEEN = 0.99
+"""Share of shards that no network was trained on; the rest stands for training data."""
 
 
 def predict(
@@ -46,7 +48,10 @@ def predict(
     layout = FaceLayout.of(head)
     if kind == "closeup":
         options, layout = LandmarkTaskOptions.for_closeup(64), FaceLayout.closeup(head)
-    store = ShardFolder(chosen.shards, head.landmarks_version, least_size=options.least_picture)
+    kept = UNSEEN if chosen.unseen else HELD_OUT_FRACTION
+    store = ShardFolder(
+        chosen.shards, head.landmarks_version, least_size=options.least_picture, held_out=kept
+    )
     size = network.config.input_size
     bank = background_bank(300, size, np.random.default_rng(99), chosen.backgrounds)
     augmenter = Augmenter(layout, bank, Draws(2024), options.augment)
@@ -118,6 +123,7 @@ def main() -> None:
     parser.add_argument("shards", type=Path)
     parser.add_argument("--weights", type=Path, default=WEIGHTS_FOLDER, help="folder")
     parser.add_argument("--backgrounds", type=Path)
+    parser.add_argument("--unseen", action="store_true", help="no shard was trained on")
     parser.add_argument("--count", type=int, default=600)
     parser.add_argument("--photos", type=int, default=200, help="renders shown as photographs")
     parser.add_argument("--plot", type=Path)

@@ -42,6 +42,7 @@ class ShardFolder:
         landmarks_version: str,
         limit: int | None = None,
         least_size: int | None = None,
+        held_out: float = HELD_OUT_FRACTION,
     ) -> None:
         """Read what is there.
 
@@ -49,8 +50,10 @@ class ShardFolder:
         other points. limit: stop after about so many images (for tests and quick looks).
         least_size: pictures at least twice as large are averaged down by a whole factor to no less
         than so many pixels a side, which saves memory and keeps small crops free of aliasing.
+        held_out: share of each shard, its last images, that is not trained on.
         Raises ValueError when there is no shard or one of another version.
         """
+        self._held_out_share = held_out
         self.folder = Path(folder)
         self.landmarks_version = landmarks_version
         self.limit = limit
@@ -117,7 +120,7 @@ class ShardFolder:
         self._visible.append(visible)
         usable = np.flatnonzero(np.isfinite(landmarks).all((1, 2)))
         rows = np.stack([np.full(len(usable), index), usable], 1)
-        kept = max(1, round(len(rows) * HELD_OUT_FRACTION))
+        kept = max(1, round(len(rows) * self._held_out_share))
         self._train = np.concatenate([self._train, rows[:-kept]])
         self._held_out = np.concatenate([self._held_out, rows[-kept:]])
         return True
