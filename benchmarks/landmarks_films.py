@@ -42,12 +42,18 @@ def follow_clip(tracker: FaceTracker, frames: np.ndarray) -> np.ndarray:
     last = None
     size = block_frames(1)
     for i in range(0, len(frames), size):
-        block = list(frames[i : i + size])
-        seen = (
-            tracker.find(block, True)
-            if last is None
-            else tracker.follow(block, [last] * len(block))
-        )
+        block, seen = list(frames[i : i + size]), []
+        if last is None:
+            seen = tracker.find(block[:1], True)
+            if seen[0] is not None:
+                last = replace(seen[0].place, picture=block[0])
+        rest = block[len(seen) :]
+        if rest:
+            seen += (
+                tracker.find(rest, True)
+                if last is None
+                else tracker.follow(rest, [last] * len(rest))
+            )
         for k, face in enumerate(seen):
             if face is not None:
                 out[i + k], last = face.xy, face.place

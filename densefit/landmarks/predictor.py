@@ -306,7 +306,11 @@ def _find_once(tracker: FaceTracker, pictures: _Pictures) -> _Sightings:
     """Films: where the first picture shows the face, the others follow it, which costs far less."""
     first = _find(tracker, {name: some[:1] for name, some in pictures.items()}, film=True)
     rest = {name: some[1:] for name, some in pictures.items()}
-    places = {name: face.place for name, (face,) in first.items() if face is not None}
+    places = {
+        name: replace(face.place, picture=pictures[name][0])
+        for name, (face,) in first.items()
+        if face is not None
+    }
     later = _follow(tracker, rest, {name: place for name, place in places.items() if rest[name]})
     later |= _find(tracker, {name: rest[name] for name in rest if name not in places}, film=True)
     return {name: first[name] + later.get(name, []) for name in pictures}

@@ -241,8 +241,13 @@ def test_work_of_versions_without_a_choice_is_float32(
 def test_a_film_is_searched_once_and_then_followed(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
     """Searching costs many looks; where the first picture is empty, the whole block is searched."""
     shown, late = tmp_path / "shown.mp4", tmp_path / "late.mp4"
+    places = []
+    follow = tracker.follow
+    tracker.follow = lambda pictures, last: places.extend(last) or follow(pictures, last)
     predict(load_take([square_video(shown, 16)]), tmp_path / "a")
     assert (tracker.found, tracker.followed) == (1, 15)
+    # Who else is in the first picture is told by that picture: a bystander.
+    assert all(place.picture is not None for place in places)
     tracker.found = tracker.followed = 0
     track = predict(load_take([square_video(late, 20, hidden=range(3))]), tmp_path / "b")["late"]
     assert (tracker.found, tracker.followed) == (16, 4)
