@@ -25,8 +25,8 @@ from densefit.landmarks.files import read_landmarks
 def tracker(monkeypatch: pytest.MonkeyPatch) -> SquareTracker:
     stand_in = SquareTracker()
     monkeypatch.setattr(predictor, "make_tracker", lambda head, options: stand_in)
-    monkeypatch.setattr(files, "PART_FRAMES", 8)
-    monkeypatch.setattr(predictor, "PART_FRAMES", 8)
+    monkeypatch.setattr(files, "PART_FRAMES", 16)
+    monkeypatch.setattr(predictor, "PART_FRAMES", 16)
     return stand_in
 
 
@@ -74,7 +74,7 @@ def test_the_disk_fills_up_while_landmarks_are_joined(
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     looks = tracker.found + tracker.followed
     assert main(command) == 0
-    assert tracker.found + tracker.followed - looks < 8
+    assert tracker.found + tracker.followed - looks <= 8  # frames of the part that was not full
     assert len(read_landmarks(tmp_path / "out" / "landmarks" / "left.npz")) == 40
 
 

@@ -157,8 +157,9 @@ def test_deviations_of_expressions_know_that_the_truth_lies_within_bounds(value,
 def test_the_shipped_covariance():
     noise = shipped_noise()
     assert noise.factor.shape[:2] == (703, 3)
-    across = noise.factor[:, :2].square().sum(2).mean()  # seen from the front
-    assert float(across) + noise.rest == pytest.approx(1.0, abs=0.25)
+    # Seen from the front; one is the mean over all sides.
+    across = noise.factor[:, :2].square().sum(2).mean()
+    assert float(across) + noise.rest == pytest.approx(1.0, abs=0.35)
     assert 0 < noise.shared < 1
     assert noise_model(703, FitOptions()) is noise
     assert noise_model(90, FitOptions()) is None, "another head's landmarks"

@@ -67,7 +67,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
 ) -> None:
     from densefit.landmarks import files
 
-    monkeypatch.setattr(files, "PART_FRAMES", 8)
+    monkeypatch.setattr(files, "PART_FRAMES", 16)
     video = square_video(tmp_path / "left.mp4", 40)
     whole = predict(load_take([video]), tmp_path / "whole")["left"]
     tracker.followed, tracker.stop_after = 0, 20
@@ -95,7 +95,7 @@ def test_a_run_stopped_while_it_joins_its_parts(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "PART_FRAMES", 8)
+    monkeypatch.setattr(files, "PART_FRAMES", 16)
     video = square_video(tmp_path / "left.mp4", frames)
     whole = read_landmarks(predict(load_take([video]), tmp_path / "whole")["left"])
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
@@ -198,7 +198,7 @@ def test_begun_work_goes_on_in_its_precision(
     monkeypatch.setattr(
         predictor, "make_tracker", lambda head, options: used.append(options.precision) or tracker
     )
-    monkeypatch.setattr(files, "PART_FRAMES", 8)
+    monkeypatch.setattr(files, "PART_FRAMES", 16)
     video, out = square_video(tmp_path / "left.mp4", 40), tmp_path / "out"
     tracker.stop_after = 20
     with pytest.raises(KeyboardInterrupt):
