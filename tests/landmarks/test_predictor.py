@@ -252,3 +252,10 @@ def test_a_film_is_searched_once_and_then_followed(tmp_path: Path, tracker) -> N
     track = predict(load_take([square_video(late, 20, hidden=range(3))]), tmp_path / "b")["late"]
     assert (tracker.found, tracker.followed) == (16, 4)
     np.testing.assert_array_equal(read_landmarks(track).valid, np.arange(20) >= 3)
+
+
+def test_fewer_frames_share_a_guess_where_they_take_longer_or_are_large() -> None:
+    assert predictor.block_frames(1) == 16
+    assert predictor.block_frames(1, rate=6.0) == 8
+    assert predictor.block_frames(1, pixels=3840 * 2160) == 8
+    assert [predictor.block_frames(n) for n in (2, 4)] == [8, 4]
