@@ -1,7 +1,7 @@
 """Speed of `densefit predict`'s networks beside MediaPipe Face Mesh, in one run on one machine.
 
     python benchmarks/predict.py [VIDEO] [--threads 2] [--frames 300]
-                                 [--precision auto|float32|bfloat16] [--json FILE]
+                                 [--precision auto|float32|bfloat16|int8] [--json FILE]
                                  [--end-to-end 6]
                                  [--mediapipe PYTHON | --make-mediapipe DIR]
 
@@ -106,7 +106,9 @@ def main() -> None:
     parser.add_argument("video", type=Path, nargs="?", default=sample)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16", "int8"), default="auto"
+    )
     parser.add_argument("--end-to-end", type=int, default=0, metavar="N")
     parser.add_argument("--json", type=Path)
     add_options(parser)

@@ -1,4 +1,4 @@
-"""Choosing the arithmetic: bfloat16 only where a short trial shows that it pays."""
+"""Choosing the arithmetic: a short trial shows what this machine is fastest in."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from collections.abc import Callable
 
 import torch
 
+from densefit.errors import InputError
+from densefit.int8 import Int8Convolution, Step, available
 from densefit.side_by_side import SideBySide
 
+NO_RANGES = "these weights do not say how far their maps reach (those of an earlier version)"
 _ROUNDS = 5
 _CLEAR = 3.0
-"""Once one is so many times as fast as the other, the trial is over."""
+"""What takes so many times as long as the fastest is tried no more."""
+
+
+FLOATS = (torch.float32, torch.bfloat16)
+PRECISIONS = ("float32", "bfloat16", "int8")
 
 
 @functools.cache
-def fastest_dtype(device: torch.device) -> torch.dtype:
-    """float32 or bfloat16, whichever runs a typical 3x3 convolution faster on this device.
+def fastest_dtype(device: torch.device, dtypes: tuple[torch.dtype, ...] = FLOATS) -> torch.dtype:
+    """Of float32, bfloat16 and int8 what runs a typical 3x3 convolution fastest on this device.
 
     CPUs without bfloat16 matrix units are about ten times slower with it, and no flag tells
     reliably whether they have them. The trial takes 10 ms, or 30 ms on such a CPU, and is made
@@ -29,24 +36,33 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     # In a single thread of torch: several wait for one another when the machine is busy.
     aside = SideBySide(1, 1)
     try:
-        return aside.map(_trial, [(torch.float32, torch.bfloat16)])[0]
+        return aside.map(_trial, [dtypes])[0]
     finally:
         aside.close()
 
 
-def inference_dtype(precision: str, device: torch.device) -> torch.dtype:
+def inference_dtype(precision: str, device: torch.device, ranges: bool = True) -> torch.dtype:
     """What a network runs in.
 
-    precision: "float32", "bfloat16", or "auto": the faster on a CPU. On a GPU that is float32: a
-    network as small as ours waits for its launches there, not for its arithmetic.
+    precision: "float32", "bfloat16", "int8", or "auto": the fastest on a CPU. On a GPU that is
+    float32: a network as small as ours waits for its launches there, not for its arithmetic.
+    ranges: whether the network knows how far its maps reach, without which int8 is none to choose.
+    Raises InputError where int8 is wanted and cannot be had.
     """
+    whole = device.type == "cpu" and available()
     if precision == "auto":
-        return fastest_dtype(device) if device.type == "cpu" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+        if device.type != "cpu":
+            return torch.float32
+        return fastest_dtype(device, (*FLOATS, torch.int8) if whole and ranges else FLOATS)
+    dtype: torch.dtype = getattr(torch, precision)
+    if dtype == torch.int8 and not (whole and ranges):
+        reason = "this PyTorch has no int8 kernels for it" if not whole else NO_RANGES
+        raise InputError(f"int8 on {device.type}: {reason}; use --precision float32")
+    return dtype
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """float32, bfloat16."""
+    """float32, bfloat16, int8."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -57,20 +73,25 @@ def _trial(dtypes: tuple[torch.dtype, ...]) -> torch.dtype:
     for trial in trials.values():
         trial()  # the first call sets things up
     for _ in range(_ROUNDS):
-        for dtype, trial in trials.items():
-            best[dtype] = min(best[dtype], _seconds(trial))
-        if max(best.values()) > _CLEAR * min(best.values()):
-            break
+        for dtype in trials:
+            best[dtype] = min(best[dtype], _seconds(trials[dtype]))
+        slowest = _CLEAR * min(best.values())
+        trials = {dtype: trial for dtype, trial in trials.items() if best[dtype] < slowest}
     return min(best, key=best.__getitem__)
 
 
 def _convolution(dtype: torch.dtype) -> Callable[[], object]:
     """A convolution of two images of 64 channels, ready to run."""
-    layer = torch.nn.Conv2d(64, 64, 3, 1, 1).to(dtype)
-    image = torch.randn(2, 64, 32, 32).to(dtype).contiguous(memory_format=torch.channels_last)
+    plain = torch.nn.Conv2d(64, 64, 3, 1, 1)
+    image = torch.rand(2, 64, 32, 32).contiguous(memory_format=torch.channels_last)
+    layer: Callable[[torch.Tensor], torch.Tensor]
+    if dtype == torch.int8:
+        layer, image = Int8Convolution.of(plain, Step(1.0), Step(1.0)), (255 * image).byte()
+    else:
+        layer, image = plain.to(dtype), image.to(dtype)
 
     def once() -> object:
-        with torch.no_grad():
+        with torch.inference_mode():
             return layer(image)
 
     return once

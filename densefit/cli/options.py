@@ -48,9 +48,9 @@ Device = Annotated[
     typer.Option("--device", help="Where the network and the solver run."),
 ]
 Precision = Annotated[
-    Literal["auto", "float32", "bfloat16"],
+    Literal["auto", "float32", "bfloat16", "int8"],
     typer.Option(
-        "--precision", help="Of the landmark networks' arithmetic; auto: the faster on this CPU."
+        "--precision", help="Of the landmark networks' arithmetic; auto: the fastest on this CPU."
     ),
 ]
 Threads = Annotated[

@@ -48,8 +48,16 @@ def _precisions(cameras: list[str], out: Path, options: PredictOptions) -> dict[
     from densefit.precision import dtype_name, inference_dtype
 
     new = next(iter(begun.values()), None)  # one take, one precision
-    new = new or dtype_name(inference_dtype("auto", torch.device(resolve_device(options.device))))
+    device = torch.device(resolve_device(options.device))
+    new = new or dtype_name(inference_dtype("auto", device, _know_ranges(options)))
     return {name: begun.get(name, new) for name in cameras}
+
+
+def _know_ranges(options: PredictOptions) -> bool:
+    """Whether all networks can run in int8."""
+    from densefit.landmarks.weights import has_ranges
+
+    return all(has_ranges(path) for path in weights_of(options) if path is not None)
 
 
 def earlier_precisions(out: Path, cameras: Iterable[str]) -> dict[str, str]:

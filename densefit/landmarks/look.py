@@ -17,7 +17,7 @@ from densefit.side_by_side import SideBySide
 
 T = TypeVar("T")
 R = TypeVar("R")
-_CPU_CROPS = {torch.float32: 4, torch.bfloat16: 8}
+_CPU_CROPS = {torch.float32: 4, torch.bfloat16: 8, torch.int8: 8}
 """Crops at once on a CPU: the maps of more do not stay in its caches."""
 _SIDES = 2
 """Parts of a batch that are worked on at a time; more would be too small."""
@@ -158,7 +158,7 @@ class Looker:
         if mirrored:
             crops = np.ascontiguousarray(crops[:, :, ::-1])
         # (B, S, S, 3) seen as (B, 3, S, S) already has the channels-last layout.
-        image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
+        image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
         landmarks, presence = self.network(image)
         if mirrored:
             landmarks = landmarks[:, self.layout.mirror.to(self.device)]

@@ -21,7 +21,8 @@ from torch.nn import functional
 LANDMARKS = 703
 # Crop units are half crops, so these limits are 0.16 px and 58 px in a crop of 128.
 LOG_SIGMA_RANGE = (-6.0, -0.1)
-_PIXEL_MEAN, _PIXEL_SCALE = 0.45, 0.25
+PIXEL_MEAN, PIXEL_SCALE = 0.45, 0.25
+"""Of values 0..1; what the stem sees has mean zero and deviation one, roughly."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,12 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
-        return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x), inplace=True)
+        inner = self.norm2(self.conv2(self.inner(x)))
+        return functional.relu(inner + self.shortcut(x), inplace=True)
+
+    def inner(self, x: Tensor) -> Tensor:
+        """What lies between the two convolutions."""
+        return functional.relu(self.norm1(self.conv1(x)), inplace=True)
 
 
 class LandmarkNet(nn.Module):
@@ -75,6 +80,8 @@ class LandmarkNet(nn.Module):
     basis: Tensor
     mean: Tensor
     log_temperature: Tensor
+    activation_ranges: Tensor
+    """(1 + blocks, 4), see `densefit.landmarks.int8_body`; zero: not measured."""
 
     def __init__(self, config: NetworkConfig = NetworkConfig(), landmarks: int = LANDMARKS) -> None:
         super().__init__()
@@ -109,6 +116,7 @@ class LandmarkNet(nn.Module):
         self.register_buffer("basis", torch.zeros(config.components, landmarks * 2))
         # Added to log sigma after training, so that errors / sigma have unit variance.
         self.register_buffer("log_temperature", torch.zeros(landmarks))
+        self.register_buffer("activation_ranges", torch.zeros(1 + len(self.body), 4))
         nn.init.normal_(self.coefficients.weight, 0.0, 0.003)
         nn.init.normal_(self.log_sigma.weight, 0.0, 0.02)
         nn.init.constant_(self.log_sigma.bias, -1.5)
@@ -156,7 +164,7 @@ class LandmarkNet(nn.Module):
 
     def normalised(self, image: Tensor) -> Tensor:
         """What the stem sees of a picture (B, 3, S, S) in [0, 1]."""
-        return (image - _PIXEL_MEAN) / _PIXEL_SCALE
+        return (image - PIXEL_MEAN) / PIXEL_SCALE
 
     def answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Landmarks and presence from the body's map (B, C, S / 32, S / 32)."""

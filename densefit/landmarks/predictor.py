@@ -56,8 +56,8 @@ class PredictOptions:
     device: str = "auto"
     """auto, cpu or cuda"""
     precision: str = "auto"
-    """what the networks run in: float32, bfloat16, or auto for the faster on this machine; work
-    that was begun in one goes on in it"""
+    """what the networks run in: float32, bfloat16, int8, or auto for the fastest on this machine;
+    work that was begun in one goes on in it"""
     threads: int | None = None
     """CPU threads; None for all cores"""
     seed: int = 0

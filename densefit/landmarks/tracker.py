@@ -307,14 +307,20 @@ def load_tracker(
     """The networks for a head model, by default those that ship.
 
     weights: of the network for whole faces; closeup_weights: of the close-up, None to do without;
-    precision: "float32", "bfloat16", or "auto" for the faster.
-    Raises InputError when weights are missing, damaged, or trained for other landmarks.
+    precision: "float32", "bfloat16", "int8", or "auto" for the fastest.
+    Raises InputError when weights are missing, damaged, trained for other landmarks, or not fit for
+    int8 where that is wanted.
     """
     version = head.landmarks_version
-    dtype = inference_dtype(precision, torch.device(device))
-    face = Looker(load_network(weights, version), FaceLayout.of(head), device, dtype)
-    near = None
+    networks = [load_network(weights, version)]
     if closeup_weights is not None:
-        network = load_network(closeup_weights, version, "closeup")
-        near = Looker(network, FaceLayout.closeup(head), device, dtype)
-    return FaceTracker(face, FaceFinder(load_detector(), device), near, options)
+        networks.append(load_network(closeup_weights, version, "closeup"))
+    ranges = all(bool(network.activation_ranges.any()) for network in networks)
+    dtype = inference_dtype(precision, torch.device(device), ranges)
+    layouts = (FaceLayout.of(head), FaceLayout.closeup(head))
+    face, *near = (
+        Looker(network, layout, device, dtype)
+        for network, layout in zip(networks, layouts, strict=False)
+    )
+    closeup = near[0] if near else None
+    return FaceTracker(face, FaceFinder(load_detector(), device), closeup, options)

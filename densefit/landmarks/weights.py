@@ -17,6 +17,7 @@ WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "weights"
 LANDMARK_WEIGHTS = WEIGHTS_FOLDER / "landmarks_fast.safetensors"
 CLOSEUP_WEIGHTS = WEIGHTS_FOLDER / "landmarks_closeup.safetensors"
 DETECTOR_WEIGHTS = WEIGHTS_FOLDER / "detector.safetensors"
+RANGES = "activation_ranges"
 SHIPPED = {
     "landmarks": LANDMARK_WEIGHTS, "closeup": CLOSEUP_WEIGHTS, "detector": DETECTOR_WEIGHTS,
 }  # fmt: skip
@@ -65,6 +66,20 @@ def read_weights(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Any
             f"{path}: holds weights of kind {metadata.get('kind')}, not {wanted}; give another"
         )
     return state, metadata
+
+
+def has_ranges(path: Path) -> bool:
+    """Whether a file of weights says how far the network's maps reach, as int8 has to know.
+
+    False as well for a file that cannot be read, which is found out when it is used.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            return RANGES in file.keys() and bool(file.get_tensor(RANGES).any())
+    except (SafetensorError, OSError):
+        return False
 
 
 def check_version(path: Path, metadata: dict[str, Any], landmarks_version: str) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densefit.landmarks.crop import FaceLayout, in_closeup
+from densefit.landmarks.int8_body import measured_ranges
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
 from densefit.train import evaluate, geometry
 from densefit.train.augment import Augmenter, AugmentOptions, Batch
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _RIGHT_EYE_CORNER, _LEFT_EYE_CORNER = 36, 45  # outer corners in iBUG order
 _OUTSIDE_CLOSEUP = 0.06
 """Weight of a landmark that the close-up is not cut around, over its weight in it."""
+_RANGE_CROPS = 256
+"""Crops that the reach of a network's maps is measured on."""
 # Shares of the loss: what the fit depends on most weighs most. Matched against region names.
 _REGION_WEIGHTS = (
     (("scalp", "neck"), 0.35),
@@ -170,6 +173,17 @@ class LandmarkTask:
         count = self.options.score_samples
         return evaluate.predict_held_out(network, self.store, augmenter, count, corners)
 
+    def _ranges(self, network: LandmarkNet) -> Tensor:
+        """How far the network's maps reach on held-out renders, augmented as in training."""
+        rows = np.arange(_RANGE_CROPS) % self.store.held_out
+        augmenter = Augmenter(
+            self.layout, self.bank, Draws(1, self.draws.device), self.options.augment
+        )
+        return measured_ranges(
+            network,
+            (augmenter(self.store.batch(part, held_out=True)).image for part in np.split(rows, 4)),
+        )
+
     def score(self, network: nn.Module) -> dict[str, float]:
         """Figures on held-out renders; the close-up's points are iBUG's without the jaw."""
         found = self.predictions(network, seed=12345, faceless=0.07)
@@ -213,6 +227,7 @@ class LandmarkTask:
         network.log_temperature.zero_()
         found = self.predictions(network, seed=54321, faceless=0.0)
         network.log_temperature.copy_(evaluate.sigma_temperature(found))
+        network.activation_ranges.copy_(self._ranges(network))
         metadata = {
             "kind": "closeup" if self.options.closeup else "landmarks",
             "landmarks_version": self.head.landmarks_version,

@@ -9,8 +9,10 @@ import pytest
 import torch
 from networks import random_statistics
 
+from densefit.int8 import available
 from densefit.landmarks import inference
 from densefit.landmarks.inference import ReadyNetwork
+from densefit.landmarks.int8_body import measured_ranges
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
 
 SAMPLE = Path(__file__).parents[2] / "sample_rigs/phone/phone.mp4"
@@ -30,6 +32,11 @@ def _trained(config: NetworkConfig) -> LandmarkNet:
     return network.eval()
 
 
+def _pictures(count: int, size: int) -> torch.Tensor:
+    picture = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
+    return picture.contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.input_size))
 @pytest.mark.parametrize("fused", [True, False])
 def test_same_answers_in_float32(
@@ -41,11 +48,11 @@ def test_same_answers_in_float32(
     if not fused:
         monkeypatch.setattr(inference, "_fused", missing)
     network = _trained(config)
-    image = torch.rand(3, 3, config.input_size, config.input_size)
+    image = _pictures(3, config.input_size)
     ready = ReadyNetwork(network)
     assert next(network.parameters()).is_contiguous(), "the network itself is left as it is"
     with torch.no_grad():
-        landmarks, presence = network(image)
+        landmarks, presence = network(image / 255)
     got = ready(image)
     torch.testing.assert_close(got[0], landmarks, atol=2e-4, rtol=2e-4)
     torch.testing.assert_close(got[1], presence, atol=2e-4, rtol=2e-4)
@@ -55,9 +62,9 @@ def test_same_answers_in_float32(
 def test_bfloat16_is_near_and_the_same_in_any_batch() -> None:
     network = _trained(CONFIGS[1])
     ready = ReadyNetwork(network, torch.bfloat16)
-    image = torch.rand(5, 3, 96, 96)
+    image = _pictures(5, 96)
     with torch.no_grad():
-        wanted = network(image)[0]
+        wanted = network(image / 255)[0]
     got = ready(image)[0]
     apart = (got - wanted)[..., :2].norm(dim=-1)
     assert 0 < apart.mean() < 0.02 * wanted[..., :2].norm(dim=-1).mean()
@@ -70,25 +77,54 @@ def test_a_fused_network_that_answers_otherwise_is_not_used(
 ) -> None:
     monkeypatch.setattr(inference, "_fused", lambda plain, shape: lambda x: 2 * plain(x))
     network = _trained(CONFIGS[0])
-    image = torch.rand(1, 3, 64, 64)
+    image = _pictures(1, 64)
     with torch.no_grad():
-        wanted = network(image)[0]
+        wanted = network(image / 255)[0]
     torch.testing.assert_close(ReadyNetwork(network)(image)[0], wanted, atol=2e-4, rtol=2e-4)
 
 
-def test_precision_hardly_moves_a_face() -> None:
-    """The shipped networks on a face: bfloat16 is off by a few hundredths of sigma."""
+@pytest.mark.skipif(not available(), reason="this torch has no int8 kernels for this CPU")
+def test_int8_is_near_and_the_same_in_any_batch() -> None:
+    network = _trained(CONFIGS[1])
+    image = _pictures(5, 96)
+    network.activation_ranges.copy_(measured_ranges(network, [image / 255]))
+    with torch.no_grad():
+        wanted = network(image / 255)[0]
+    ready = ReadyNetwork(network, torch.int8)
+    got = ready(image)[0]
+    apart = (got - wanted)[..., :2].norm(dim=-1)
+    assert 0 < apart.mean() < 0.05 * wanted[..., :2].norm(dim=-1).mean()
+    one_by_one = torch.cat([ready(one[None])[0] for one in image])
+    torch.testing.assert_close(one_by_one, got, atol=1e-5, rtol=1e-5)
+
+
+def test_ranges_are_those_of_all_pictures() -> None:
+    network = _trained(CONFIGS[0])
+    batches = [_pictures(2, 64) / 255, _pictures(1, 64) / 255]
+    both = measured_ranges(network, batches)
+    each = torch.stack([measured_ranges(network, [batch]) for batch in batches])
+    assert both.shape == (1 + len(network.body), 4)
+    torch.testing.assert_close(both[:, [0, 2, 3]], each[..., [0, 2, 3]].amax(0))
+    torch.testing.assert_close(both[:, 1], each[..., 1].amin(0))
+    assert (both[1:, 3] > 0).all() and (both[1:, 1] <= 0).all()
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "int8"])
+def test_precision_hardly_moves_a_face(name: str) -> None:
+    """The shipped networks on a face: off by a few hundredths of sigma."""
+    if name == "int8" and not available():
+        pytest.skip("this torch has no int8 kernels for this CPU")
     from densefit.capture import open_frames, open_source
     from densefit.head import load_head
     from densefit.landmarks.tracker import load_tracker
 
     picture = next(iter(open_frames(open_source("c", SAMPLE), end="1"))).image
-    exact, rounded = (load_tracker(load_head(), precision=name) for name in ("float32", "bfloat16"))
+    exact, rounded = (load_tracker(load_head(), precision=name) for name in ("float32", name))
     face = exact.find([picture])[0]
     assert face is not None and exact.face.dtype == torch.float32
-    assert rounded.face.dtype == torch.bfloat16
+    assert rounded.face.dtype == getattr(torch, name)
     a, b = (tracker.follow([picture] * 3, [face.place] * 3)[0] for tracker in (exact, rounded))
     assert a is not None and b is not None
     apart = np.linalg.norm(a.xy - b.xy, axis=1) / a.sigma
-    assert apart.mean() < 0.03 and apart.max() < 0.2
+    assert apart.mean() < 0.08 and apart.max() < 0.3
     assert np.abs(np.log(a.sigma / b.sigma)).max() < 0.05

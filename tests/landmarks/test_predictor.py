@@ -194,7 +194,7 @@ def test_begun_work_goes_on_in_its_precision(
     from densefit.landmarks import files
 
     faster, used = [torch.bfloat16], []
-    monkeypatch.setattr(precision, "fastest_dtype", lambda device: faster[0])
+    monkeypatch.setattr(precision, "fastest_dtype", lambda device, dtypes: faster[0])
     monkeypatch.setattr(
         predictor, "make_tracker", lambda head, options: used.append(options.precision) or tracker
     )
@@ -223,7 +223,7 @@ def test_work_of_versions_without_a_choice_is_float32(
 
     from densefit import precision
 
-    monkeypatch.setattr(precision, "fastest_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(precision, "fastest_dtype", lambda device, dtypes: torch.bfloat16)
     video, out = square_video(tmp_path / "left.mp4", 8), tmp_path / "out"
     predict(load_take([video]), out, PredictOptions(precision="float32"))
     record = out / "landmarks/.parts/left.json"

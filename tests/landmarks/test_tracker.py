@@ -39,7 +39,7 @@ class BlobNetwork(torch.nn.Module):
         line = (torch.arange(SIZE) + 0.5) * 2 / SIZE - 1
         landmarks = torch.zeros(len(image), 703, 3)
         presence = torch.full((len(image),), -6.0)
-        for i, bright in enumerate(image.mean(1) > 0.5):
+        for i, bright in enumerate(image.float().mean(1) > 127):
             if bright.sum() < 8:
                 continue
             y, x = (line[k].mean() for k in torch.nonzero(bright, as_tuple=True))
