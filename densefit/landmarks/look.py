@@ -118,11 +118,21 @@ class Looker:
             step = min(batch, _CPU_CROPS[self.dtype], -(-len(pictures) // _SIDES))
         parts = [slice(start, start + step) for start in range(0, len(pictures), step)]
 
-        def answers(part: slice) -> tuple[np.ndarray, np.ndarray]:
-            return self._answers(pictures[part], rois[part], mirrored)
+        def looks(part: slice) -> list[Look]:
+            return self._looks(pictures[part], rois[part], mirrored)
 
-        answered = self.side_by_side(answers, parts)
-        landmarks, presence = (np.concatenate(values) for values in zip(*answered, strict=True))
+        return [look for some in self.side_by_side(looks, parts) for look in some]
+
+    def around(self, xy: np.ndarray) -> np.ndarray:
+        """The crops (N, 4) to cut around landmarks (N, 703, 2) px.
+
+        By a thread of one: after a small reduction in several, torch's threads go on spinning for
+        milliseconds, on the cores that the networks need.
+        """
+        return self.side_by_side(lambda part: crop_around(part, self.layout), [xy])[0]
+
+    def _looks(self, pictures: list[np.ndarray], rois: np.ndarray, mirrored: bool) -> list[Look]:
+        landmarks, presence = self._answers(pictures, rois, mirrored)
         xy, sigma = to_picture(landmarks, rois)
         xy, sigma = xy.astype(np.float32), sigma.astype(np.float32)
         seen = np.concatenate([rois, 1 / (1 + np.exp(-presence[:, None]))], 1)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from densefit.landmarks.choice import SAME_PLACE, FaceChoice, distance_to
-from densefit.landmarks.crop import FaceLayout, crop_around, held
+from densefit.landmarks.crop import FaceLayout, held
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
 from densefit.landmarks.look import Look, Looker, Place, Sighting, combined, doubts, merged
 from densefit.landmarks.network import load_network
@@ -184,7 +184,7 @@ class FaceTracker:
             return faces
         shown = [pictures[i] for i in seen]
         xy = np.stack([faces[i].xy for i in seen])  # type: ignore[union-attr]
-        rois = crop_around(xy, self.closeup.layout)
+        rois = self.closeup.around(xy)
         if last is not None:
             rois = held(rois, [last[i].closeup for i in seen])
         views = [
@@ -215,7 +215,7 @@ class FaceTracker:
         if not seen:
             return faces
         xy = np.stack([faces[i].xy for i in seen])  # type: ignore[union-attr]
-        looks = self._look([pictures[i] for i in seen], crop_around(xy, self.layout))
+        looks = self._look([pictures[i] for i in seen], self.face.around(xy))
         out = list(faces)
         for i, look in zip(seen, looks, strict=True):
             if self._is_face(look, self.options.lost_sigma):
@@ -233,7 +233,7 @@ class FaceTracker:
         among those that were not there before: whom the lost person stood beside is somebody else.
         """
         places = {id(place): place for place in last}  # a camera's pictures have one in common
-        wanted = crop_around(np.stack([p.xy for p in places.values()]), self.layout)
+        wanted = self.face.around(np.stack([p.xy for p in places.values()]))
         regions = held(wanted, [place.roi for place in places.values()])
         row = {key: i for i, key in enumerate(places)}
         rois = regions[[row[id(place)] for place in last]]
