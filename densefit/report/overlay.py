@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 # A photo is looked at for longer than a frame of a video.
 PHOTO_OPTIONS = PainterOptions(raster_side=720)
+BATCH = 8
+"""Pictures that are painted at once."""
+BATCH_PIXELS = 12_000_000
+"""... as long as they have no more pixels than this together."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Counter:
     """Progress that several cameras share, and the wish to stop."""
 
     bar: Bar
+    threads: int = 1
+    """that each camera may paint in"""
     stop: Event = field(default_factory=Event)
     _lock: Lock = field(default_factory=Lock)
 
@@ -79,7 +87,7 @@ def write_overlay_video(
 
     ensure_out_dir(path.parent)
     with VideoWriter(path, fps, job.source.width, job.source.height) as video:
-        for _, picture in painted(job, frames):
+        for _, picture in painted(job, frames, threads=counter.threads):
             video.write(picture)
             counter.advance()
     return path
@@ -93,7 +101,7 @@ def write_overlay_pictures(
 
     ensure_out_dir(folder)
     files = []
-    for index, picture in painted(job, frames, PHOTO_OPTIONS):
+    for index, picture in painted(job, frames, PHOTO_OPTIONS, counter.threads):
         files.append(folder / f"{index:06d}.png")
         with atomic_path(files[-1]) as temporary:
             cv2.imwrite(str(temporary), picture[..., ::-1])
@@ -102,7 +110,7 @@ def write_overlay_pictures(
 
 
 def run_together(work: Sequence[Callable[[Counter], Path]], total: int) -> list[Path]:
-    """Do the cameras' overlays at the same time, one thread a camera.
+    """Do the cameras' overlays at the same time.
 
     Painting is made of many small steps, which gain nothing from torch's own threads.
 
@@ -117,7 +125,7 @@ def run_together(work: Sequence[Callable[[Counter], Path]], total: int) -> list[
     torch.set_num_threads(1)
     try:
         with progress(total, "overlay") as bar, ThreadPoolExecutor(min(threads, len(work))) as pool:
-            counter = Counter(bar)
+            counter = Counter(bar, -(-threads // len(work)))
             try:
                 return [future.result() for future in [pool.submit(w, counter) for w in work]]
             except BaseException:
@@ -128,20 +136,65 @@ def run_together(work: Sequence[Callable[[Counter], Path]], total: int) -> list[
 
 
 def painted(
-    job: OverlayJob, frames: Iterable[Frame], options: PainterOptions | None = None
+    job: OverlayJob,
+    frames: Iterable[Frame],
+    options: PainterOptions | None = None,
+    threads: int = 1,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield frame number in the camera and picture (H, W, 3) uint8 RGB with the head on it."""
+    """Yield frame number in the camera and picture (H, W, 3) uint8 RGB with the head on it.
+
+    A few pictures are painted at a time, and so many of these batches beside one another.
+    """
     painter = HeadPainter(job.head, options)
     heads = HeadCache(job.fit, job.head)
-    posed = job.fit.posed
-    for position, frame in enumerate(frames):
-        master = int(job.master_frame[position]) if position < len(job.master_frame) else -1
-        if master >= 0 and posed[master]:
-            height, width = frame.image.shape[:2]
-            camera = picture_camera(job.camera, width, height)
-            yield frame.index, painter.draw(frame.image, heads.vertices(master), camera)
-        else:
-            yield frame.index, frame.image
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[list[tuple[int, np.ndarray]]]] = deque()
+        try:
+            for batch in _batches(enumerate(frames)):
+                tasks = [(frame, *_head_of(job, heads, position)) for position, frame in batch]
+                waiting.append(pool.submit(_paint, painter, tasks))
+                if len(waiting) > threads:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+_Task = tuple["Frame", np.ndarray | None, "Camera | None"]
+
+
+def _batches(frames: Iterator[tuple[int, Frame]]) -> Iterator[list[tuple[int, Frame]]]:
+    """Pictures by the eight, of large ones fewer."""
+    for first in frames:
+        count = max(1, min(BATCH, BATCH_PIXELS // first[1].image[..., 0].size))
+        yield [first, *islice(frames, count - 1)]
+
+
+def _head_of(
+    job: OverlayJob, heads: HeadCache, position: int
+) -> tuple[np.ndarray | None, Camera | None]:
+    """Vertices (V, 3) of the head in a picture, if there is one, and the camera."""
+    master = int(job.master_frame[position]) if position < len(job.master_frame) else -1
+    if master < 0 or not job.fit.posed[master]:
+        return None, None
+    return heads.vertices(master), job.camera
+
+
+def _paint(painter: HeadPainter, tasks: list[_Task]) -> list[tuple[int, np.ndarray]]:
+    out = {frame.index: frame.image for frame, _, _ in tasks}
+    shown = [
+        (frame, vertices, picture_camera(camera, frame.image.shape[1], frame.image.shape[0]))
+        for frame, vertices, camera in tasks
+        if vertices is not None and camera is not None
+    ]
+    if shown:
+        frames, vertices, cameras = zip(*shown, strict=True)
+        images = [frame.image for frame in frames]
+        drawn = painter.draw_all(images, np.stack(vertices), cameras)
+        out |= {frame.index: picture for frame, picture in zip(frames, drawn, strict=True)}
+    return list(out.items())
 
 
 class HeadCache:

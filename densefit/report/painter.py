@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
+from scipy import sparse
 
 from densefit.export.materials import material_of
-from densefit.export.mesh_arrays import vertex_normals
 from densefit.export.neck_cut import shown_triangles
 from densefit.synth.raster import Fragments, fragments, interpolate, rasterize
 
@@ -50,6 +51,7 @@ class HeadPainter:
         self._head = head
         self._triangles = head.triangles[keep]
         self._torch_triangles = torch.from_numpy(self._triangles.astype(np.int64))
+        self._around = _triangles_around(self._triangles, len(head.template))
         self._triangle_part = head.triangle_part[keep]
         colours = [material_of(name) for name in head.part_names]
         self._part_colour = np.array([c.rgb for c in colours], np.float32) ** (1 / 2.2)
@@ -61,35 +63,170 @@ class HeadPainter:
         self._curve_tolerance = np.where(np.isin(head.landmark_region, irises), 0.0015, 0.006)
 
     def draw(self, image: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
-        """The picture with the head drawn over it.
+        """The picture with the head drawn over it: `draw_all` of one."""
+        return self.draw_all([image], vertices[None], [camera])[0]
+
+    def draw_all(
+        self, images: Sequence[np.ndarray], vertices: np.ndarray, cameras: Sequence[Camera]
+    ) -> list[np.ndarray]:
+        """Each picture with its head drawn over it; several at once take far less time.
 
         Args:
-            image: (H, W, 3) uint8 RGB, as recorded (with lens distortion).
-            vertices: (V, 3) metres, world.
-            camera: calibrated, of the picture's size.
+            images: B of (H, W, 3) uint8 RGB, as recorded (with lens distortion).
+            vertices: (B, V, 3) metres, world.
+            cameras: B, calibrated, of the pictures' sizes.
         Returns:
-            (H, W, 3) uint8 RGB, a new array.
+            B of (H, W, 3) uint8 RGB, new arrays.
         """
-        height, width = image.shape[:2]
+        pictures = [image.copy() for image in images]
+        views = [
+            view
+            for i, (picture, camera) in enumerate(zip(pictures, cameras, strict=True))
+            if (view := _View.of(i, picture, vertices[i], camera, self.options.raster_side))
+        ]
+        if not views:
+            return pictures
+        raster = self._rasterize(views)
+        layers = self._layers(raster, views)
+        for k, view in enumerate(views):
+            picture = pictures[view.number]
+            x0, y0, x1, y1 = view.box
+            patch = picture[y0:y1, x0:x1]
+            picture[y0:y1, x0:x1] = _blend(patch, layers[k, : view.height, : view.width])
+            if self.options.curves:
+                depth = raster.inverse_depth[k, : view.height, : view.width]
+                camera = cameras[view.number]
+                self._draw_curves(picture, vertices[view.number], camera, depth, view)
+        return pictures
+
+    def _rasterize(self, views: list[_View]) -> _Raster:
+        vertices_px = torch.from_numpy(np.stack([view.vertices_px for view in views]))
+        height = max(view.height for view in views)
+        width = max(view.width for view in views)
+        ids, inverse_depth = rasterize(vertices_px, self._torch_triangles, height, width)
+        return _Raster(vertices_px, ids, inverse_depth.numpy())
+
+    def _layers(self, raster: _Raster, views: list[_View]) -> np.ndarray:
+        """(B, h, w, 4) float32: sRGB colour times opacity, 0..1, and opacity."""
+        shape = raster.inverse_depth.shape
+        covered = fragments(raster.vertices_px, self._torch_triangles, raster.triangle_id)
+        points = np.stack([view.points for view in views])
+        light = _light(self._normals(points), points)
+        brightness = interpolate(torch.from_numpy(light[..., None]), covered).numpy()
+        pixel = covered.pixel.numpy()
+        part = self._triangle_part[covered.triangle.numpy()]
+        groups = np.full(raster.inverse_depth.size, -1, np.int16)
+        groups[pixel] = self._part_group[part]
+        lines = _outlines(groups.reshape(shape), raster.inverse_depth).reshape(-1)
+        wire = self._wire(raster, covered)
+        if wire is not None:
+            lines[pixel] = np.maximum(lines[pixel], wire)
+        lines *= self.options.line_opacity
+        layer = np.zeros((lines.size, 4), np.float32)
+        layer[:, 3] = lines
+        opacity = np.maximum(lines[pixel], self.options.opacity)
+        layer[pixel, 3] = opacity
+        brightness *= ((1 - lines[pixel]) * opacity)[:, None]
+        layer[pixel, :3] = np.minimum(self._part_colour[part] * brightness, opacity[:, None])
+        if any(self.options.line_rgb):
+            layer[:, :3] += lines[:, None] * np.asarray(self.options.line_rgb, np.float32)
+        return layer.reshape(*shape, 4)
+
+    def _normals(self, points: np.ndarray) -> np.ndarray:
+        """(B, V, 3) unit normals of vertices (B, V, 3) by the triangles' area."""
+        corners = points.astype(np.float32)[:, self._triangles]
+        one, two = corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
+        face = np.stack([
+            one[..., 1] * two[..., 2] - one[..., 2] * two[..., 1],
+            one[..., 2] * two[..., 0] - one[..., 0] * two[..., 2],
+            one[..., 0] * two[..., 1] - one[..., 1] * two[..., 0],
+        ])  # fmt: skip
+        flat = self._around @ face.reshape(-1, face.shape[2]).T
+        normals = flat.T.reshape(3, len(points), -1).transpose(1, 2, 0)
+        return normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-20)
+
+    def _wire(self, raster: _Raster, covered: Fragments) -> np.ndarray | None:
+        """(P,) 0..1 for the covered pixels: edges of triangles, if these are large enough."""
+        corners = raster.vertices_px[..., :2][:, self._torch_triangles]
+        sides = corners.roll(-1, 2) - corners
+        length = sides.norm(dim=-1)
+        row = covered.picture * len(self._torch_triangles) + covered.triangle
+        length = length.view(-1, 3)
+        count = covered.picture.bincount(minlength=len(corners)).clamp_min(1)
+        shown = covered.picture.bincount(length.mean(1)[row], len(corners)) / count
+        start = self.options.wire_from
+        strength = (shown / start - 1).clamp(0, 1) if start else torch.ones_like(shown)
+        strength = (self.options.wire_share * strength).float()
+        if not strength.any():
+            return None
+        sides = sides.view(-1, 3, 2)
+        area = (sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).abs()
+        # Distance to the side opposite of corner k: its weight times the triangle's height there.
+        heights = area[:, None] / length.roll(-1, 1).clamp_min(1e-6)
+        distance = (covered.weights * heights[row]).amin(dim=1)
+        return (strength[covered.picture] * (1 - distance).clamp(0, 1)).numpy()
+
+    def _draw_curves(
+        self,
+        picture: np.ndarray,
+        vertices: np.ndarray,
+        camera: Camera,
+        inverse_depth: np.ndarray,
+        view: _View,
+    ) -> None:
+        """Lids, brows and lips through their landmarks, where the surface does not hide them."""
+        points = _camera_points(self._head.landmarks(vertices), camera)
+        pixels = camera.project_camera(points)
+        height, width = inverse_depth.shape
+        local = np.round((pixels - view.box[:2] + 0.5) * view.scale - 0.5)
+        inside = (np.isfinite(local) & (local >= 0) & (local < (width, height))).all(axis=1)
+        column, row = np.where(inside[:, None], local, 0).astype(int).T
+        surface = inverse_depth[row, column]
+        depth = points[:, 2]
+        behind = depth - 1 / np.maximum(surface, 1e-6)
+        visible = inside & (surface > 0) & (behind < self._curve_tolerance)
+        x0, y0, x1, y1 = view.box
+        thickness = 1 if max(x1 - x0, y1 - y0) < 500 else 2
+        ends = np.round(np.where(visible[:, None], pixels, 0) * 16).astype(np.int32)
+        for curve, colour in self._curves:
+            shown = visible[curve[:-1]] & visible[curve[1:]]
+            segments = ends[np.stack([curve[:-1], curve[1:]], 1)[shown]]
+            cv2.polylines(picture, list(segments), False, colour, thickness, cv2.LINE_AA, shift=4)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A head before a camera, and the raster that it is drawn on."""
+
+    number: int
+    """which of the pictures"""
+    points: np.ndarray
+    """(V, 3) metres, camera"""
+    box: tuple[int, int, int, int]
+    """x0, y0, x1, y1 (end excluded) px of what the head can cover"""
+    width: int
+    height: int
+    vertices_px: np.ndarray
+    """(V, 3) float32: x, y in raster pixels, 1/z"""
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(2,): raster pixels a pixel."""
+        x0, y0, x1, y1 = self.box
+        return np.array([self.width / (x1 - x0), self.height / (y1 - y0)])
+
+    @staticmethod
+    def of(
+        number: int, picture: np.ndarray, vertices: np.ndarray, camera: Camera, side: int
+    ) -> _View | None:
+        """None where the picture shows nothing of the head; side: of the raster at most, px."""
         points = _camera_points(vertices, camera)
         pixels = camera.project_camera(points)
-        box = _visible_box(pixels, points[:, 2], width, height)
-        picture = image.copy()
+        box = _visible_box(pixels, points[:, 2], picture.shape[1], picture.shape[0])
         if box is None:
-            return picture
+            return None
         x0, y0, x1, y1 = box
-        scale = min(1.0, self.options.raster_side / max(x1 - x0, y1 - y0))
-        raster = self._rasterize(points, pixels, box, scale)
-        patch = picture[y0:y1, x0:x1]
-        picture[y0:y1, x0:x1] = _blend(patch, self._layer(raster, points))
-        if self.options.curves:
-            self._draw_curves(picture, vertices, camera, raster, box, scale)
-        return picture
-
-    def _rasterize(
-        self, points: np.ndarray, pixels: np.ndarray, box: tuple[int, int, int, int], scale: float
-    ) -> _Raster:
-        x0, y0, x1, y1 = box
+        scale = min(1.0, side / max(x1 - x0, y1 - y0))
         width, height = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
         # Pixel centres are at integers, so a change of size acts on coordinates shifted by half a
         # pixel.
@@ -99,81 +236,14 @@ class HeadPainter:
         # The rasteriser leaves out triangles with a vertex at 1/z = 0.
         inverse = np.where(drawable, 1 / np.maximum(points[:, 2], 1e-3), 0.0)
         stacked = np.concatenate([local, inverse[:, None]], axis=1).astype(np.float32)
-        vertices_px = torch.from_numpy(stacked)[None]
-        ids, inverse_depth = rasterize(vertices_px, self._torch_triangles, height, width)
-        return _Raster(vertices_px, ids, inverse_depth[0].numpy())
-
-    def _layer(self, raster: _Raster, points: np.ndarray) -> np.ndarray:
-        """(h, w, 4) float32: sRGB colour times opacity, 0..1, and opacity."""
-        height, width = raster.inverse_depth.shape
-        covered = fragments(raster.vertices_px, self._torch_triangles, raster.triangle_id)
-        normals = vertex_normals(points, self._triangles)
-        light = interpolate(torch.from_numpy(_light(normals, points)[:, None]), covered).numpy()
-        pixel = covered.pixel.numpy()
-        part = self._triangle_part[covered.triangle.numpy()]
-        groups = np.full(height * width, -1, np.int16)
-        groups[pixel] = self._part_group[part]
-        lines = _outlines(groups.reshape(height, width), raster.inverse_depth).reshape(-1)
-        lines[pixel] = np.maximum(lines[pixel], self._wire(raster, covered))
-        lines *= self.options.line_opacity
-        layer = np.zeros((height * width, 4), np.float32)
-        layer[:, 3] = lines
-        layer[pixel, 3] = np.maximum(lines[pixel], self.options.opacity)
-        brightness = light * ((1 - lines) * layer[:, 3])[pixel, None]
-        layer[pixel, :3] = np.minimum(self._part_colour[part] * brightness, layer[pixel, 3:])
-        layer[:, :3] += lines[:, None] * np.asarray(self.options.line_rgb, np.float32)
-        return layer.reshape(height, width, 4)
-
-    def _wire(self, raster: _Raster, covered: Fragments) -> np.ndarray:
-        """(P,) 0..1 for the covered pixels: edges of triangles, if these are large enough."""
-        triangle = covered.triangle
-        corners = raster.vertices_px[0, :, :2][self._torch_triangles]
-        sides = corners.roll(-1, 1) - corners
-        length = sides.norm(dim=-1)
-        shown = float(length[triangle].mean()) if len(triangle) else 0.0
-        start = self.options.wire_from
-        strength = self.options.wire_share * (np.clip(shown / start - 1, 0, 1) if start else 1.0)
-        if strength == 0:
-            return np.zeros(len(triangle), np.float32)
-        area = (sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).abs()
-        # Distance to the side opposite of corner k: its weight times the triangle's height there.
-        heights = area[:, None] / length.roll(-1, 1).clamp_min(1e-6)
-        distance = (covered.weights * heights[triangle]).amin(dim=1)
-        return (strength * (1 - distance).clamp(0, 1)).numpy()
-
-    def _draw_curves(
-        self,
-        picture: np.ndarray,
-        vertices: np.ndarray,
-        camera: Camera,
-        raster: _Raster,
-        box: tuple[int, int, int, int],
-        scale: float,
-    ) -> None:
-        """Lids, brows and lips through their landmarks, where the surface does not hide them."""
-        points = _camera_points(self._head.landmarks(vertices), camera)
-        pixels = camera.project_camera(points)
-        height, width = raster.inverse_depth.shape
-        local = np.round((pixels - box[:2] + 0.5) * scale - 0.5)
-        inside = (np.isfinite(local) & (local >= 0) & (local < (width, height))).all(axis=1)
-        column, row = np.where(inside[:, None], local, 0).astype(int).T
-        surface = raster.inverse_depth[row, column]
-        depth = points[:, 2]
-        behind = depth - 1 / np.maximum(surface, 1e-6)
-        visible = inside & (surface > 0) & (behind < self._curve_tolerance)
-        thickness = 1 if max(box[2] - box[0], box[3] - box[1]) < 500 else 2
-        ends = np.round(np.where(visible[:, None], pixels, 0) * 16).astype(np.int32)
-        for curve, colour in self._curves:
-            shown = visible[curve[:-1]] & visible[curve[1:]]
-            segments = ends[np.stack([curve[:-1], curve[1:]], 1)[shown]]
-            cv2.polylines(picture, list(segments), False, colour, thickness, cv2.LINE_AA, shift=4)
+        return _View(number, points, box, width, height, stacked)
 
 
 @dataclass(frozen=True)
 class _Raster:
-    vertices_px: torch.Tensor  # (1, V, 3): x, y in raster pixels, 1/z
-    triangle_id: torch.Tensor  # (1, h, w)
-    inverse_depth: np.ndarray  # (h, w)
+    vertices_px: torch.Tensor  # (B, V, 3): x, y in raster pixels, 1/z
+    triangle_id: torch.Tensor  # (B, h, w)
+    inverse_depth: np.ndarray  # (B, h, w)
 
 
 CURVE_COLOURS = {
@@ -194,6 +264,14 @@ def landmark_curves(head: HeadModel) -> list[tuple[np.ndarray, tuple[int, int, i
                 ring = np.append(members[:-1], members[0]) if key == "iris" else members
                 curves.append((ring, colour))
     return curves
+
+
+def _triangles_around(triangles: np.ndarray, vertices: int) -> sparse.csr_matrix:
+    """(V, F): one where a triangle has a vertex."""
+    rows = triangles.reshape(-1)
+    columns = np.repeat(np.arange(len(triangles)), 3)
+    ones = np.ones(len(rows), np.float32)
+    return sparse.csr_matrix((ones, (rows, columns)), (vertices, len(triangles)))
 
 
 def _camera_points(points_world: np.ndarray, camera: Camera) -> np.ndarray:
@@ -217,28 +295,29 @@ def _visible_box(
 
 
 def _light(normals: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(V,) float32: a head light with a weaker one from above, as a factor of sRGB values."""
-    towards = -points / np.linalg.norm(points, axis=1, keepdims=True)
-    front = np.clip((normals * towards).sum(axis=1), 0, 1)
-    above = np.clip(-normals[:, 1], 0, 1)
+    """(B, V) float32: a head light with a weaker one from above, as a factor of sRGB values."""
+    towards = -points / np.linalg.norm(points, axis=2, keepdims=True)
+    front = np.clip((normals * towards).sum(axis=2), 0, 1)
+    above = np.clip(-normals[..., 1], 0, 1)
     return ((0.3 + 1.1 * front + 0.3 * above) ** (1 / 2.2)).astype(np.float32)
 
 
 def _outlines(parts: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
-    """(h, w) float32 0..1: where parts meet, and where depth jumps by more than 12 mm."""
-    depth = np.where(inverse_depth > 0, 1 / np.maximum(inverse_depth, 1e-6), 1e3)
+    """(B, h, w) float32 0..1: where parts meet, and where depth jumps by more than 12 mm."""
+    depth = np.where(inverse_depth > 0, 1 / np.maximum(inverse_depth, 1e-6), np.float32(1e3))
     lines = np.zeros(parts.shape, np.float32)
-    for axis in (0, 1):
+    for axis in (1, 2):
         step = (np.diff(parts, axis=axis) != 0) | (np.abs(np.diff(depth, axis=axis)) > 0.012)
-        target = lines[:-1] if axis == 0 else lines[:, :-1]
+        target = lines[:, :-1] if axis == 1 else lines[:, :, :-1]
         target[step] = 1.0
-    return cv2.GaussianBlur(lines, (3, 3), 0.6)
+    return np.stack([cv2.GaussianBlur(picture, (3, 3), 0.6) for picture in lines])
 
 
 def _blend(patch: np.ndarray, layer: np.ndarray) -> np.ndarray:
-    """Enlarge the premultiplied layer to the patch and mix."""
+    """Enlarge the premultiplied layer to the patch and mix, all in bytes."""
+    bytes_: np.ndarray = (layer * 255 + 0.5).astype(np.uint8)
     if layer.shape[:2] != patch.shape[:2]:
-        layer = cv2.resize(layer, (patch.shape[1], patch.shape[0]), interpolation=cv2.INTER_LINEAR)
-    mixed = patch * (1 - layer[..., 3:])
-    mixed += layer[..., :3] * 255 + 0.5
-    return np.minimum(mixed, 255).astype(np.uint8)
+        size = (patch.shape[1], patch.shape[0])
+        bytes_ = cv2.resize(bytes_, size, interpolation=cv2.INTER_LINEAR)
+    through = cv2.cvtColor(255 - bytes_[..., 3], cv2.COLOR_GRAY2RGB)
+    return cv2.add(cv2.multiply(patch, through, scale=1 / 255), bytes_[..., :3])

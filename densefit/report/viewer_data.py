@@ -20,6 +20,8 @@ from densefit.report.evidence import Evidence
 
 MAX_FRAMES = 1500
 """Longer takes are shown with every n-th frame."""
+TOLERANCE = 1e-4
+"""m: a tenth of a millimetre is no pixel."""
 HIDDEN = ("lashes",)  # alpha cards, black bands without their texture
 
 
@@ -30,7 +32,7 @@ def viewer_data(evidence: Evidence) -> str:
     """
     head, fit = evidence.head, evidence.fit
     frames = _frames(fit.posed)
-    rigged = rigged_head(ExportScene(fit, head, evidence.rig, frames, ExportOptions()))
+    rigged = rigged_head(ExportScene(fit, head, evidence.rig, frames, ExportOptions()), TOLERANCE)
     shapes = rigged.targets
     step = float(np.abs(shapes).max()) / 32767
     turn = world_to_up("y", evidence.rig, fit.meta.get("up"))
