@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +25,7 @@ from densefit.synth.shading import smoothstep
 from densefit.synth.strands import Skull, fit_skull, grow_beard, grow_scalp, strip_vertices
 from densefit.synth.surface_marks import MARK, MARKS
 from densefit.synth.textures import make_textures, noise
+from densefit.synth.tongue import bend_tongue
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class GeometryBuilder:
         self.head = TorchHead(head, device)
         self.layout = Layout(head, device)
         self.textures = make_textures(device)
+        tongue = np.unique(head.triangles[head.part_triangles("tongue")])
+        self.tongue = torch.from_numpy(tongue).long().to(device)
+        names = ("lips_middle_upper", "lips_middle_lower")
+        lips = np.concatenate([head.region(name) for name in names])
+        self.lips = torch.from_numpy(lips).long().to(device)
 
     @property
     def root_counts(self) -> tuple[int, int]:
@@ -58,6 +65,7 @@ class GeometryBuilder:
         """Pose a batch of scenes."""
         people = scene.people
         skin = self.head.vertices(people.identity, people.expression, people.joints)
+        skin = self._with_tongue(skin, people.tongue)
         centres = self.head.joint_centres + torch.einsum(
             "bk,kjd->bjd", people.identity, self.head.joint_basis
         )
@@ -87,6 +95,13 @@ class GeometryBuilder:
             landmark_normals=self.head.landmarks(normals[:, : self.layout.head_count]),
             gaze=rotations[:, 2:, :, 2],
         )
+
+    def _with_tongue(self, skin: Tensor, bend: Tensor) -> Tensor:
+        """Tongues bent as people bend them."""
+        if not len(self.tongue):
+            return skin
+        lips = self.head.landmarks(skin)[:, self.lips, 2].amax(1)
+        return bend_tongue(skin, self.tongue, lips, bend)
 
     def _shell(self, hair: Hair, scalp: Tensor, skull: Skull) -> Tensor:
         """Solid hair, or a cap: the scalp pushed outwards where hair grows, sunk elsewhere."""
@@ -191,6 +206,9 @@ class GeometryBuilder:
         exposure = exposure * (1 - oral) + oral * opened * lips[:, None]
         out = torch.full((len(skin), total), 0.85, device=self.device)
         out[:, : self.layout.head_count] = exposure
+        before = skin[:, self.tongue, 2] - landmarks[:, self.lips, 2].amax(1, keepdim=True)
+        light = 0.9 * smoothstep(-0.012, 0.004, before)
+        out[:, self.tongue] = torch.maximum(out[:, self.tongue], light)
         for joint in (2, 3):
             eye = self.head.turning[joint]
             arm = F.normalize(skin[:, eye] - centres[:, joint, None], dim=-1)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from densefit.head.model import EXPRESSION_INDEX, EXPRESSION_NAMES, GAZE_EXPRESSIONS
 from densefit.synth.sampling import Dice
+from densefit.synth.tongue import sample_tongue
 
 Range = tuple[float, float]
 # Names without a side stand for both of them. Ranges are of the strength at full intensity.
@@ -78,7 +79,10 @@ ACTS: dict[str, dict[str, Range]] = {
     "kiss": {"mouthPucker": (0.6, 1), "eyeBlink": (0, 0.6)},
     "puff": {"cheekPuff": (0.4, 1), "mouthPucker": (0, 0.5), "mouthClose": (0, 0.05)},
     "pout": {"mouthShrugLower": (0.4, 1), "mouthShrugUpper": (0, 0.6), "mouthPucker": (0, 0.4)},
-    "tongue": {"tongueOut": (0.5, 1), "jawOpen": (0.25, 0.6), "mouthLowerDown": (0, 0.5)},
+    "tongue": {
+        "tongueOut": (0.8, 2), "jawOpen": (0.2, 0.7), "mouthLowerDown": (0, 0.5),
+        "mouthUpperUp": (0, 0.3), "mouthFunnel": (0, 0.3), "mouthSmile": (0, 0.4),
+    },
     "mouth left": {"mouthLeft": (0.3, 1), "mouthSmileLeft": (0, 0.5), "mouthDimpleLeft": (0, 0.6)},
     "mouth right": {
         "mouthRight": (0.3, 1), "mouthSmileRight": (0, 0.5), "mouthDimpleRight": (0, 0.6),
@@ -98,7 +102,7 @@ ACTS: dict[str, dict[str, Range]] = {
 ACT_WEIGHTS = {
     "smile": 4.0, "toothy smile": 6.0, "grin": 6.0, "laugh": 4.0, "vowel a": 4.0, "vowel e": 4.0,
     "vowel o": 3.0, "vowel u": 2.0, "lips closed": 2.0, "surprise": 2.0, "shout": 2.0,
-    "tongue": 1.5, "roar": 2.5, "yawn": 1.5,
+    "tongue": 3.0, "roar": 2.5, "yawn": 1.5,
 }  # fmt: skip
 """Relative frequency of acts; 1 for those not named."""
 
@@ -108,17 +112,24 @@ NEUTRAL, SECOND_ACT, ANY_SHAPE = 0.16, 0.45, 0.04
 
 @dataclass(frozen=True)
 class People:
-    """identity (B, K) standard deviations, expression (B, 52), joints (B, 4, 3) radians."""
+    """identity (B, K) standard deviations, expression (B, 52), joints (B, 4, 3) radians; tongue
+    (B, 3) as of `tongue.sample_tongue`."""
 
     identity: Tensor
     expression: Tensor
     joints: Tensor
+    tongue: Tensor
 
 
-def sample_people(dice: Dice, identity_count: int) -> People:
-    """Draw a batch of people, each with an expression, a gaze and a turn of the neck."""
+def sample_people(dice: Dice, identity_count: int, favour: str | None = None) -> People:
+    """Draw a batch of people, each with an expression, a gaze and a turn of the neck.
+
+    favour: an act that two of three pictures show.
+    """
     identity = dice.normal(identity_count)
-    return People(identity, sample_expression(dice), sample_joints(dice))
+    expression, joints = sample_expression(dice, favour), sample_joints(dice)
+    tongue = sample_tongue(dice, expression[:, EXPRESSION_INDEX["tongueOut"]])
+    return People(identity, expression, joints, tongue)
 
 
 def _act_tables() -> tuple[Tensor, Tensor]:
@@ -133,10 +144,15 @@ def _act_tables() -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def sample_expression(dice: Dice) -> Tensor:
-    """(B, 52) in [0, 1]; eyeLook entries are left at zero, they follow from the joints."""
+def sample_expression(dice: Dice, favour: str | None = None) -> Tensor:
+    """(B, 52) in [0, 1]; eyeLook entries are left at zero, they follow from the joints.
+
+    favour: an act that two of three pictures show.
+    """
     low, high = _act_tables()
     weights = [ACT_WEIGHTS.get(name, 1.0) for name in ACTS]
+    if favour is not None:
+        weights[list(ACTS).index(favour)] += 2 * sum(weights)
     expression = torch.zeros(dice.count, len(EXPRESSION_NAMES))
     for chance in (1 - NEUTRAL, SECOND_ACT * (1 - NEUTRAL)):
         act = dice.pick(weights)

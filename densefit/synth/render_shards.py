@@ -21,6 +21,7 @@ from densefit.files import write_npz
 from densefit.head.model import HeadModel, load_head
 from densefit.progress import progress
 from densefit.synth.light import load_environments
+from densefit.synth.people import ACTS
 from densefit.synth.render import CHUNK, Renderer
 from densefit.synth.sampling import to_device
 from densefit.synth.scene import SceneOptions, sample_scene
@@ -115,12 +116,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--environments", type=Path, help="folder of .hdr panoramas to light with")
     parser.add_argument("--model", type=Path, help="other head model, from `densefit model import`")
+    parser.add_argument(
+        "--favour", choices=sorted(ACTS), help="an expression that two of three pictures show"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     options = ShardOptions(
         count=chosen.count, seed=chosen.seed, size=chosen.size, batch=chosen.batch,
         environments=chosen.environments, device=chosen.device, model=chosen.model,
+        scene=SceneOptions(favour=chosen.favour),
     )  # fmt: skip
     render_shards(chosen.out, options)
     return 0

@@ -24,10 +24,12 @@ class SceneOptions:
 
     margin: side of the square over the side of the landmark box, lowest and highest.
     jitter: largest shift of the square's centre, in boxes.
+    favour: an act (of `people.ACTS`) that two of three pictures show.
     """
 
     margin: tuple[float, float] = (1.8, 2.0)
     jitter: float = 0.08
+    favour: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def sample_scene(
     hair = sample_hair(dice, *roots)
     looks = sample_looks(dice, hair.color, hair.masculine)
     return Scene(
-        people=sample_people(dice, identity_count),
+        people=sample_people(dice, identity_count, options.favour),
         poses=sample_poses(dice, options.margin, options.jitter),
         looks=looks,
         hair=hair,
