@@ -240,7 +240,7 @@ class Stage:
             scene.people.identity,
             torch.tensor(p.expression[index.numpy()], dtype=torch.float32),
             torch.tensor(p.joints[index.numpy()], dtype=torch.float32),
-            scene.people.tongue,
+            torch.zeros_like(scene.people.tongue),
         )
         return replace(scene, light=light, people=people), views, shift
 
