@@ -1,9 +1,9 @@
 """Speed of the renderer: `python benchmarks/synth.py [--json FILE] [--pictures 32]`.
 
 Pictures a second at training size (352 px, averaged to 176), with geometry, hair, shadow, shading
-and labels, for one process and for one a core, each on one thread. The peer for the visibility
-part alone is Embree, as Open3D's RaycastingScene runs it: both find the nearest triangle of the
-head behind every pixel, on one thread, new geometry for every picture.
+and labels: for one process and for one a core, each on one thread, and on a GPU where there is one.
+The peer for the visibility part alone is Embree, as Open3D's RaycastingScene runs it: both find the
+nearest triangle of the head behind every pixel, on one thread, new geometry for every picture.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from densefit.head.model import load_head
 from densefit.synth import raster
 from densefit.synth.render import Renderer
+from densefit.synth.sampling import to_device
 from densefit.synth.scene import Scene, sample_scene
 from densefit.synth.views import camera_points, cut_out, project, supersampled
 
 SIZE, SUPERSAMPLE, BATCH = 176, 2, 16
+GPU_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,26 @@ def rendering(pictures: int, workers: int) -> list[Row]:
     if workers == 1:
         rows.append(Row("render", total / spent[0][1], "pictures per CPU second"))
     return rows
+
+
+def rendering_on_gpu(pictures: int) -> list[Row]:
+    """Pictures a second of one process on the GPU; no row where there is none."""
+    if not torch.cuda.is_available():
+        return []
+    renderer = Renderer(load_head(), "cuda", chunk=GPU_BATCH)
+    generator = torch.Generator().manual_seed(0)
+    some = (GPU_BATCH, generator, renderer.head.identity_count, renderer.root_counts)
+    batches = [
+        to_device(sample_scene(*some), "cuda") for _ in range(1 + max(2, pictures // GPU_BATCH))
+    ]
+    renderer.render(batches[0], SIZE, SUPERSAMPLE)
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for scene in batches[1:]:
+        renderer.render(scene, SIZE, SUPERSAMPLE)
+    torch.cuda.synchronize()
+    rate = GPU_BATCH * (len(batches) - 1) / (time.perf_counter() - start)
+    return [Row(f"render, {torch.cuda.get_device_name()}", rate, "pictures/s")]
 
 
 def visibility(renderer: Renderer, scene: Scene) -> list[Row]:
@@ -135,6 +157,7 @@ def main() -> None:
     rows = []
     for workers in sorted({1, os.cpu_count() or 1}):
         rows += rendering(max(BATCH, arguments.pictures), workers)
+    rows += rendering_on_gpu(arguments.pictures)
     renderer = Renderer(load_head())
     rows += visibility(renderer, scenes(renderer, BATCH)[0])
     for row in rows:
