@@ -13,6 +13,7 @@ from densefit.capture import Frame, open_frames, open_source
 from densefit.export.scene import frame_vertices
 from densefit.fit_file import read_fit
 from densefit.progress import progress
+from densefit.report import overlay
 from densefit.report.overlay import (
     Counter,
     HeadCache,
@@ -66,6 +67,18 @@ def test_video_has_every_picture_and_heads_where_the_fit_has_them(fit, tmp_path,
     frames = list(open_frames(open_source("left", path)))
     painted = [is_painted(frame.image) for frame in frames]
     assert painted == [False, False, True, True, True, False, False, True, True, False]
+
+
+def test_pictures_stay_in_order_whatever_the_threads(fit, monkeypatch):
+    """Batches are painted beside one another."""
+    monkeypatch.setattr(overlay, "BATCH", 2)
+    master = [-1, 0, 1, 2, 3, 4, 5, 6]
+    alone, together = (
+        list(overlay.painted(job(fit, master), grey_frames(), threads=n)) for n in (1, 3)
+    )
+    assert [number for number, _ in together] == list(range(FRAMES + 1))
+    for (_, one), (_, other) in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_photos_of_another_size_are_drawn_on_alike(fit, tmp_path, counter):

@@ -78,3 +78,19 @@ def test_landmark_curves_are_drawn(head):
     grey = np.full((HEIGHT, WIDTH, 3), 127, np.uint8)
     picture = HeadPainter(head).draw(grey, head.template, camera([])).astype(int)
     assert (picture[..., 1] > picture[..., 0] + 60).any()
+
+
+def test_several_at_once_are_drawn_as_one_by_one(head):
+    """Heads near and far, and one that is outside, in pictures of different sizes."""
+    near, far = camera([], z=0.3), camera([], z=1.2)
+    tall = replace(camera([]), width=200, height=300)
+    away = head.template + np.array([5, 0, 0], np.float32)
+    tasks = [(near, head.template), (far, head.template), (far, away), (tall, head.template)]
+    greys = [np.full((view.height, view.width, 3), 127, np.uint8) for view, _ in tasks]
+    painter = HeadPainter(head)
+    together = painter.draw_all(greys, np.stack([v for _, v in tasks]), [c for c, _ in tasks])
+    for grey, (view, vertices), picture in zip(greys, tasks, together, strict=True):
+        alone = painter.draw(grey, vertices, view)
+        assert picture.shape == grey.shape
+        assert (np.abs(picture.astype(int) - alone) > 2).mean() < 0.002
+    assert (together[2] == 127).all() and (together[0] != 127).any()
