@@ -49,6 +49,8 @@ class Int8Convolution:
     weight: Tensor
     """as the kernels want it"""
     weight_steps: Tensor
+    no_zeros: Tensor
+    """weights stand for multiples of their step, without an offset"""
     bias: Tensor
     shape: tuple[list[int], list[int], list[int], int]
     """stride, padding, dilation, groups"""
@@ -72,7 +74,9 @@ class Int8Convolution:
         shape = stride, list(layer.padding), list(layer.dilation), layer.groups
         prepack: Any = torch.ops.onednn.qconv_prepack
         packed = prepack(whole, steps, source.size, source.zero, *shape, None)
-        return Int8Convolution(packed, steps, bias, shape, source, target, every)  # type: ignore
+        no_zeros = torch.zeros(len(weight), dtype=torch.int64)
+        parts: Any = (packed, steps, no_zeros, bias, shape, source, target, every)
+        return Int8Convolution(*parts)
 
     def __call__(self, x: Tensor, activation: str = "relu") -> Tensor:
         """x (B, C, H, W) uint8; activation: relu or none."""
@@ -91,8 +95,7 @@ class Int8Convolution:
         if self.every != (1, 1):
             x = x[:, :, :: self.every[0], :: self.every[1]]
             x = x.contiguous(memory_format=torch.channels_last)
-        none = torch.zeros(len(self.weight_steps), dtype=torch.int64)
-        return x, self.source.size, self.source.zero, self.weight, self.weight_steps, none
+        return x, self.source.size, self.source.zero, self.weight, self.weight_steps, self.no_zeros
 
     @property
     def _after(self) -> tuple[float, int, torch.dtype]:
