@@ -128,7 +128,8 @@ def test_a_recording_that_is_cut_off_while_it_is_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A drive that is pulled out must not pass for a short recording."""
-    video = noisy_video(tmp_path / "left.mp4", 60)
+    # Long enough that what is read ahead while the first pictures are looked at is not all of it.
+    video = noisy_video(tmp_path / "left.mp4", 90)
     follow = SquareTracker.follow
 
     def pull_out(self: SquareTracker, pictures: Any, last: Any) -> Any:

@@ -218,6 +218,7 @@ def _check_size(source: Source, image: np.ndarray, index: int) -> None:
 def _report(source: Source, damage: _Damage, clock: _Clock, n_frames: int) -> None:
     """Say where the good part of a damaged video ends."""
     problem = None
+    gone = not source.path.exists()
     if n_frames == 0 or clock.last is None:
         problem = "no picture in it can be decoded"
     elif damage.problem:
@@ -225,9 +226,11 @@ def _report(source: Source, damage: _Damage, clock: _Clock, n_frames: int) -> No
     else:
         # Containers that are written on the fly end without an error; their headers tell.
         missing = source.duration - (clock.last - source.start_time) - 1 / source.fps
-        if missing > max(0.5, 3 / source.fps):
+        # Of a file that is there, lengths are stated loosely; of one that is gone, one lost
+        # picture is too much.
+        if missing > (1.5 / source.fps if gone else max(0.5, 3 / source.fps)):
             problem = f"ends at {clock.last:.2f} s, {missing:.2f} s before the length it states"
-    if problem and not source.path.exists():
+    if problem and gone:
         # A drive that was pulled out must not pass for a short recording.
         raise InputError(
             f"{source.path}: vanished while it was read; bring it back and run the same command "
