@@ -25,12 +25,12 @@ _TRIAL_FRAMES = 48
 _TRIALS = 3
 
 # Measured on an AVX2 machine: frames that the fit solves a second, and pictures of 512 x 512 that
-# are drawn a second on overlay and mosaic, while the network there did 180 crops a second. Other
+# are drawn a second on overlay and mosaic, while the networks there did 245 crops a second. Other
 # machines are taken to be faster or slower by the same factor in all.
-_FIT_RATE, _OVERLAY_RATE, _NETWORK_RATE = 25.0, 15.0, 180.0
+_FIT_RATE, _OVERLAY_RATE, _NETWORK_RATE = 25.0, 22.0, 245.0
 # s there, however short the take: loading libraries, networks and head; a first fit; the search for
 # an unknown focal length; report and neutral mesh.
-_LOAD_SECONDS, _FIT_SECONDS, _FOCAL_SECONDS, _REPORT_SECONDS = 4.0, 0.5, 6.0, 6.0
+_LOAD_SECONDS, _FIT_SECONDS, _FOCAL_SECONDS, _REPORT_SECONDS = 4.0, 0.5, 6.0, 4.0
 # Finding faces and cutting crops, beside the network.
 _AROUND_NETWORK = 1.3
 
