@@ -71,9 +71,11 @@ class VideoWriter:
                 f"got {rgb.shape} {rgb.dtype}"
             )
         # 4:2:0 needs even sides; the last row and column are repeated.
-        rgb = np.pad(rgb, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
+        if self.height % 2 or self.width % 2:
+            rgb = np.pad(rgb, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+        # In this thread: PyAV would start threads anew for every picture.
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", threads=1)
         frame.pts = self._count
         frame.time_base = 1 / self._rate
         self._count += 1

@@ -49,7 +49,8 @@ def write_mosaic(cameras: Sequence[MosaicCamera], fps: float, path: Path) -> Pat
     shapes = {name: stream.shape for name, stream in streams.items()}
     layout = Layout.of([camera.name for camera in cameras], shapes)
     frames = range(len(cameras[0].index))
-    pictures = (_compose(cameras, streams, layout, t) for t in frames)
+    blank = np.full((layout.height, layout.width, 3), BACKGROUND, np.uint8)
+    pictures = (_compose(cameras, streams, layout, blank.copy(), t) for t in frames)
     with progress(len(frames), "mosaic") as bar:
         if path.suffix == ".png":
             _write_png(path, next(pictures))
@@ -129,12 +130,15 @@ def _open(path: Path) -> Iterator[np.ndarray]:
 
 
 def _compose(
-    cameras: Sequence[MosaicCamera], streams: Mapping[str, _Pictures], layout: Layout, frame: int
+    cameras: Sequence[MosaicCamera],
+    streams: Mapping[str, _Pictures],
+    layout: Layout,
+    canvas: np.ndarray,
+    frame: int,
 ) -> np.ndarray:
-    """(height, width, 3) uint8 of one master frame."""
+    """One master frame, drawn on a canvas (height, width, 3) uint8, which is returned."""
     import cv2
 
-    canvas = np.full((layout.height, layout.width, 3), BACKGROUND, np.uint8)
     for camera in cameras:
         x, y, w, h = layout.tiles[camera.name]
         position = int(camera.index[frame])
