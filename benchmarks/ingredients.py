@@ -6,7 +6,7 @@
 SHARDS: renders of densefit's head (`--own-seeds`) and of another model. PHOTOS: pictures with .pts
 (see landmarks_pts.py). Every training begins from nothing and sees the same number of crops,
 fewer than the shipped networks; what counts is the difference between lines. With much fewer crops
-than the default (12,000 were tried) the easier task wins, whatever it leaves out: an eighth of the
+than the default (12,000; 48,000) the easier task wins, whatever it leaves out: an eighth of the
 renders, or pictures that are not degraded, came out ahead. Errors are per cent of the distance
 between the outer eye corners, of the whole-face network alone, in crops that begin around the
 annotated face: finding it is not part of this.
