@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from densefit.landmarks.network import LandmarkNet, load_network
-from densefit.landmarks.weights import read_weights, save_weights
+from densefit.landmarks.weights import RANGES, read_weights, save_weights
 from densefit.train.grow import grow_into
 from densefit.train.landmark_task import landmark_weights
 
@@ -36,6 +36,9 @@ def mixed(new: LandmarkNet, old: LandmarkNet, share: float, weight: torch.Tensor
         name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
         for name, value in new.state_dict().items()
     }
+    # Too wide a range costs a little exactness, too narrow a one cuts maps off. Zero: not known.
+    ranges = [state[RANGES] for state in (new.state_dict(), old.state_dict())]
+    after[RANGES] = torch.where(ranges[0].abs() > ranges[1].abs(), *ranges)
     new.load_state_dict(after)
     return new
 

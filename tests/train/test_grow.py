@@ -60,3 +60,15 @@ def test_mixing_with_the_smaller_network_it_grew_from() -> None:
         expected = (wanted or wide)(image)[0]
         found = mixed(wide, small, share, weight)(image)[0]
         assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_mixture_has_the_wider_ranges_and_those_that_are_known() -> None:
+    """Weights of an earlier version do not say how far their maps reach."""
+    new, old = small_network(), small_network()
+    reach = torch.rand(new.activation_ranges.shape) - 0.3
+    new.activation_ranges.copy_(reach)
+    unknown = mixed(new, old, 0.5, torch.ones(703)).activation_ranges
+    assert torch.equal(unknown, reach)
+    old.activation_ranges.copy_(2 * reach)
+    wider = mixed(new, old, 0.5, torch.ones(703)).activation_ranges
+    assert torch.equal(wider, 2 * reach)
