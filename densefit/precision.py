@@ -28,8 +28,7 @@ def fastest_dtype(device: torch.device, dtypes: tuple[torch.dtype, ...] = FLOATS
     """Of float32, bfloat16 and int8 what runs a typical 3x3 convolution fastest on this device.
 
     CPUs without bfloat16 matrix units are about ten times slower with it, and no flag tells
-    reliably whether they have them. The trial takes 10 ms, or 30 ms on such a CPU, and is made
-    once in a process.
+    reliably whether they have them. The trial takes 10 to 60 ms and is made once in a process.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32

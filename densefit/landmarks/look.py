@@ -98,9 +98,11 @@ class Looker:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """dtype: what the network runs in (see `densefit.precision`)."""
-        self.layout, self.device, self.dtype = layout, torch.device(device), dtype
+        self.layout, self.device = layout, torch.device(device)
         self.size = network.config.input_size
-        self.network: nn.Module = ReadyNetwork(network, dtype, self.device)
+        ready = ReadyNetwork(network, dtype, self.device)
+        self.network: nn.Module = ready
+        self.dtype = ready.dtype  # not `dtype` where this CPU's int8 does not do
         self._aside: tuple[int, SideBySide] | None = None
 
     def look(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,24 @@ def test_int8_is_near_and_the_same_in_any_batch() -> None:
     assert 0 < apart.mean() < 0.05 * wanted[..., :2].norm(dim=-1).mean()
     one_by_one = torch.cat([ready(one[None])[0] for one in image])
     torch.testing.assert_close(one_by_one, got, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(not available(), reason="this torch has no int8 kernels for this CPU")
+def test_int8_that_computes_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, image = _trained(CONFIGS[0]), _pictures(1, 64)
+    network.activation_ranges.copy_(measured_ranges(network, [image / 255]))
+    real = inference.int8_body
+
+    def wrong(folded: Any, ranges: torch.Tensor) -> Any:
+        body = real(folded, ranges)
+        return lambda x: 2 * body(x)
+
+    monkeypatch.setattr(inference, "int8_body", wrong)
+    ready = ReadyNetwork(network, torch.int8)
+    assert ready.dtype == torch.float32
+    with torch.no_grad():
+        wanted = network(image / 255)[0]
+    torch.testing.assert_close(ready(image)[0], wanted, atol=2e-4, rtol=2e-4)
 
 
 def test_ranges_are_those_of_all_pictures() -> None:
