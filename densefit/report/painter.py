@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
-from scipy import sparse
 
 from densefit.export.materials import material_of
+from densefit.export.mesh_arrays import vertex_normals
 from densefit.export.neck_cut import shown_triangles
 from densefit.synth.raster import Fragments, fragments, interpolate, rasterize
 
@@ -51,7 +51,6 @@ class HeadPainter:
         self._head = head
         self._triangles = head.triangles[keep]
         self._torch_triangles = torch.from_numpy(self._triangles.astype(np.int64))
-        self._around = _triangles_around(self._triangles, len(head.template))
         self._triangle_part = head.triangle_part[keep]
         colours = [material_of(name) for name in head.part_names]
         self._part_colour = np.array([c.rgb for c in colours], np.float32) ** (1 / 2.2)
@@ -111,7 +110,8 @@ class HeadPainter:
         shape = raster.inverse_depth.shape
         covered = fragments(raster.vertices_px, self._torch_triangles, raster.triangle_id)
         points = np.stack([view.points for view in views])
-        light = _light(self._normals(points), points)
+        normals = np.stack([vertex_normals(head, self._triangles) for head in points])
+        light = _light(normals, points)
         brightness = interpolate(torch.from_numpy(light[..., None]), covered).numpy()
         pixel = covered.pixel.numpy()
         part = self._triangle_part[covered.triangle.numpy()]
@@ -131,19 +131,6 @@ class HeadPainter:
         if any(self.options.line_rgb):
             layer[:, :3] += lines[:, None] * np.asarray(self.options.line_rgb, np.float32)
         return layer.reshape(*shape, 4)
-
-    def _normals(self, points: np.ndarray) -> np.ndarray:
-        """(B, V, 3) unit normals of vertices (B, V, 3) by the triangles' area."""
-        corners = points.astype(np.float32)[:, self._triangles]
-        one, two = corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
-        face = np.stack([
-            one[..., 1] * two[..., 2] - one[..., 2] * two[..., 1],
-            one[..., 2] * two[..., 0] - one[..., 0] * two[..., 2],
-            one[..., 0] * two[..., 1] - one[..., 1] * two[..., 0],
-        ])  # fmt: skip
-        flat = self._around @ face.reshape(-1, face.shape[2]).T
-        normals = flat.T.reshape(3, len(points), -1).transpose(1, 2, 0)
-        return normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-20)
 
     def _wire(self, raster: _Raster, covered: Fragments) -> np.ndarray | None:
         """(P,) 0..1 for the covered pixels: edges of triangles, if these are large enough."""
@@ -264,14 +251,6 @@ def landmark_curves(head: HeadModel) -> list[tuple[np.ndarray, tuple[int, int, i
                 ring = np.append(members[:-1], members[0]) if key == "iris" else members
                 curves.append((ring, colour))
     return curves
-
-
-def _triangles_around(triangles: np.ndarray, vertices: int) -> sparse.csr_matrix:
-    """(V, F): one where a triangle has a vertex."""
-    rows = triangles.reshape(-1)
-    columns = np.repeat(np.arange(len(triangles)), 3)
-    ones = np.ones(len(rows), np.float32)
-    return sparse.csr_matrix((ones, (rows, columns)), (vertices, len(triangles)))
 
 
 def _camera_points(points_world: np.ndarray, camera: Camera) -> np.ndarray:
