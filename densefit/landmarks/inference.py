@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefit.landmarks.int8_body import int8_body
+from densefit.landmarks.int8_body import Body, Layers, int8_body
 from densefit.landmarks.network import LandmarkNet, ResidualBlock, fold_batch_norm
+from densefit.landmarks.refinement import LocalRefinement, doubled
 from densefit.progress import warn
 
-Body = Callable[[Tensor], Tensor]
-"""Maps a picture (B, 3, S, S), normalised (int8: its bytes), to the last stage's map
-(B, C, S / 32, S / 32)."""
 _ALIKE = 0.15
 """Of the map's size: what int8 may be off by. Shipped networks are off by 0.03 to 0.07."""
 
@@ -24,8 +22,8 @@ _ALIKE = 0.15
 class ReadyNetwork(nn.Module):
     """Answers as the LandmarkNet does that it was made from, faster.
 
-    With bfloat16 and int8, the stem and the residual blocks run in it; what follows is a hundredth
-    of the work and stays in float32. What bfloat16 errs by, about 0.01 sigma, and int8, 0.04, is
+    With bfloat16 and int8, all but the last layers run in it; what follows is a few hundredths of
+    the work and stays in float32. What bfloat16 errs by, about 0.01 sigma, and int8, 0.04, is
     below what stills jitter by.
     """
 
@@ -49,18 +47,21 @@ class ReadyNetwork(nn.Module):
             warn("this CPU's int8 kernels compute something else; going on in float32")
             dtype = torch.float32
         self.dtype = dtype
-        self.plain = nn.Sequential(folded.stem, folded.body).to(dtype)
-        self._body = _fused_or_not(self.plain, network.config.input_size)
+        for part in (folded.stem, folded.body, *_convolutions(folded.refinement)):
+            part.to(dtype)
+        self._body = _fused_or_not(folded, network.config.input_size)
 
     @torch.inference_mode()
     def _as_in_float(self, size: int) -> bool:
-        """Whether the body in int8 answers like that in float32, of a soft pattern."""
+        """Whether maps in int8 are like those in float32, of a soft pattern."""
         coarse = 70 + 120 * torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
         image = functional.interpolate(coarse, (size, size), mode="bilinear").byte()
         image = image.contiguous(memory_format=torch.channels_last)
-        wanted = self.rest.body(self.rest.stem(self.rest.normalised(image.float() / 255)))
-        apart = (self._body(image) - wanted).square().mean().sqrt()
-        return bool(apart < _ALIKE * wanted.square().mean().sqrt())
+        wanted = self.rest.maps(self.rest.stem(self.rest.normalised(image.float() / 255)))
+        return all(
+            bool((got - want).square().mean() < _ALIKE**2 * want.square().mean())
+            for got, want in zip(self._body(image), wanted, strict=True)
+        )
 
     @torch.inference_mode()
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,20 +69,30 @@ class ReadyNetwork(nn.Module):
         if self.dtype == torch.int8:
             return self.rest.answers(self._body(image))
         x = self.rest.normalised(image.float() / 255).to(self.dtype)
-        return self.rest.answers(self._body(x).float())
+        return self.rest.answers([read.float() for read in self._body(x)])
 
 
-def _fused_or_not(plain: nn.Sequential, size: int) -> Body:
+def _convolutions(refinement: LocalRefinement | None) -> list[nn.Module]:
+    """The layers that make the maps that a refinement reads."""
+    levels = () if refinement is None else refinement.levels
+    return [layers for level in levels for layers in (level.above, level.beside, level.join)]
+
+
+def _fused_or_not(folded: Any, size: int) -> Body:
     """oneDNN's fused kernels where this torch has them and they answer alike."""
-    weight = next(plain.parameters())
+
+    def plain(x: Tensor) -> list[Tensor]:
+        return folded.maps(folded.stem(x))
+
+    weight = next(folded.body.parameters())
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return plain
     noise = torch.randn(2, 3, size, size).to(weight.dtype)
     noise = noise.contiguous(memory_format=torch.channels_last)
     try:
         with torch.inference_mode():
-            body = _fused(plain, noise.shape)
-            wanted, got = plain(noise).float(), body(noise).float()
+            body = _fused(folded, noise.shape)
+            wanted, got = plain(noise)[-1].float(), body(noise)[-1].float()
     except (AttributeError, RuntimeError):  # the operators are internal to torch
         return plain
     # The roundings of bfloat16 differ.
@@ -122,26 +133,59 @@ class _Convolution:
         )
 
 
-def _fused(plain: nn.Sequential, picture: torch.Size) -> Body:
-    """Stem and residual blocks in as few passes over memory as possible."""
-    layers: Any = plain
-    stem = _Convolution.of(layers[0][0], picture)
-    x = plain[0](torch.zeros(picture, dtype=stem.bias.dtype))
-    steps = []
-    for block in layers[1]:
+def _fused(folded: Any, picture: torch.Size) -> Body:
+    """All layers that `LandmarkNet.maps` runs, in as few passes over memory as possible."""
+    stem = _Convolution.of(folded.stem[0], picture)
+    x = folded.stem(torch.zeros(picture, dtype=stem.bias.dtype))
+    steps: list[Layers] = []
+    shapes = []
+    for block in folded.body:
         steps.append(_fused_block(block, x.shape))
         x = block(x)
+        shapes.append(x.shape)
+    finer = _fused_finer(folded.refinement, [shapes[i] for i in folded.stage_ends[:-1]])
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Tensor) -> list[Tensor]:
         x = stem(x)
-        for step in steps:
+        stages = []
+        for i, step in enumerate(steps):
+            # Maps of stages are not written over: what follows them has a layer beside it.
             x = step(x)
-        return x
+            if i in folded.stage_ends:
+                stages.append(x)
+        return [*finer(stages[:-1]), x]
 
     return run
 
 
-def _fused_block(block: ResidualBlock, picture: torch.Size) -> Body:
+def _fused_finer(
+    refinement: LocalRefinement | None, shapes: list[torch.Size]
+) -> Callable[[list[Tensor]], list[Tensor]]:
+    """As `LocalRefinement.maps`; shapes: of the body's maps."""
+    if refinement is None:
+        return lambda stages: []
+    *rest, above = shapes
+    levels = []
+    for level in refinement.levels:
+        here = rest.pop()
+        layers: Any = (level.above, level.beside, level.join)
+        joined = torch.Size([here[0], layers[2][0].out_channels, *here[2:]])
+        shown = zip(layers, (above, here, joined), strict=True)
+        levels.append([_Convolution.of(layer[0], shape) for layer, shape in shown])
+        above = joined
+
+    def run(stages: list[Tensor]) -> list[Tensor]:
+        *rest, x = stages
+        out: list[Tensor] = []
+        for above, beside, join in levels:
+            x = join(beside.added_to(doubled(above(x, "none")), rest.pop()))
+            out.insert(0, x)
+        return out
+
+    return run
+
+
+def _fused_block(block: ResidualBlock, picture: torch.Size) -> Layers:
     first = _Convolution.of(block.conv1, picture)
     stride = block.conv1.stride[0]
     width = block.conv1.out_channels

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from densefit.landmarks.refinement import LocalRefinement
+
 LANDMARKS = 703
 # Crop units are half crops, so these limits are 0.16 px and 58 px in a crop of 128.
 LOG_SIGMA_RANGE = (-6.0, -0.1)
@@ -41,6 +43,13 @@ class NetworkConfig:
     """size of the linear basis that positions are decoded from"""
     sigma_components: int = 64
     """size of the learnt linear basis of log sigma"""
+    refined: bool = False
+    """read finer maps at the landmarks (see `densefit.landmarks.refinement`)"""
+
+
+def range_rows(config: NetworkConfig) -> int:
+    """Rows of `activation_ranges`: the stem, each block, and the levels of the refinement."""
+    return 1 + sum(config.blocks) + (2 if config.refined else 0)
 
 
 class ResidualBlock(nn.Module):
@@ -81,7 +90,7 @@ class LandmarkNet(nn.Module):
     mean: Tensor
     log_temperature: Tensor
     activation_ranges: Tensor
-    """(1 + blocks, 4), see `densefit.landmarks.int8_body`; zero: not measured."""
+    """(1 + blocks (+ 2), 4), see `densefit.landmarks.int8_body`; zero: not measured."""
 
     def __init__(self, config: NetworkConfig = NetworkConfig(), landmarks: int = LANDMARKS) -> None:
         super().__init__()
@@ -112,11 +121,14 @@ class LandmarkNet(nn.Module):
         self.sigma_coefficients = nn.Linear(features, config.sigma_components)
         self.log_sigma = nn.Linear(config.sigma_components, landmarks)
         self.presence = nn.Linear(features, 1)
+        self.refinement: LocalRefinement | None = None
+        if config.refined:
+            self.refinement = LocalRefinement(widths, features, landmarks)
         self.register_buffer("mean", torch.zeros(landmarks * 2))
         self.register_buffer("basis", torch.zeros(config.components, landmarks * 2))
         # Added to log sigma after training, so that errors / sigma have unit variance.
         self.register_buffer("log_temperature", torch.zeros(landmarks))
-        self.register_buffer("activation_ranges", torch.zeros(1 + len(self.body), 4))
+        self.register_buffer("activation_ranges", torch.zeros(range_rows(config), 4))
         nn.init.normal_(self.coefficients.weight, 0.0, 0.003)
         nn.init.normal_(self.log_sigma.weight, 0.0, 0.02)
         nn.init.constant_(self.log_sigma.bias, -1.5)
@@ -160,22 +172,42 @@ class LandmarkNet(nn.Module):
         self.basis.copy_(basis)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        return self.answers(self.body(self.stem(self.normalised(image))))
+        return self.answers(self.maps(self.stem(self.normalised(image))))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The maps that `answers` reads, from the stem's."""
+        stages = []
+        for i, block in enumerate(self.body):
+            x = block(x)
+            if i in self.stage_ends:
+                stages.append(x)
+        finer = [] if self.refinement is None else self.refinement.maps(stages[:-1])
+        return [*finer, x]
+
+    @property
+    def stage_ends(self) -> list[int]:
+        """Index in the body of the last block of every stage."""
+        blocks = self.config.blocks
+        return [sum(blocks[: stage + 1]) - 1 for stage in range(len(blocks))]
 
     def normalised(self, image: Tensor) -> Tensor:
         """What the stem sees of a picture (B, 3, S, S) in [0, 1]."""
         return (image - PIXEL_MEAN) / PIXEL_SCALE
 
-    def answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Landmarks and presence from the body's map (B, C, S / 32, S / 32)."""
-        x = self.head(features).flatten(1)
+    def answers(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Landmarks and presence from the last stage's map (B, C, S / 32, S / 32), before which
+        with refinement stand the maps that it reads."""
+        x = self.head(maps[-1]).flatten(1)
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             xy = (self.mean + self.coefficients(x) @ self.basis).view(-1, self.landmarks, 2)
             log_sigma = self.log_sigma(self.sigma_coefficients(x))
-            log_sigma = log_sigma.clamp(*LOG_SIGMA_RANGE) + self.log_temperature
             presence = self.presence(x)[:, 0]
-        return torch.cat([xy, log_sigma[..., None]], -1), presence
+            landmarks = torch.cat([xy, log_sigma[..., None]], -1)
+        if self.refinement is not None:
+            landmarks = landmarks + self.refinement(*maps[:-1], landmarks, x)
+        log_sigma = landmarks[..., 2].clamp(*LOG_SIGMA_RANGE) + self.log_temperature
+        return torch.cat([landmarks[..., :2], log_sigma[..., None]], -1), presence
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:

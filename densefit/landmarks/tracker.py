@@ -315,7 +315,7 @@ def load_tracker(
     networks = [load_network(weights, version)]
     if closeup_weights is not None:
         networks.append(load_network(closeup_weights, version, "closeup"))
-    ranges = all(bool(network.activation_ranges.any()) for network in networks)
+    ranges = all(bool(network.activation_ranges.any(1).all()) for network in networks)
     dtype = inference_dtype(precision, torch.device(device), ranges)
     layouts = (FaceLayout.of(head), FaceLayout.closeup(head))
     face, *near = (

@@ -77,7 +77,7 @@ def has_ranges(path: Path) -> bool:
 
     try:
         with safe_open(str(path), "pt") as file:
-            return RANGES in file.keys() and bool(file.get_tensor(RANGES).any())
+            return RANGES in file.keys() and bool(file.get_tensor(RANGES).any(1).all())
     except (SafetensorError, OSError):
         return False
 

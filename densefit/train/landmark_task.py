@@ -43,7 +43,7 @@ class LandmarkTaskOptions:
     """What to train on."""
 
     augment: AugmentOptions = field(default_factory=AugmentOptions)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(refined=True))
     backgrounds: int = 2000
     """pictures in the bank of backgrounds"""
     basis_samples: int = 12000
@@ -65,7 +65,7 @@ class LandmarkTaskOptions:
         )
         return LandmarkTaskOptions(
             augment=AugmentOptions(size=160, crops=crops, faceless=0.04),
-            network=NetworkConfig(widths=(40, 80, 160, 256)),
+            network=NetworkConfig(widths=(40, 80, 160, 256), refined=True),
             batch=batch,
             least_picture=352,
             closeup=True,

@@ -22,7 +22,8 @@ from densefit.train.landmark_task import landmark_weights
 def mixed(new: LandmarkNet, old: LandmarkNet, share: float, weight: torch.Tensor) -> LandmarkNet:
     """`new`, changed in place: share * new + (1 - share) * old, decoded from the basis of `new`.
 
-    Channels that `new` has grown are its own; where old ones read them, `old` counts as zero.
+    Channels that `new` has grown are its own, and so is a refinement that `old` has none of; where
+    old channels read new ones, `old` counts as zero.
 
     Args:
         weight: (703,) of the landmarks in the loss of `new`.
@@ -37,7 +38,7 @@ def mixed(new: LandmarkNet, old: LandmarkNet, share: float, weight: torch.Tensor
         for name, value in new.state_dict().items()
     }
     # Too wide a range costs a little exactness, too narrow a one cuts maps off. Zero: not known.
-    ranges = [state[RANGES] for state in (new.state_dict(), old.state_dict())]
+    ranges = [state[RANGES] for state in (new.state_dict(), before)]
     after[RANGES] = torch.where(ranges[0].abs() > ranges[1].abs(), *ranges)
     new.load_state_dict(after)
     return new

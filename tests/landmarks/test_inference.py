@@ -14,14 +14,16 @@ from densefit.int8 import available
 from densefit.landmarks import inference
 from densefit.landmarks.inference import ReadyNetwork
 from densefit.landmarks.int8_body import measured_ranges
-from densefit.landmarks.network import LandmarkNet, NetworkConfig
+from densefit.landmarks.network import LandmarkNet, NetworkConfig, range_rows
 
 SAMPLE = Path(__file__).parents[2] / "sample_rigs/phone/phone.mp4"
 CONFIGS = [
     NetworkConfig(input_size=64, widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), head_width=8),
     NetworkConfig(input_size=96, widths=(12, 24, 40, 56), blocks=(2, 1, 2, 1), components=40),
     NetworkConfig(input_size=160),
+    NetworkConfig(input_size=96, widths=(12, 24, 40, 56), blocks=(1, 2, 1, 1), refined=True),
 ]
+BOTH = pytest.mark.parametrize("config", [CONFIGS[1], CONFIGS[3]], ids=["plain", "refined"])
 
 
 def _trained(config: NetworkConfig) -> LandmarkNet:
@@ -30,6 +32,8 @@ def _trained(config: NetworkConfig) -> LandmarkNet:
     network = LandmarkNet(config)
     random_statistics(network)
     network.set_basis(0.1 * torch.randn(400, 703, 2), torch.ones(703))
+    if network.refinement is not None:
+        network.refinement.weight.data.normal_(0.0, 0.01)
     return network.eval()
 
 
@@ -38,7 +42,7 @@ def _pictures(count: int, size: int) -> torch.Tensor:
     return picture.contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.input_size))
+@pytest.mark.parametrize("config", CONFIGS, ids=["64", "96", "160", "refined"])
 @pytest.mark.parametrize("fused", [True, False])
 def test_same_answers_in_float32(
     config: NetworkConfig, fused: bool, monkeypatch: pytest.MonkeyPatch
@@ -60,8 +64,9 @@ def test_same_answers_in_float32(
     torch.testing.assert_close(ready(image)[0], got[0], rtol=0, atol=0)
 
 
-def test_bfloat16_is_near_and_the_same_in_any_batch() -> None:
-    network = _trained(CONFIGS[1])
+@BOTH
+def test_bfloat16_is_near_and_the_same_in_any_batch(config: NetworkConfig) -> None:
+    network = _trained(config)
     ready = ReadyNetwork(network, torch.bfloat16)
     image = _pictures(5, 96)
     with torch.no_grad():
@@ -73,10 +78,14 @@ def test_bfloat16_is_near_and_the_same_in_any_batch() -> None:
     torch.testing.assert_close(one_by_one, got, atol=1e-5, rtol=1e-5)
 
 
+def _twice(folded: Any, shape: torch.Size) -> Any:
+    return lambda x: [2 * read for read in folded.maps(folded.stem(x))]
+
+
 def test_a_fused_network_that_answers_otherwise_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inference, "_fused", lambda plain, shape: lambda x: 2 * plain(x))
+    monkeypatch.setattr(inference, "_fused", _twice)
     network = _trained(CONFIGS[0])
     image = _pictures(1, 64)
     with torch.no_grad():
@@ -84,9 +93,10 @@ def test_a_fused_network_that_answers_otherwise_is_not_used(
     torch.testing.assert_close(ReadyNetwork(network)(image)[0], wanted, atol=2e-4, rtol=2e-4)
 
 
+@BOTH
 @pytest.mark.skipif(not available(), reason="this torch has no int8 kernels for this CPU")
-def test_int8_is_near_and_the_same_in_any_batch() -> None:
-    network = _trained(CONFIGS[1])
+def test_int8_is_near_and_the_same_in_any_batch(config: NetworkConfig) -> None:
+    network = _trained(config)
     image = _pictures(5, 96)
     network.activation_ranges.copy_(measured_ranges(network, [image / 255]))
     with torch.no_grad():
@@ -100,14 +110,23 @@ def test_int8_is_near_and_the_same_in_any_batch() -> None:
 
 
 @pytest.mark.skipif(not available(), reason="this torch has no int8 kernels for this CPU")
-def test_int8_that_computes_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, image = _trained(CONFIGS[0]), _pictures(1, 64)
+@pytest.mark.parametrize("wrong_map", [0, -1])
+def test_int8_that_computes_something_else_is_not_used(
+    wrong_map: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, image = _trained(CONFIGS[3]), _pictures(1, 96)
     network.activation_ranges.copy_(measured_ranges(network, [image / 255]))
     real = inference.int8_body
 
     def wrong(folded: Any, ranges: torch.Tensor) -> Any:
         body = real(folded, ranges)
-        return lambda x: 2 * body(x)
+
+        def run(x: torch.Tensor) -> list[torch.Tensor]:
+            read = body(x)
+            read[wrong_map] *= 2
+            return read
+
+        return run
 
     monkeypatch.setattr(inference, "int8_body", wrong)
     ready = ReadyNetwork(network, torch.int8)
@@ -117,12 +136,14 @@ def test_int8_that_computes_something_else_is_not_used(monkeypatch: pytest.Monke
     torch.testing.assert_close(ready(image)[0], wanted, atol=2e-4, rtol=2e-4)
 
 
-def test_ranges_are_those_of_all_pictures() -> None:
-    network = _trained(CONFIGS[0])
-    batches = [_pictures(2, 64) / 255, _pictures(1, 64) / 255]
+@BOTH
+def test_ranges_are_those_of_all_pictures(config: NetworkConfig) -> None:
+    network = _trained(config)
+    batches = [_pictures(2, 96) / 255, _pictures(1, 96) / 255]
     both = measured_ranges(network, batches)
     each = torch.stack([measured_ranges(network, [batch]) for batch in batches])
-    assert both.shape == (1 + len(network.body), 4)
+    assert both.shape == (range_rows(config), 4)
+    assert both[:, 3].gt(0).all()
     torch.testing.assert_close(both[:, [0, 2, 3]], each[..., [0, 2, 3]].amax(0))
     torch.testing.assert_close(both[:, 1], each[..., 1].amin(0))
     assert (both[1:, 3] > 0).all() and (both[1:, 1] <= 0).all()
