@@ -18,7 +18,7 @@ import numpy as np
 MEDIAPIPE = "mediapipe==0.10.21"
 
 # Runs in MediaPipe's environment. Each job is an .npy file of frames (N, H, W, 3); `follow` says
-# whether they are a video. Answers are lists of (478, 2) px in an .npz, empty where no face is.
+# whether they are a video. Answers are (N, faces, 478, 3) px in an .npy, NaN where no face is.
 _PROGRAM = """
 import json, sys, time, numpy as np, mediapipe as mp
 jobs = json.load(open(sys.argv[1]))
@@ -34,13 +34,19 @@ for job in jobs:
     start = time.perf_counter()
     results = [mesh.process(frame).multi_face_landmarks for frame in frames]
     seconds.append(time.perf_counter() - start)
-    out = np.full((len(frames), job["faces"], 478, 2), np.nan)
+    out = np.full((len(frames), job["faces"], 478, 3), np.nan)
     for i, faces in enumerate(results):
         for k, face in enumerate(faces or []):
-            points = [(p.x * width - 0.5, p.y * height - 0.5) for p in face.landmark]
+            points = [(p.x * width - 0.5, p.y * height - 0.5, p.z * width) for p in face.landmark]
             out[i, k] = points
     np.save(job["out"], out)
 print(json.dumps(seconds))
+"""
+
+_EDGES_PROGRAM = """
+import json
+from mediapipe.python.solutions.face_mesh_connections import FACEMESH_TESSELATION
+print(json.dumps(sorted(FACEMESH_TESSELATION)))
 """
 
 _FILM_PROGRAM = """
@@ -81,13 +87,15 @@ def run_mediapipe(
     faces: int = 1,
     confidence: float = 0.5,
     warm_up: int = 0,
+    depth: bool = False,
 ) -> tuple[list[np.ndarray], list[float]]:
     """Face Mesh on stacks of frames (N, H, W, 3) uint8 RGB.
 
     follow: the frames of a job are a video; faces: most faces a frame; confidence: of its detector;
     warm_up: frames processed once before the clock starts.
     Returns for each job (N, faces, 478, 2) px with pixel centres at integers, NaN where no face
-    was found, and the seconds it took. MediaPipe chooses its threads itself.
+    was found, and the seconds it took; with `depth` a third coordinate, in about the same scale,
+    away from the camera. MediaPipe chooses its threads itself.
     """
     with tempfile.TemporaryDirectory() as folder:
         plan = []
@@ -102,8 +110,21 @@ def run_mediapipe(
             [python, "-c", _PROGRAM, f"{folder}/jobs.json"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        answers = [np.load(job["out"]) for job in plan]
+        answers = [np.load(job["out"])[..., : 3 if depth else 2] for job in plan]
     return answers, json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def mesh_triangles(python: str) -> np.ndarray:
+    """Triangles (F, 3) of Face Mesh's 468 points: every three that its edges join."""
+    done = subprocess.run(
+        [python, "-c", _EDGES_PROGRAM], capture_output=True, text=True, check=True
+    )
+    near: dict[int, set[int]] = {}
+    for a, b in json.loads(done.stdout.strip().splitlines()[-1]):
+        near.setdefault(a, set()).add(b)
+        near.setdefault(b, set()).add(a)
+    found = {tuple(sorted((a, b, c))) for a in near for b in near[a] for c in near[a] & near[b]}
+    return np.array(sorted(found))
 
 
 def film_command(python: str, video: Path) -> list[str]:

@@ -121,12 +121,17 @@ class People:
     tongue: Tensor
 
 
-def sample_people(dice: Dice, identity_count: int, favour: str | None = None) -> People:
+def sample_people(
+    dice: Dice, identity_count: int, favour: str | None = None, spread: float = 1.0
+) -> People:
     """Draw a batch of people, each with an expression, a gaze and a turn of the neck.
 
-    favour: an act that two of three pictures show.
+    favour: an act that two of three pictures show. spread: each person's identity scatters with one
+    to so many standard deviations.
     """
     identity = dice.normal(identity_count)
+    if spread > 1:
+        identity = identity * dice.uniform(1, spread, 1)
     expression, joints = sample_expression(dice, favour), sample_joints(dice)
     tongue = sample_tongue(dice, expression[:, EXPRESSION_INDEX["tongueOut"]])
     return People(identity, expression, joints, tongue)

@@ -119,13 +119,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--favour", choices=sorted(ACTS), help="an expression that two of three pictures show"
     )
+    parser.add_argument(
+        "--spread",
+        type=float,
+        default=1.0,
+        help="people differ up to so many times as much as the model's do (1: as much)",
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     options = ShardOptions(
         count=chosen.count, seed=chosen.seed, size=chosen.size, batch=chosen.batch,
         environments=chosen.environments, device=chosen.device, model=chosen.model,
-        scene=SceneOptions(favour=chosen.favour),
+        scene=SceneOptions(favour=chosen.favour, spread=chosen.spread),
     )  # fmt: skip
     render_shards(chosen.out, options)
     return 0

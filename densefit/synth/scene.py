@@ -25,11 +25,13 @@ class SceneOptions:
     margin: side of the square over the side of the landmark box, lowest and highest.
     jitter: largest shift of the square's centre, in boxes.
     favour: an act (of `people.ACTS`) that two of three pictures show.
+    spread: people's identities scatter with 1 to so many standard deviations of the model's.
     """
 
     margin: tuple[float, float] = (1.8, 2.0)
     jitter: float = 0.08
     favour: str | None = None
+    spread: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def sample_scene(
     hair = sample_hair(dice, *roots)
     looks = sample_looks(dice, hair.color, hair.masculine)
     return Scene(
-        people=sample_people(dice, identity_count, options.favour),
+        people=sample_people(dice, identity_count, options.favour, options.spread),
         poses=sample_poses(dice, options.margin, options.jitter),
         looks=looks,
         hair=hair,

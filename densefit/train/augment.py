@@ -11,6 +11,7 @@ from densefit.landmarks.crop import FaceLayout, face_roll, landmark_box
 from densefit.train import geometry, occluders, photometric
 from densefit.train.dataset import Faces
 from densefit.train.random import Draws
+from densefit.train.warp import Warp
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class AugmentOptions:
     size: int = 128
     """side of the training crops, pixels"""
     crops: geometry.CropOptions = field(default_factory=geometry.CropOptions)
+    warped: float = 0.6
+    """faces of other proportions"""
     edge: float = 0.08
     """the edge of the picture runs through the crop"""
     light: float = 0.3
@@ -59,30 +62,33 @@ class Augmenter:
         self.options = options
         self.noise = photometric.noise_bank(options.size, draws)
 
-    def targets(self, faces: Faces) -> tuple[Tensor, Tensor, Tensor]:
-        """Random crops of faces: homographies (B, 3, 3), labels (B, 703, 2), visible (B, 703)."""
+    def targets(self, faces: Faces) -> tuple[Tensor, Warp | None, Tensor, Tensor]:
+        """Random crops of faces: homographies (B, 3, 3), warps, labels (B, 703, 2), visible
+        (B, 703)."""
         landmarks = faces.landmarks.to(self.draws.device)
         visible = faces.visible.to(self.draws.device)
         roll = face_roll(landmarks, self.layout)
         centre, side = landmark_box(landmarks, self.layout, torch.zeros_like(roll))
         homography = geometry.random_crops(centre, side, roll, self.draws, self.options.crops)
+        share = self.options.warped
+        warp = Warp.draw(len(landmarks), share, self.draws) if share else None
         mirror = self.layout.mirror
-        target = geometry.crop_landmarks(landmarks, homography, mirror)
+        target = geometry.crop_landmarks(landmarks, homography, mirror, warp)
         flipped = geometry.is_mirrored(homography)[:, None]
-        return homography, target, torch.where(flipped, visible[:, mirror], visible)
+        return homography, warp, target, torch.where(flipped, visible[:, mirror], visible)
 
     @torch.no_grad()
     def __call__(self, faces: Faces) -> Batch:
         """One batch of training crops."""
         draws, size = self.draws, self.options.size
-        homography, target, visible = self.targets(faces)
+        homography, warp, target, visible = self.targets(faces)
         count = len(target)
         presence = torch.ones(count, device=draws.device)
         without = draws.subset(count, self.options.faceless) if self.options.faceless else None
         if without is not None:
             presence[without] = 0.0
             homography = self._look_beside(homography, without)
-        crop = geometry.crop_pictures(faces.rgba.to(draws.device), homography, size)
+        crop = geometry.crop_pictures(faces.rgba.to(draws.device), homography, size, warp)
         if without is not None:
             crop[without[len(without) // 2 :: 2]] = 0.0  # nobody there at all
         image = self._composite(crop)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from densefit.train.random import Draws
+from densefit.train.warp import Warp
 
 
 @dataclass(frozen=True)
@@ -95,33 +96,68 @@ def is_mirrored(homography: Tensor) -> Tensor:
     return torch.linalg.det(homography) < 0
 
 
-def crop_landmarks(landmarks: Tensor, homography: Tensor, mirror_index: Tensor) -> Tensor:
+def crop_landmarks(
+    landmarks: Tensor, homography: Tensor, mirror_index: Tensor, warp: Warp | None = None
+) -> Tensor:
     """Labels (B, 703, 2) of the picture in crop units; mirrored crops swap left and right."""
     inverse = torch.linalg.inv(homography)
     points = torch.cat([landmarks, torch.ones_like(landmarks[..., :1])], -1) @ inverse.mT
     points = points[..., :2] / points[..., 2:]
+    if warp is not None:
+        points = warp.undone(points)
     return torch.where(is_mirrored(homography)[:, None, None], points[:, mirror_index], points)
 
 
-def crop_pictures(rgba: Tensor, homography: Tensor, size: int) -> Tensor:
+def crop_pictures(rgba: Tensor, homography: Tensor, size: int, warp: Warp | None = None) -> Tensor:
     """Sample crops (B, 4, size, size) float32 in [0, 1], premultiplied by alpha.
 
     rgba: (B, S, S, 4) uint8, premultiplied by alpha. Outside the render its last row and column go
     on, so that shoulders that leave the render do not end in a straight cut.
     """
-    if rgba.device.type == "cpu":
-        return _sample_with_opencv(rgba.numpy(), homography.numpy(), size)
-    return sample_with_torch(rgba, homography, size)
+    if rgba.device.type != "cpu":
+        return sample_with_torch(rgba, homography, size, warp)
+    if warp is not None:
+        return _sample_warped(rgba.numpy(), sampled_places(homography, size, warp))
+    return _sample_with_opencv(rgba.numpy(), homography.numpy(), size)
 
 
-def sample_with_torch(rgba: Tensor, homography: Tensor, size: int) -> Tensor:
+def sample_with_torch(
+    rgba: Tensor, homography: Tensor, size: int, warp: Warp | None = None
+) -> Tensor:
     """`crop_pictures` on any device."""
     picture = rgba.permute(0, 3, 1, 2).to(torch.float32) / 255.0
-    line = (torch.arange(size, device=rgba.device) + 0.5) * (2.0 / size) - 1.0
+    places = sampled_places(homography, size, warp)
+    return functional.grid_sample(picture, places, padding_mode="border", align_corners=False)
+
+
+def sampled_places(homography: Tensor, size: int, warp: Warp | None) -> Tensor:
+    """Where in the picture (its units) each pixel of the crops looks: (B, size, size, 2)."""
+    line = (torch.arange(size, device=homography.device) + 0.5) * (2.0 / size) - 1.0
     v, u = torch.meshgrid(line, line, indexing="ij")
-    grid = torch.stack([u, v, torch.ones_like(u)], -1).view(1, -1, 3) @ homography.mT
-    grid = (grid[..., :2] / grid[..., 2:]).view(-1, size, size, 2)
-    return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+    grid = torch.stack([u, v], -1).view(1, -1, 2).expand(len(homography), -1, -1)
+    if warp is not None:
+        grid = grid + warp.shift(grid)
+    grid = torch.cat([grid, torch.ones_like(grid[..., :1])], -1) @ homography.mT
+    return (grid[..., :2] / grid[..., 2:]).view(-1, size, size, 2)
+
+
+def _sample_warped(rgba: np.ndarray, places: Tensor) -> Tensor:
+    """The same on a CPU, faster than `grid_sample`."""
+    import cv2
+
+    size = places.shape[1]
+    scale = rgba.shape[1] / 2
+    pixels = (places * scale + (scale - 0.5)).numpy().astype(np.float32)
+    crops = np.empty((len(rgba), size, size, 4), np.uint8)
+    for crop, picture, at in zip(crops, rgba, pixels, strict=True):
+        x, y = np.ascontiguousarray(np.moveaxis(at, -1, 0))
+        edge = cv2.BORDER_REPLICATE
+        cv2.remap(picture, x, y, cv2.INTER_LINEAR, dst=crop, borderMode=edge)
+    return _as_float(crops)
+
+
+def _as_float(crops: np.ndarray) -> Tensor:
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
 
 
 def _sample_with_opencv(rgba: np.ndarray, homography: np.ndarray, size: int) -> Tensor:
@@ -141,7 +177,7 @@ def _sample_with_opencv(rgba: np.ndarray, homography: np.ndarray, size: int) -> 
             flags=flags,
             borderMode=cv2.BORDER_REPLICATE,
         )
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+    return _as_float(crops)
 
 
 def _pixels_to_units(size: int) -> np.ndarray:

@@ -138,7 +138,7 @@ class LandmarkTask:
         """Labels of random crops, as training will draw them."""
         rows = self.draws.integers(0, len(self.store), self.options.basis_samples)
         landmarks, visible = self.store.labels(rows.cpu().numpy())
-        return self.augmenter.targets(Faces(torch.empty(0), landmarks, visible))[1].cpu()
+        return self.augmenter.targets(Faces(torch.empty(0), landmarks, visible))[2].cpu()
 
     def batch(self) -> Batch:
         """A fresh batch of training crops."""

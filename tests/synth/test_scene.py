@@ -14,7 +14,7 @@ from densefit.synth.light import (
     sh_basis,
     take_out_sun,
 )
-from densefit.synth.people import sample_expression, sample_joints
+from densefit.synth.people import sample_expression, sample_joints, sample_people
 from densefit.synth.render import Renderer
 from densefit.synth.sampling import Dice
 from densefit.synth.strands import fit_skull
@@ -38,6 +38,13 @@ def test_expressions_are_ones_that_faces_make() -> None:
     assert ((left - right).abs() > 0.3).any(), "but not always"
     assert (jaw > 0.3).float().mean() > 0.1
     assert (values[:, EXPRESSION_INDEX["eyeBlinkLeft"]] > 0.9).float().mean() > 0.03
+
+
+def test_people_may_differ_more_than_the_models() -> None:
+    usual, wide = (sample_people(dice(400), 60, spread=spread) for spread in (1.0, 1.7))
+    deviation = wide.identity.std(1) / usual.identity.std(1)
+    assert 0.999 < deviation.min() < 1.05 and 1.65 < deviation.max() < 1.701
+    torch.testing.assert_close(usual.identity.std(), torch.tensor(1.0), atol=0.03, rtol=0)
 
 
 def test_eyes_look_the_same_way() -> None:

@@ -15,9 +15,11 @@ from densefit.train.augment import Augmenter, AugmentOptions
 from densefit.train.backgrounds import background_bank
 from densefit.train.dataset import Faces, ShardFolder
 from densefit.train.random import Draws
+from densefit.train.warp import Warp
 
 
-def test_labels_follow_the_picture(head) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["plain", "warped"])
+def test_labels_follow_the_picture(head, share: float) -> None:  # type: ignore[no-untyped-def]
     """A coloured spot at a landmark is found at the label in every crop, mirrored or not."""
     layout = FaceLayout.of(head)
     draws = Draws(3)
@@ -31,8 +33,9 @@ def test_labels_follow_the_picture(head) -> None:  # type: ignore[no-untyped-def
     rgba[..., 3] = torch.from_numpy(spot)
     centre, side, roll = torch.zeros(count, 2), torch.full((count,), 1.6), torch.zeros(count)
     homography = geometry.random_crops(centre, side, roll, draws, geometry.CropOptions())
-    target = geometry.crop_landmarks(landmarks, homography, layout.mirror)
-    crops = geometry.crop_pictures(rgba, homography, 128)[:, 3]
+    warp = Warp.draw(count, share, draws) if share else None
+    target = geometry.crop_landmarks(landmarks, homography, layout.mirror, warp)
+    crops = geometry.crop_pictures(rgba, homography, 128, warp)[:, 3]
     mirrored = geometry.is_mirrored(homography)
     assert 4 < int(mirrored.sum()) < 20
     line = (torch.arange(128) + 0.5) / 64 - 1
@@ -44,7 +47,8 @@ def test_labels_follow_the_picture(head) -> None:  # type: ignore[no-untyped-def
         )
 
 
-def test_opencv_and_torch_sample_alike() -> None:
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["plain", "warped"])
+def test_opencv_and_torch_sample_alike(share: float) -> None:
     draws = Draws(0)
     rgba = (draws.uniform(0, 1, 6, 44, 44, 4) * 255).to(torch.uint8)
     smooth = torch.nn.functional.interpolate(rgba.permute(0, 3, 1, 2).float(), 176, mode="bicubic")
@@ -53,9 +57,20 @@ def test_opencv_and_torch_sample_alike() -> None:
     homography = geometry.random_crops(
         torch.zeros(6, 2), zero + 0.9, zero, draws, geometry.CropOptions()
     )
-    fast = geometry.crop_pictures(rgba, homography, 128)
-    general = geometry.sample_with_torch(rgba, homography, 128)
+    warp = Warp.draw(6, share, draws) if share else None
+    fast = geometry.crop_pictures(rgba, homography, 128, warp)
+    general = geometry.sample_with_torch(rgba, homography, 128, warp)
     assert (fast - general).abs().mean() < 0.01
+
+
+def test_warps_change_proportions_and_can_be_undone() -> None:
+    warp = Warp.draw(64, 0.6, Draws(1))
+    points = 2 * torch.rand(64, 50, 2, generator=torch.Generator().manual_seed(0)) - 1
+    back = warp.undone(points)
+    torch.testing.assert_close(back + warp.shift(back), points, atol=5e-3, rtol=0)
+    moved = (back - points).norm(dim=-1).amax(1)
+    assert 30 < int((moved > 0.01).sum()) < 46, "about six of ten crops are warped"
+    assert float(moved.max()) < 0.5
 
 
 def test_batches_are_pictures_and_repeat_with_the_seed(head, shards: Path) -> None:  # type: ignore[no-untyped-def]
@@ -111,5 +126,5 @@ def test_targets_need_no_pictures(head, shards: Path) -> None:  # type: ignore[n
     options = replace(AugmentOptions(), size=64)
     augmenter = Augmenter(FaceLayout.of(head), bank, Draws(0), options)
     landmarks, visible = store.labels(np.arange(10))
-    _, target, seen = augmenter.targets(Faces(torch.empty(0), landmarks, visible))
+    _, _, target, seen = augmenter.targets(Faces(torch.empty(0), landmarks, visible))
     assert target.shape == (10, 703, 2) and seen.shape == (10, 703)
