@@ -21,7 +21,7 @@ class AugmentOptions:
     size: int = 128
     """side of the training crops, pixels"""
     crops: geometry.CropOptions = field(default_factory=geometry.CropOptions)
-    warped: float = 0.6
+    warped: float = 0.4
     """faces of other proportions"""
     edge: float = 0.08
     """the edge of the picture runs through the crop"""

@@ -219,15 +219,20 @@ class LandmarkTask:
             network.change_basis(mean, basis, self.weight.to(mean))
         return f"{taken} of {len(network.state_dict())} tensors from {path.name}"
 
-    def export(self, network: nn.Module, path: Path, seen: int) -> None:
-        """Calibrate sigma on held-out renders (with other draws than the scores), write weights."""
-        from densefit.landmarks.weights import save_weights
-
-        assert isinstance(network, LandmarkNet)
+    def calibrate(self, network: LandmarkNet) -> None:
+        """In place: sigma and the reach of maps from held-out renders, other draws than the
+        scores'."""
         network.log_temperature.zero_()
         found = self.predictions(network, seed=54321, faceless=0.0)
         network.log_temperature.copy_(evaluate.sigma_temperature(found))
         network.activation_ranges.copy_(self._ranges(network))
+
+    def export(self, network: nn.Module, path: Path, seen: int) -> None:
+        """Calibrate, and write weights."""
+        from densefit.landmarks.weights import save_weights
+
+        assert isinstance(network, LandmarkNet)
+        self.calibrate(network)
         metadata = {
             "kind": "closeup" if self.options.closeup else "landmarks",
             "landmarks_version": self.head.landmarks_version,

@@ -2,7 +2,8 @@
 
 A network that was trained on from another one lies in the same valley; on pictures unlike those of
 the last training a mean of both errs less than either (Wortsman et al., "Robust fine-tuning of
-zero-shot models", CVPR 2022).
+zero-shot models", CVPR 2022). The mean is surer of itself than it should be where the two are unlike
+one another: with `--data` sigma is calibrated anew on held-out renders.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import torch
 from densefit.landmarks.network import LandmarkNet, load_network
 from densefit.landmarks.weights import RANGES, read_weights, save_weights
 from densefit.train.grow import grow_into
-from densefit.train.landmark_task import landmark_weights
+from densefit.train.landmark_task import LandmarkTask, LandmarkTaskOptions, landmark_weights
+from densefit.train.random import Draws
 
 
 def mixed(new: LandmarkNet, old: LandmarkNet, share: float, weight: torch.Tensor) -> LandmarkNet:
@@ -53,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("old", type=Path, help="weights that it began with")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.5, help="of the later training, 0 to 1")
+    parser.add_argument("--data", type=Path, help="folder of shards to calibrate sigma on")
+    parser.add_argument("--backgrounds", type=Path, help="folder of pictures without faces")
     options = parser.parse_args(arguments)
     metadata = read_weights(options.new, "landmarks", "closeup")[1]
     kind = metadata["kind"]
@@ -60,8 +64,20 @@ def main(arguments: list[str] | None = None) -> int:
     new, old = (load_network(path, kind=kind) for path in (options.new, options.old))
     del metadata["config"]
     metadata["mixed"] = f"{options.share:g} of this training, the rest of the weights it began with"
-    save_weights(mixed(new, old, options.share, weight), options.out, metadata)
+    result = mixed(new, old, options.share, weight)
+    if options.data is not None:
+        _task(options.data, options.backgrounds, kind == "closeup").calibrate(result)
+    save_weights(result, options.out, metadata)
     return 0
+
+
+def _task(data: Path, backgrounds: Path | None, closeup: bool) -> LandmarkTask:
+    from densefit.head import load_head
+
+    options = LandmarkTaskOptions()
+    if closeup:
+        options = LandmarkTaskOptions.for_closeup(options.batch)
+    return LandmarkTask(data, load_head(), Draws(1), options, backgrounds)
 
 
 if __name__ == "__main__":

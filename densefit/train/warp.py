@@ -18,7 +18,7 @@ from densefit.train.random import Draws
 WAVES = 5
 LENGTHS = (0.7, 3.0)
 """Wavelengths in crop units, in which a face is about 1.4 wide."""
-STRENGTHS = (0.02, 0.11)
+STRENGTHS = (0.01, 0.06)
 """Standard deviation of the stretch that each wave brings in either direction."""
 ROUNDS = 5
 
