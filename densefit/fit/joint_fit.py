@@ -33,6 +33,7 @@ from densefit.fit.noise import (
     error_level,
     noise_model,
     noisy_deviations,
+    scattered_more,
     score_covariance,
 )
 from densefit.fit.polish import solve_together
@@ -97,7 +98,9 @@ class JointFit(FitData):
             return plain, None
         held = held_unknowns(self.model, solution.state, solution.system.gradient)
         score = self.score(start, priors, noise)
+        expression = FrameLayout(len(self.model.free)).expression
         noisy = noisy_deviations(solution.system, priors, score, held, plain)
+        noisy = scattered_more(noisy, expression)
         return noisy, Inflation.of(noisy, plain)
 
     def score(self, start: Start, priors: Priors, noise: NoiseModel) -> ScoreCovariance:

@@ -2,7 +2,7 @@
 
 A network that was trained on from another one lies in the same valley; on pictures unlike those of
 the last training a mean of both errs less than either (Wortsman et al., "Robust fine-tuning of
-zero-shot models", CVPR 2022). The mean is surer of itself than it should be where the two are unlike
+zero-shot models", CVPR 2022). The mean is surer of itself than it should be where they are unlike
 one another: with `--data` sigma is calibrated anew on held-out renders.
 """
 

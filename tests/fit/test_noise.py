@@ -12,7 +12,7 @@ from densefit.fit import FitOptions, fit
 from densefit.fit import joint_fit as stage
 from densefit.fit.joint_fit import JointFit
 from densefit.fit.newton_step import Deviations, deviations
-from densefit.fit.noise import NoiseModel, noise_model, shipped_noise
+from densefit.fit.noise import EXPRESSIONS_MORE, NoiseModel, noise_model, shipped_noise
 from densefit.fit.result import inside_bounds
 from densefit.fit.solver import held_unknowns
 from tests.fit.synthetic import camera_ring, observe, sample_truth, tiny_head
@@ -48,7 +48,8 @@ def test_independent_errors_give_the_plain_deviations(cameras, monkeypatch):
     job, start = spread_with(noise, monkeypatch, LINEAR.correlation**0.5, options)
     noisy, inflation = job.spread(start)
     assert inflation is not None and len(inflation.border) == (6 if cameras == "off" else 20)
-    assert float((inflation.frames - 1).abs().max()) < 0.02
+    assert float((inflation.frames[:44] - EXPRESSIONS_MORE).abs().max()) < 0.02
+    assert float((inflation.frames[44:] - 1).abs().max()) < 0.02
     assert float((inflation.border - 1).abs().max()) < 0.02
 
 
@@ -106,7 +107,9 @@ def test_expressions_at_a_bound_leave_the_others_less_uncertain(monkeypatch):
     shared = torch.cat([found.shared_frames.flatten(0, 1), found.shared_border])
     score = (written_out(found) + shared @ shared.T)[free][:, free]
     inverse = torch.linalg.inv(written_out(system)[free][:, free])
-    stated = torch.cat([noisy.frames.reshape(-1), noisy.border])
+    frames = noisy.frames.clone()
+    frames[:, :44] /= EXPRESSIONS_MORE
+    stated = torch.cat([frames.reshape(-1), noisy.border])
     expected = (inverse @ score @ inverse).diagonal().sqrt()
     assert float((stated[free] / expected - 1).abs().max()) < 0.03
     plain = deviations(system, priors).frames

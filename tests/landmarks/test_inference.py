@@ -167,4 +167,4 @@ def test_precision_hardly_moves_a_face(name: str) -> None:
     assert a is not None and b is not None
     apart = np.linalg.norm(a.xy - b.xy, axis=1) / a.sigma
     assert apart.mean() < 0.08 and apart.max() < 0.3
-    assert np.abs(np.log(a.sigma / b.sigma)).max() < 0.05
+    assert np.abs(np.log(a.sigma / b.sigma)).max() < 0.15
