@@ -47,17 +47,24 @@ class Variant:
     own: bool | None = None
     """only renders of our head (True), only of the other (False), of both (None)"""
     augmented: bool = True
-    network: NetworkConfig = NetworkConfig()
+    warped: bool = True
+    network: NetworkConfig = NetworkConfig(refined=True)
+
+
+def _of_widths(*widths: int) -> NetworkConfig:
+    return NetworkConfig(widths=widths, refined=True)
 
 
 VARIANTS = (
     Variant("everything"),
     Variant("light, blur, noise, compression left out", augmented=False),
+    Variant("warps left out", warped=False),
+    Variant("finer maps left out", network=NetworkConfig()),
     Variant("an eighth of the renders", share=1 / 8),
     Variant("renders of our head alone", own=True),
     Variant("renders of the other head alone", own=False),
-    Variant("network of half the width", network=NetworkConfig(widths=(16, 32, 64, 112))),
-    Variant("network of 1.5 times the width", network=NetworkConfig(widths=(48, 96, 192, 336))),
+    Variant("network of half the width", network=_of_widths(16, 32, 64, 112)),
+    Variant("network of 1.5 times the width", network=_of_widths(48, 96, 192, 336)),
 )
 
 
@@ -80,6 +87,9 @@ def train(variant: Variant, options: argparse.Namespace) -> LandmarkNet:
     task_options = LandmarkTaskOptions(network=variant.network, batch=BATCH, score_samples=64)
     if not variant.augmented:
         plain = replace(task_options.augment, light=0.0, resolution=0.0, noise=0.0, compress=0.0)
+        task_options = replace(task_options, augment=plain)
+    if not variant.warped:
+        plain = replace(task_options.augment, warped=0.0)
         task_options = replace(task_options, augment=plain)
     with tempfile.TemporaryDirectory() as folder:
         for file in chosen_shards(options.shards, variant, options.own_seeds):

@@ -13,7 +13,7 @@ import torch
 
 from densefit.errors import InputError
 from densefit.landmarks.detector import DetectorConfig, load_detector
-from densefit.landmarks.network import NetworkConfig, load_network
+from densefit.landmarks.network import LandmarkNet, NetworkConfig, load_network
 from densefit.landmarks.weights import LANDMARK_WEIGHTS
 from densefit.train import evaluate
 from densefit.train.augment import AugmentOptions
@@ -37,7 +37,7 @@ from densefit.train.scenes import SceneOptions
 TINY = LandmarkTaskOptions(
     augment=AugmentOptions(size=64),
     network=NetworkConfig(
-        widths=(8, 16, 16, 24), blocks=(1, 1, 1, 1), head_width=16, components=24
+        widths=(8, 16, 16, 24), blocks=(1, 1, 1, 1), head_width=16, components=24, refined=True
     ),
     backgrounds=8,
     basis_samples=200,
@@ -80,6 +80,20 @@ def test_temperature_makes_sigma_honest() -> None:
     figures = evaluate.scores(honest, np.arange(68), 128)
     assert abs(figures["within_1_sigma"] - 0.393) < 0.01
     assert abs(figures["within_2_sigma"] - 0.865) < 0.01
+
+
+def test_calibrating_undoes_a_wrong_sigma(head, shards: Path) -> None:  # type: ignore[no-untyped-def]
+    """As of a mixture of networks, which is surer than it should be."""
+    task = LandmarkTask(shards, head, Draws(5), TINY)
+    network = task.network.eval()
+    assert isinstance(network, LandmarkNet)
+    task.calibrate(network)
+    right, reach = network.log_temperature.clone(), network.activation_ranges.clone()
+    network.log_temperature -= 1.0
+    network.activation_ranges.zero_()
+    task.calibrate(network)
+    torch.testing.assert_close(network.log_temperature, right, atol=1e-4, rtol=0)
+    torch.testing.assert_close(network.activation_ranges, reach)
 
 
 def test_target_maps_hold_the_boxes() -> None:
