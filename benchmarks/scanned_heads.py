@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     mediapipe_peer.add_options(parser)
     chosen = parser.parse_args()
-    options = replace(PredictOptions(), weights=chosen.weights)
+    options = PredictOptions(weights=chosen.weights)
     python = mediapipe_peer.peer_python(chosen)
     rows = list(measure(chosen.data, python, options, chosen.pictures).rows())
     if chosen.json:

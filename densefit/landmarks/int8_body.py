@@ -1,4 +1,4 @@
-"""Stem and residual blocks of a landmark network in 8-bit integers.
+"""Stem, residual blocks and finer maps of a landmark network in 8-bit integers.
 
 Pictures go in as the bytes that they are; normalising them is part of the first layer. What is read
 of the maps comes out in float32.

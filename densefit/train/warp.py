@@ -1,8 +1,8 @@
 """Smooth warps of training crops: faces of other proportions than the head models give.
 
 A network that has only seen the faces of two head models answers with faces of theirs: of renders
-of scanned people's shapes, fits were a third farther from the truth than of people drawn from the
-model, alike in all looks and lights. After a warp the nose may be longer and the mouth lower than
+of scanned people's shapes, fits were a sixth farther from the truth than of people drawn from the
+one model, a third than of the other's, alike in all looks and lights. After a warp the nose may be longer and the mouth lower than
 in anybody, and only what the picture shows at each place tells where it is.
 """
 
