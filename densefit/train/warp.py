@@ -2,8 +2,9 @@
 
 A network that has only seen the faces of two head models answers with faces of theirs: of renders
 of scanned people's shapes, fits were a sixth farther from the truth than of people drawn from the
-one model, a third than of the other's, alike in all looks and lights. After a warp the nose may be longer and the mouth lower than
-in anybody, and only what the picture shows at each place tells where it is.
+one model, a third than of the other's, alike in all looks and lights. After a warp the nose may be
+longer and the mouth lower than in anybody, and only what the picture shows at each place tells
+where it is.
 """
 
 from __future__ import annotations
