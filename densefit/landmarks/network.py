@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from densefit.errors import InputError
 from densefit.landmarks.refinement import LocalRefinement
 
 LANDMARKS = 703
@@ -243,7 +244,7 @@ def load_network(
 
     path: another file of weights than the one that ships. landmarks_version: of the head model in
     use; weights for other landmarks raise InputError. kind: "landmarks" (the whole face) or
-    "closeup" (from the brows to the lower lip).
+    "closeup" (from the brows to the lower lip). Raises InputError too where tensors do not fit.
     """
     from densefit.landmarks.weights import SHIPPED, check_version, read_weights
 
@@ -254,5 +255,10 @@ def load_network(
     config: dict[str, Any] = metadata["config"]
     config = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     network = LandmarkNet(NetworkConfig(**config), landmarks=len(state["log_temperature"]))
-    network.load_state_dict(state, strict=False)
+    try:
+        network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: its tensors do not fit the network that it describes; train or copy it again"
+        ) from error
     return network.eval()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 from networks import random_statistics
 from torch.nn import functional
 
-from densefit.landmarks.network import LandmarkNet, NetworkConfig
+from densefit.errors import InputError
+from densefit.landmarks.network import LandmarkNet, NetworkConfig, load_network
 from densefit.landmarks.refinement import read_at
+from densefit.landmarks.weights import save_weights
 
 CONFIG = NetworkConfig(
     input_size=64, widths=(8, 12, 16, 24), blocks=(1, 1, 1, 1), head_width=6, refined=True
@@ -67,3 +72,14 @@ def test_every_part_of_it_learns() -> None:
     for name, parameter in network.refinement.named_parameters():
         if name != "seen.bias":
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_weights_that_do_not_fit_are_an_input_error(tmp_path: Path) -> None:
+    network = _network()
+    file = tmp_path / "landmarks.safetensors"
+    save_weights(network, file, {"kind": "landmarks"})
+    assert load_network(file).config.refined
+    network.activation_ranges = network.activation_ranges[:-2]
+    save_weights(network, file, {"kind": "landmarks"})
+    with pytest.raises(InputError, match="do not fit"):
+        load_network(file)
