@@ -31,24 +31,33 @@ IRIS_WEIGHTS = [4.0, 3.0, 2.0, 1.2, 1.0, 1.0, 1.3, 0.8]
 class Looks:
     """All (B,) unless said; colours (B, 3) are linear albedo.
 
-    offset (B, 3): where in the noise this person lives; mottle, flush, freckles, roughness: how
-    much of each; oil: strength of highlights; lip_color; lip_paint: opacity of lipstick;
+    offset (B, 3): where in the noise this person lives; mottle, blotches (B, 4): how much pigment
+    and blood vary, from broad to fine; flush, freckles, blemishes, bumps: how much of each; shades
+    (B, 3): darker around the eyes, around the mouth, on the forehead; creases (B, 5): depths of
+    `complexion.CREASES`; oil: strength of highlights; lip_color; lip_paint: opacity of lipstick;
+    lip_edge: half the width of the lips' soft outline, metres;
     brow_color; brow_density; brow_width, brow_height: of the painted brow relative to the
     landmarks' outline; lash; liner: dark line along the lids; shadow (B, 3) and shadow_amount:
     eye shadow; moles (B, 5, 2) on the unrolled
     face, mole_size (B, 5) metres; iris; pupil: radius over
-    the iris's; sclera; veins; teeth; tongue; mouth_light; stubble; wrinkles.
+    the iris's; sclera; veins; teeth; tongue; stubble: strength of the shaven beard's shadow;
+    stubble_lip, patchy: metres by which it reaches over the upper lip, and how ragged it is; wet.
     """
 
     offset: Tensor
     skin: Tensor
     mottle: Tensor
+    blotches: Tensor
     flush: Tensor
     freckles: Tensor
+    blemishes: Tensor
+    shades: Tensor
+    creases: Tensor
     bumps: Tensor
     oil: Tensor
     lip_color: Tensor
     lip_paint: Tensor
+    lip_edge: Tensor
     brow_color: Tensor
     brow_density: Tensor
     brow_width: Tensor
@@ -66,6 +75,8 @@ class Looks:
     teeth: Tensor
     tongue: Tensor
     stubble: Tensor
+    stubble_lip: Tensor
+    patchy: Tensor
     wet: Tensor
 
 
@@ -101,13 +112,20 @@ def sample_looks(dice: Dice, hair_color: Tensor, masculine: Tensor) -> Looks:
     return Looks(
         offset=dice.uniform(0, 10, 3),
         skin=skin,
-        mottle=dice.uniform(0.01, 0.07),
-        flush=dice.uniform(0, 0.5),
+        mottle=dice.log_uniform(0.02, 0.16, 1) * dice.uniform(0, 1, 4),
+        blotches=dice.log_uniform(0.02, 0.15, 1) * dice.uniform(0, 1, 4),
+        flush=0.8 * dice.uniform(0, 1) ** 2,
         freckles=torch.where(dice.chance(0.18), dice.uniform(0.15, 0.7), torch.zeros(dice.count)),
-        bumps=dice.uniform(0.01, 0.08),
+        blemishes=torch.where(dice.chance(0.3), dice.uniform(0.1, 0.5), torch.zeros(dice.count)),
+        shades=_shades(dice),
+        creases=dice.uniform(0, 1, 1) ** 1.5 * dice.uniform(0, 0.8, 5),
+        bumps=dice.log_uniform(0.01, 0.13),
         oil=dice.uniform(0.2, 1.3),
         lip_color=torch.where(painted, rouge, natural),
-        lip_paint=torch.where(painted[:, 0], dice.uniform(0.6, 1.0), dice.uniform(0.35, 1.0)),
+        lip_paint=torch.where(painted[:, 0], dice.uniform(0.6, 1.0), dice.uniform(0.2, 1.0)),
+        lip_edge=torch.where(
+            painted[:, 0], dice.uniform(0.0008, 0.0018), dice.log_uniform(0.0010, 0.0035)
+        ),
         brow_color=brow,
         brow_density=torch.where(
             dice.chance(0.06), dice.uniform(0.0, 0.3), dice.uniform(0.45, 1.25)
@@ -127,7 +145,15 @@ def sample_looks(dice: Dice, hair_color: Tensor, masculine: Tensor) -> Looks:
         teeth=teeth.clamp(0.3, 0.85) * dice.uniform(0.8, 1.05, 1),
         tongue=torch.tensor([0.45, 0.17, 0.16]) * dice.uniform(0.7, 1.2, 1),
         stubble=torch.where(
-            dice.chance(0.6) & masculine, dice.uniform(0.05, 0.4), torch.zeros(dice.count)
+            dice.chance(0.75) & masculine, dice.uniform(0, 1) ** 1.5 * 0.7, torch.zeros(dice.count)
         ),
+        stubble_lip=dice.uniform(-0.003, 0.002),
+        patchy=dice.log_uniform(0.001, 0.009),
         wet=dice.uniform(0.4, 1.2),
     )
+
+
+def _shades(dice: Dice) -> Tensor:
+    """(B, 3): pigment around the eyes, around the mouth, on the forehead."""
+    tired = dice.uniform(0, 1) ** 1.5 * 0.8
+    return torch.stack([tired, 0.09 * dice.normal(), 0.07 * dice.normal()], 1)

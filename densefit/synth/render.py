@@ -14,6 +14,7 @@ from torch import Tensor
 
 from densefit.head.model import HeadModel
 from densefit.synth import raster
+from densefit.synth.complexion import crease_depths
 from densefit.synth.geometry import Geometry, GeometryBuilder
 from densefit.synth.layout import GROUPS
 from densefit.synth.light import tone_map
@@ -204,7 +205,10 @@ class Renderer:
         self, scene: Scene, lighting: Lighting, surface: Surface, posed: _Posed,
         covered: raster.Fragments,
     ) -> Tensor:  # fmt: skip
-        return shade_skin(surface, lighting, scene.looks, scene.hair, scene.clothes, self.textures)
+        creases = crease_depths(scene.looks, scene.people.expression)
+        return shade_skin(
+            surface, lighting, scene.looks, creases, scene.hair, scene.clothes, self.textures
+        )
 
     def _eyes(
         self, scene: Scene, lighting: Lighting, surface: Surface, posed: _Posed,

@@ -112,6 +112,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=SHARD_SIZE, help="pictures in all")
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other people")
     parser.add_argument("--size", type=int, default=352, help="pixels a side")
+    parser.add_argument(
+        "--supersample", type=float, default=1.375, help="render larger by this factor"
+    )
+    parser.add_argument(
+        "--margin", type=float, nargs=2, default=(1.8, 2.0), metavar=("LOW", "HIGH"),
+        help="side of the picture over the face's (close-ups learn from 1.2 1.45)",
+    )  # fmt: skip
     parser.add_argument("--batch", type=int, default=16, help="scenes rendered at once")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--environments", type=Path, help="folder of .hdr panoramas to light with")
@@ -129,9 +136,12 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     options = ShardOptions(
-        count=chosen.count, seed=chosen.seed, size=chosen.size, batch=chosen.batch,
+        count=chosen.count, seed=chosen.seed, size=chosen.size, supersample=chosen.supersample,
+        batch=chosen.batch,
         environments=chosen.environments, device=chosen.device, model=chosen.model,
-        scene=SceneOptions(favour=chosen.favour, spread=chosen.spread),
+        scene=SceneOptions(
+            margin=tuple(chosen.margin), favour=chosen.favour, spread=chosen.spread
+        ),
     )  # fmt: skip
     render_shards(chosen.out, options)
     return 0

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MARKS = (
     "lip", "brow_inside", "brow_across", "brow_along", "lid", "upper_lid", "hairline", "beard",
     "goatee", "moustache", "flush", "oil", "orbit", "iris_x", "iris_y", "ring", "front",
-    "unrolled_x", "unrolled_y",
+    "unrolled_x", "unrolled_y", "corner_x", "corner_y", "fold_across", "fold_along",
     "strip_across", "strip_along", "strip_number", "strip_kind",
 )  # fmt: skip
 MARK = {name: index for index, name in enumerate(MARKS)}
@@ -29,6 +29,7 @@ GROUP_MARKS = {
     "skin": (
         "lip", "brow_across", "brow_along", "lid", "upper_lid", "hairline", "beard", "goatee",
         "moustache", "flush", "oil", "orbit", "ring", "front", "unrolled_x", "unrolled_y",
+        "corner_x", "corner_y", "fold_across", "fold_along",
     ),
     "eyes": ("iris_x", "iris_y"),
     "mouth": (),
@@ -76,6 +77,7 @@ def head_marks(head: HeadModel) -> Array:
     put("hairline", scalp)
     _put_beards(put, flat, lips, region)
     _put_complexion(put, head, landmarks)
+    _put_creases(put, flat, lips, region)
     for joint in (2, 3):
         near = head.skinning[:, joint] > 0.5
         arm = head.template[near] - head.joint_centres[joint]
@@ -197,6 +199,25 @@ def _put_complexion(put: Any, head: HeadModel, landmarks: Array) -> None:
     )
     under = np.concatenate([landmarks[head.region(f"{s}_lower_fold")] for s in ("left", "right")])
     put("orbit", spot(under, 0.009))
+
+
+def _put_creases(put: Any, flat: Array, lips: Array, region: Any) -> None:
+    """Places in the unrolled face from the outer corner of the eye, and of the fold between nose
+    and cheek: metres across it (positive on the mouth's side) and how far along."""
+    corner = region("left_upper_lid")[-1]
+    folded = np.stack([np.abs(flat[:, 0]), flat[:, 1]], 1)
+    put("corner_x", folded[:, 0] - corner[0])
+    put("corner_y", folded[:, 1] - corner[1])
+    wing = region("left_nose_wing")
+    wing = np.array([wing[:, 0].max(), wing[:, 1].max()])
+    mouth = lips[lips[:, 0].argmax()]
+    line = np.stack([
+        wing + [0.001, 0.003], wing * 0.55 + mouth * 0.45 + [0.008, 0.002],
+        mouth + [0.010, 0.003], mouth + [0.009, -0.014],
+    ])  # fmt: skip
+    away, along, side = polyline_distance(folded, line)
+    put("fold_across", np.where(side < 0, away, -away))
+    put("fold_along", along)
 
 
 def polyline_distance(points: Array, line: Array) -> tuple[Array, Array, Array]:
