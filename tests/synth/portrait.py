@@ -34,8 +34,9 @@ def portrait(renderer: Renderer, seed: int = 4, yaw: float = 0.0, **expression: 
     looks = replace(
         scene.looks, skin=0.35 * torch.ones(1, 3), freckles=0 * one, flush=0 * one,
         mottle=torch.zeros(1, 4), blotches=torch.zeros(1, 4), blemishes=0 * one,
-        shades=torch.zeros(1, 3), creases=torch.zeros(1, 5), bumps=0 * one, oil=0 * one, wet=0 * one, liner=0 * one, lash=0 * one,
-        stubble=0 * one, shadow_amount=0 * one, veins=0 * one,
+        shades=torch.zeros(1, 3), creases=torch.zeros(1, 5), bumps=0 * one, oil=0 * one,
+        wet=0 * one, liner=0 * one, lash=0 * one, stubble=0 * one,
+        shadow_amount=0 * one, veins=0 * one,
     )  # fmt: skip
     panorama = torch.ones(1, 3, 32, 64)
     sh = torch.zeros(1, 9, 3)

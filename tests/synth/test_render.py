@@ -11,6 +11,7 @@ import torch
 from calibration.camera import Camera
 from densefit.synth import raster
 from densefit.synth.clothes import COLLARS
+from densefit.synth.complexion import CREASES
 from densefit.synth.layout import PROP_PART
 from densefit.synth.render import RenderBatch, Renderer
 from densefit.synth.sampling import rows
@@ -86,6 +87,48 @@ def test_lips_and_brows_are_painted_under_their_landmarks(renderer: Renderer) ->
         brow = colors_at(batch, renderer, f"{side}_brow_middle")[1:7].mean()
         lid = colors_at(batch, renderer, f"{side}_upper_fold").mean()
         assert brow < 0.6 * lid
+
+
+def test_a_shaven_beard_shades_chin_and_upper_lip(renderer: Renderer) -> None:
+    scene, one = portrait(renderer), torch.ones(1)
+    looks = replace(scene.looks, stubble=0.6 * one, stubble_lip=0 * one, patchy=0 * one)
+    bare, shaven = (
+        renderer.render(replace(scene, looks=some), 256, supersample=1)
+        for some in (scene.looks, looks)
+    )
+    for region, ratio in (("jaw", 0.8), ("nose_ridge", 1.01), ("left_lower_fold", 1.01)):
+        before, after = (colors_at(some, renderer, region) for some in (bare, shaven))
+        middle = slice(len(before) // 3, -(len(before) // 3))
+        share = after[middle].mean() / before[middle].mean()
+        assert share < ratio and (ratio < 1 or share > 0.99), (region, share)
+    lips = renderer.head.region("lips_outer_upper")
+    x, y = bare.landmarks_px[0, lips[4]].round().long().tolist()
+    above = slice(y - 8, y - 4), slice(x - 3, x + 4)
+    before, after = (some.rgba[0, :3, *above].float().mean() for some in (bare, shaven))
+    assert after < 0.85 * before
+
+
+@pytest.mark.parametrize(
+    ("crease", "acts"),
+    [
+        ("forehead", ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")),
+        ("crow's feet", ("cheekSquintLeft", "cheekSquintRight")),
+        ("smile", ("mouthSmileLeft", "mouthSmileRight")),
+        ("frown", ("browDownLeft", "browDownRight")),
+    ],
+)
+def test_expressions_deepen_creases(renderer: Renderer, crease: str, acts: tuple[str, ...]) -> None:
+    creases = torch.zeros(1, len(CREASES))
+    creases[0, CREASES.index(crease)] = 0.8
+    change = []
+    for strength in (0.0, 1.0):
+        scene = portrait(renderer, **dict.fromkeys(acts, strength))
+        lined = replace(scene, looks=replace(scene.looks, creases=creases))
+        smooth, folded = (
+            renderer.render(some, 256, supersample=1).rgba[0, :3].float() for some in (scene, lined)
+        )
+        change.append(float((folded - smooth).abs().mean()))
+    assert change[0] > 0 and change[1] > 1.4 * change[0]
 
 
 def test_visibility(renderer: Renderer) -> None:
