@@ -45,10 +45,10 @@ class Agreement:
     """(fits,) of the same camera when it takes part."""
 
 
-def inputs(take_file: Path, out: Path) -> FitInputs:
+def inputs(take_file: Path, out: Path, options: PredictOptions | None = None) -> FitInputs:
     """Landmarks of a take (predicted where `out` has none yet) and its cameras."""
     take = load_take([take_file])
-    files = predict(take, out, PredictOptions())
+    files = predict(take, out, options or PredictOptions())
     tracks = {name: read_landmarks(file) for name, file in files.items()}
     timeline = master_timeline(take, {n: t.time for n, t in tracks.items()})
     return gather(tracks, timeline, {n: take.camera(n) for n in take.sources}, {})
@@ -144,10 +144,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("out/one_person"))
+    parser.add_argument("--weights", type=Path, help="other networks than the shipped ones")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     files = sorted((chosen.data / "rigs/three_cameras").glob("take_e*.yaml"))
-    parts = [inputs(file, chosen.out / file.stem) for file in files]
+    options = PredictOptions(weights=chosen.weights)
+    parts = [inputs(file, chosen.out / file.stem, options) for file in files]
     found, _ = measure(load_head(), parts, FitOptions())
     table = rows(found)
     if chosen.json:
