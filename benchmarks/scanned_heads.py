@@ -22,7 +22,7 @@ import mediapipe_peer
 import numpy as np
 
 from calibration import Camera
-from densefit.evaluate.now import IBUG_POINTS, RAISED, NowOptions, scan_errors, seven_points
+from densefit.evaluate.now import IBUG_POINTS, NowOptions, crop_centre, scan_errors, seven_points
 from densefit.evaluate.scans import Surface as ScannedHead
 from densefit.evaluate.scans import face_samples, real_heads
 from densefit.evaluate.surfaces import Distances, Surface, procrustes
@@ -85,9 +85,7 @@ def load_textured(folder: Path, scan: ScannedHead, head: HeadModel) -> Textured:
         corners = [0, 1] + corners * [1, -1]
     seven = pose.apply(scan.landmarks[list(IBUG_POINTS)])
     face = pose.apply(face_samples(scan, POINTS).points)
-    bridge = (seven[1] + seven[2]) / 2
-    centre = seven[4] + RAISED * (bridge - seven[4])
-    face = face[np.linalg.norm(face - centre, axis=1) < FACE_RADIUS]
+    face = face[np.linalg.norm(face - crop_centre(seven), axis=1) < FACE_RADIUS]
     corners = corners * skin.shape[1::-1] - 0.5
     return Textured(scan.name, pose.apply(vertices), triangles, corners, skin, seven, face)
 

@@ -116,12 +116,18 @@ def scan_errors(
 
 
 def crop(vertices: Array, points: Array) -> Array:
-    """Vertices (N, 3) of the face: a sphere about nose bottom + 0.3 of the way to the bridge."""
-    bridge = (points[1] + points[2]) / 2
-    centre = points[4] + RAISED * (bridge - points[4])
+    """Vertices (N, 3) of the face: a sphere about the centre."""
     eyes = np.linalg.norm(points[0] - points[3])
-    nose = np.linalg.norm(bridge - points[4])
-    return vertices[np.linalg.norm(vertices - centre, axis=1) <= RADIUS * (eyes + nose) / 2]
+    nose = np.linalg.norm((points[1] + points[2]) / 2 - points[4])
+    away = np.linalg.norm(vertices - crop_centre(points), axis=1)
+    return vertices[away <= RADIUS * (eyes + nose) / 2]
+
+
+def crop_centre(points: Array) -> Array:
+    """(3,): from the bottom of the nose 0.3 of the way to its bridge; points (7, 3)."""
+    bridge = (points[1] + points[2]) / 2
+    centre: Array = points[4] + RAISED * (bridge - points[4])
+    return centre
 
 
 def seven_points(head: HeadModel, vertices: Array) -> Array:
