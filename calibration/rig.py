@@ -68,7 +68,16 @@ def write_rig(path: str | Path, rig: Rig) -> None:
         temporary.write_text(dump_yaml(data), encoding="utf-8")
 
 
+def is_take_file(data: dict[str, Any]) -> bool:
+    """Whether this names recordings for cameras, as take.yaml does, instead of describing them."""
+    cameras = data.get("cameras")
+    names = cameras.values() if isinstance(cameras, dict) else ()
+    return "rig" in data or any(isinstance(value, str) for value in names)
+
+
 def _parse_rig(data: dict[str, Any]) -> Rig:
+    if is_take_file(data):
+        raise CalibrationError("this is a take file, which names recordings; give its rig.yaml")
     if "cameras" not in data and "version" not in data:
         raise CalibrationError(
             "not a rig file: it has neither 'version' nor 'cameras'; give a rig.yaml"

@@ -47,7 +47,22 @@ def write_take(
     Raises:
         CalibrationError: no folder, no video for any camera, or two for one.
     """
-    path, folder = Path(path), Path(folder)
+    path = Path(path)
+    found = videos_of(cameras, folder)
+    data: dict[str, Any] = {
+        "rig": _relative(rig_path, path),
+        "cameras": {name: _relative(file, path) for name, file in found.videos.items()},
+    }
+    if timestamps is not None:
+        data["sync"] = _relative(timestamps, path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(dump_yaml(data), encoding="utf-8")
+    return found
+
+
+def videos_of(cameras: Iterable[str], folder: str | Path) -> TakeFiles:
+    """The videos of a folder that belong to cameras, as `write_take` joins them; its errors."""
+    folder = Path(folder)
     if not folder.is_dir():
         raise CalibrationError(f"{folder}: no such folder of videos")
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in VIDEO_SUFFIXES)
@@ -58,14 +73,6 @@ def write_take(
             f"{folder}: no video belongs to the cameras {', '.join(found)}; name the files after "
             "them"
         )
-    data: dict[str, Any] = {
-        "rig": _relative(rig_path, path),
-        "cameras": {name: _relative(file, path) for name, file in videos.items()},
-    }
-    if timestamps is not None:
-        data["sync"] = _relative(timestamps, path)
-    with atomic_path(path) as temporary:
-        temporary.write_text(dump_yaml(data), encoding="utf-8")
     return TakeFiles(videos, tuple(name for name, file in found.items() if file is None))
 
 

@@ -15,8 +15,8 @@ from calibration.views import CameraPictures
 from densefit.capture import Source, Take, load_take, master_timeline, open_source
 from densefit.capture.photos import is_photo, pictures_in, read_photo
 from densefit.capture.sync_table import read_sync_table
-from densefit.capture.take import SYNC_MODES
-from densefit.errors import InputError
+from densefit.capture.take import EVENT_SYNC, SYNC_MODES, told_offsets
+from densefit.errors import InputError, UsageError
 from densefit.progress import info
 
 # Names such as left_0012 and left0012, and 0012_left.
@@ -221,13 +221,15 @@ def _take_of(sources: dict[str, Source], sync: str | None) -> Take:
     if sync.lower().endswith(".csv"):
         table, sync = read_sync_table(Path(sync), list(sources)), "csv"
     elif sync not in SYNC_MODES:
-        raise InputError(f"--sync {sync}: use {', '.join(SYNC_MODES)} or the path of a .csv file")
+        raise UsageError(f"--sync {sync}: use {', '.join(SYNC_MODES)} or the path of a .csv file")
     if sync == "timecode":
         for source in sources.values():
             if source.timecode is None:
                 raise InputError(f"{source.path}: has no timecode; use another --sync")
-    zero, one = dict.fromkeys(sources, 0.0), dict.fromkeys(sources, 1.0)
-    return Take("calibration", sources, None, zero, one, sync, table)
+    offsets, one = dict.fromkeys(sources, 0.0), dict.fromkeys(sources, 1.0)
+    if sync in EVENT_SYNC:
+        offsets, sync = told_offsets(sync, sources), "pts"
+    return Take("calibration", sources, None, offsets, one, sync, table)
 
 
 def _from_take(take: Take) -> BoardRecordings:

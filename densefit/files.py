@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import tempfile
 import tokenize
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "atomic_path",
+    "check_out_dir",
     "ensure_out_dir",
     "read_json",
     "read_npz",
@@ -118,6 +120,17 @@ def _read_npz(path: Path, only: str | None) -> dict[str, np.ndarray]:
         ) from error
 
 
+def check_out_dir(path: str | Path) -> None:
+    """InputError when `ensure_out_dir` could not make this folder; nothing is written."""
+    path = Path(path).absolute()
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        reason = "not writable" if there.is_dir() else "a file"
+        raise InputError(
+            f"{path}: cannot be an output folder ({there} is {reason}); choose another"
+        )
+
+
 def ensure_out_dir(path: str | Path) -> Path:
     """Create the output folder if need be and prove that it is writable; InputError otherwise.
 
@@ -134,6 +147,6 @@ def ensure_out_dir(path: str | Path) -> Path:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"{path}: cannot write to this output folder ({reason}); choose another with -o"
+            f"{path}: cannot write to this output folder ({reason}); choose another"
         ) from error
     return path

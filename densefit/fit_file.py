@@ -131,6 +131,8 @@ def read_fit(path: Path, head: HeadModel | None = None) -> FitFile:
     """
     fit_path, meta_path = fit_paths(path)
     if not fit_path.is_file():
+        if Path(path).is_file():
+            raise InputError(f"{path}: no fit; give fit.npz or the output folder that holds it")
         raise InputError(
             f"{fit_path}: no fit here; run `densefit fit-rig TAKE -o {fit_path.parent}` first"
         )

@@ -86,10 +86,10 @@ def gather(
             photos = tuple(sizes.get(name, ()))
             columns.append(Column(track, cameras[name], index, valid, photos, phase))
         else:
-            warn(f"camera {name}: no head found in any frame; it takes no part in the fit")
+            warn(f"camera {name}: no face found in any frame; it takes no part in the fit")
     if not columns:
         raise InputError(
-            f"no head found in any frame of {', '.join(tracks)}; check that a face is in view "
+            f"no face found in any frame of {', '.join(tracks)}; check that a face is in view "
             f"and large enough "
             "(at least 40 pixels)"
         )

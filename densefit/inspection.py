@@ -245,6 +245,8 @@ def _remarks(
                 f"{name}: has a frame at {used} of {len(line.time)} master frames only; check "
                 "sync and offsets"
             )
+    if len(line.cameras) > 1 and len(line.time) and not (line.index >= 0).all(axis=1).any():
+        found.append("at no moment do all cameras have a frame; check sync and offsets")
     return tuple(found)
 
 

@@ -48,6 +48,7 @@ def check_rig(
     options: ReadOptions | None = None,
     threads: int | None = None,
     device: str = "auto",
+    source_format: str | None = None,
 ) -> RigCheck:
     """Measure, draw and judge a rig.
 
@@ -56,10 +57,11 @@ def check_rig(
         take_path: take.yaml, whose recordings are judged against this rig.
         out: folder for rig.png and rig.html.
         options: what a file of another tool leaves open.
+        source_format: of `rig_path`, where it is not to be recognized.
     Raises:
         InputError, CalibrationError: nothing that could be checked.
     """
-    rig = read_any(rig_path, options)
+    rig = read_any(rig_path, options, source_format)
     found = suspicions(rig)
     figures = describe(rig_geometry(rig))
     fit = None
@@ -71,7 +73,7 @@ def check_rig(
         fit = residuals([cameras[name] for name in names], xy)
         figures += ["landmarks triangulated: median residual by camera"]
         figures += [f"{n:<16} {m:8.2f} px" for n, m in zip(fit.names, fit.median, strict=True)]
-        explained = explain(seen, names, xy)
+        explained = unshared(fit) or explain(seen, names, xy)
         # The take knows better than the cameras' arrangement what is wrong.
         found = explained or found
         if not explained:
@@ -130,6 +132,19 @@ def shared_landmarks(take: Take, threads: int | None, device: str) -> tuple[list
 def _placed(take: Take, name: str) -> bool:
     camera = take.camera(name)
     return camera.K is not None and camera.T_camera_world is not None
+
+
+def unshared(fit: Residuals) -> list[Suspicion]:
+    """Cameras whose landmarks no other camera saw at the same moment."""
+    return [
+        Suspicion(
+            "sync",
+            f"camera {name} sees the face at no moment when another camera sees it; check sync, "
+            "offsets and whether the face was in its picture",
+        )
+        for name, median in zip(fit.names, fit.median, strict=True)
+        if not np.isfinite(median)
+    ]
 
 
 def _wrong_size(fit: Residuals) -> list[Suspicion]:

@@ -42,18 +42,18 @@ def test_frames_meet_by_index():
     assert np.isnan(seen.xy[0, 1]).all() and np.isnan(seen.sigma[2, 0]).all()
 
 
-def test_camera_without_a_head_is_left_out_with_a_warning(capsys):
+def test_camera_without_a_face_is_left_out_with_a_warning(capsys):
     tracks = {"a": track(2, [], 0), "b": track(2, [1], 200)}
     inputs = gather(tracks, timeline([0, 1], [0, 1]), CAMERAS, {})
     assert [c.name for c in inputs.cameras] == ["b"] and [c.name for c in inputs.unseen] == ["a"]
     assert inputs.observations.take(np.arange(2)).xy.shape == (2, 1, 703, 2)
-    assert "camera a: no head" in capsys.readouterr().err
+    assert "camera a: no face" in capsys.readouterr().err
     full = with_unseen_cameras(np.array([[np.nan], [2.0]]), inputs, ["a", "b"])
     np.testing.assert_array_equal(full, [[np.nan, np.nan], [np.nan, 2.0]])
 
 
 def test_no_head_anywhere():
-    with pytest.raises(InputError, match="no head found in any frame of a, b"):
+    with pytest.raises(InputError, match="no face found in any frame of a, b"):
         gather({"a": track(2, [], 0), "b": track(2, [], 0)}, timeline([0, 1], [0, 1]), CAMERAS, {})
 
 

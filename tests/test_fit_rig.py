@@ -161,7 +161,7 @@ def test_takes_of_the_same_person(scene, tracks, tmp_path, capsys):
 def test_no_head_in_any_camera(scene: Scene, tracks, tmp_path):
     for name in NAMES:
         tracks[name] = tracks["back"]
-    with pytest.raises(InputError, match="no head found"):
+    with pytest.raises(InputError, match="no face found"):
         run_fit_rig(load_take([scene.take]), tmp_path, options())
 
 

@@ -12,16 +12,17 @@ from typing import Any
 from calibration import CalibrationError, Camera, Rig, read_rig
 from calibration.camera import NAME_PATTERN
 from calibration.keys import check_keys
-from calibration.rig import unknown_camera
+from calibration.rig import is_take_file, unknown_camera
 from calibration.safe_yaml import load_yaml
 from densefit.capture.events import event_offsets
 from densefit.capture.source import DEFAULT_FPS, Source, open_source
 from densefit.capture.sync_table import SyncTable, read_sync_table
-from densefit.errors import InputError
+from densefit.errors import InputError, UsageError
 from densefit.progress import info
 
 TAKE_KEYS = ("rig", "cameras", "sync", "offsets", "clock_rates")
-SYNC_MODES = ("auto", "pts", "timecode", "frames", "clap", "flash")
+EVENT_SYNC = ("clap", "flash")
+SYNC_MODES = ("auto", "pts", "timecode", "frames", *EVENT_SYNC)
 
 # Consumer cameras drift by some 100 ppm; a rate beyond this is a mistake in the file.
 _MAX_CLOCK_ERROR = 0.05
@@ -123,6 +124,11 @@ def _load_rig_and_videos(paths: list[Path], options: _Options) -> Take:
             f"{paths[0]}: several recordings need their rig first (rig.yaml left.mp4 "
             "right.mp4), or one take.yaml that names them"
         )
+    if is_take_file(load_yaml(paths[0], "rig file")):
+        raise InputError(
+            f"{paths[0]}: this is a take file, which names its recordings; several takes of one "
+            "person go with --same-person, others with `densefit batch`"
+        )
     rig = read_rig(paths[0])
     files: dict[str, Path] = {}
     for path in paths[1:]:
@@ -175,9 +181,8 @@ def _make_take(
     """Put the parts together; `data` holds the take file's keys, `path` is named in messages."""
     mode, table = _sync(path, data.get("sync"), options.sync, list(sources))
     offsets = _offsets(path, data.get("offsets") or {}, sources)
-    if mode in ("clap", "flash"):
-        found = event_offsets(mode, sources)
-        info(f"{mode}: offsets " + ", ".join(f"{n} {x:+.3f} s" for n, x in found.items()))
+    if mode in EVENT_SYNC:
+        found = told_offsets(mode, sources)
         # From here on it is as if they had been given.
         offsets = {camera: offsets[camera] + found[camera] for camera in sources}
         mode = "pts"
@@ -244,9 +249,17 @@ def _sync(
     if isinstance(value, str) and value.lower().endswith(".csv"):
         file = Path(value) if override is not None else path.parent / value
         return "csv", read_sync_table(file, cameras)
-    raise InputError(
-        f"{path}: sync is {value!r}; use {', '.join(SYNC_MODES)} or the path of a .csv file"
-    )
+    remedy = f"use {', '.join(SYNC_MODES)} or the path of a .csv file"
+    if override is not None:
+        raise UsageError(f"--sync {override}: {remedy}")
+    raise InputError(f"{path}: sync is {value!r}; {remedy}")
+
+
+def told_offsets(mode: str, sources: dict[str, Source]) -> dict[str, float]:
+    """`event_offsets`, and a line that says what was found."""
+    found = event_offsets(mode, sources)
+    info(f"{mode}: offsets " + ", ".join(f"{n} {x:+.3f} s" for n, x in found.items()))
+    return found
 
 
 def _offsets(path: Path, values: dict[str, Any], sources: dict[str, Source]) -> dict[str, float]:

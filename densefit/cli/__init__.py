@@ -116,7 +116,10 @@ def _report(error: Exception) -> int:
         return _fail(str(error), EXIT_INPUT)
     if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRNOS:
         where = error.filename or "output"
-        return _fail(f"{where}: {error.strerror}; free space or choose another place", EXIT_INPUT)
+        remedy = "choose another place"
+        if error.errno in _FULL:
+            remedy = f"free space or {remedy}"
+        return _fail(f"{where}: {error.strerror}; {remedy}", EXIT_INPUT)
     if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name):
         remedy = f"pip install {error.name}"
         return _fail(f"the package '{error.name}' is not installed; {remedy}", EXIT_INPUT)

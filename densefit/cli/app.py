@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer.core
 
 from densefit import __version__
 from densefit.cli.flags import as_command
+from densefit.errors import UsageError
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
@@ -55,7 +57,9 @@ EXAMPLES = {
     "demo": "densefit demo -o demo/",
     "synth": "densefit synth -n 24 -o faces/",
     "train": "densefit train --data shards/ -o run/ --task landmarks",
-    "calibrate recordings": "densefit calibrate recordings *.mp4 --board chessboard:9x6:25mm -o .",
+    "calibrate": "densefit calibrate *.mp4 --board chessboard:9x6:25mm -o rig.yaml",
+    "calibrate recordings": "densefit calibrate recordings *.mp4 --board chessboard:9x6:25mm "
+    "-o rig.yaml",
     "calibrate board": "densefit calibrate board charuco:5x7:35mm:26mm:DICT_4X4_50 -o board.pdf",
     "rig check": "densefit rig check rig.yaml take.yaml",
     "rig convert": "densefit rig convert camera_array.toml my_rig/ --take recordings/",
@@ -112,6 +116,9 @@ def build_app() -> typer.Typer:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; usage errors are printed here, all other errors go to `densefit.cli.main`."""
+    if "" in (sys.argv[1:] if arguments is None else arguments):
+        # As a path it would be the current folder.
+        raise UsageError("an argument is empty; is a variable of the shell not set?")
     try:
         code = build_app()(
             args=None if arguments is None else list(arguments),

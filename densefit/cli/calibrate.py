@@ -61,7 +61,9 @@ def calibrate(
     ] = "auto",
     sync: Annotated[
         str | None,
-        typer.Option("--sync", help="auto, pts, timecode, frames or a .csv, as in take.yaml."),
+        typer.Option(
+            "--sync", help="auto, pts, timecode, frames, clap, flash or a .csv, as in take.yaml."
+        ),
     ] = None,
     every: Annotated[
         int | None,
@@ -129,9 +131,11 @@ def board_pdf(
     """Write a printable PDF of a board at true scale (print at 100 %, not 'fit to page')."""
     from calibration.board_pdf import write_board_pdf
     from calibration.boards import parse_board
-    from densefit.errors import UsageError
+    from densefit.errors import InputError, UsageError
     from densefit.files import ensure_out_dir
 
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name a file in it, such as board.pdf")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; give another -o, or --overwrite to replace it")
     parsed = parse_board(board)

@@ -44,7 +44,10 @@ def export(
         typer.Option("--unit", help="Unit of lengths (glTF means m: glb in cm says so)."),
     ] = "m",
     subdivide: Annotated[
-        int, typer.Option("--subdivide", help="Levels of Catmull-Clark refinement of the mesh.")
+        int,
+        typer.Option(
+            "--subdivide", min=0, max=3, help="Levels of Catmull-Clark refinement of the mesh."
+        ),
     ] = 0,
     stabilize: Annotated[
         bool, typer.Option("--stabilize", help="Take the head's motion out.")

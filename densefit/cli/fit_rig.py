@@ -37,8 +37,10 @@ def fit_rig(
     takes = recordings.load_each() if same_person else [recordings.load()]
     if dry_run:
         from densefit.cli.inspect import show
+        from densefit.files import check_out_dir
         from densefit.inspection import inspect_take
 
+        check_out_dir(out)
         for take in takes:
             show(inspect_take(take, prediction.options(), out), as_json)
         return

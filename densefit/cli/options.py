@@ -38,6 +38,7 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT...",
+        readable=False,  # what cannot be read is bad input, which the stages tell, not bad usage
         help="take.yaml, one video, one photo, a folder of photos, "
         "or rig.yaml and videos whose names are its cameras.",
     ),
@@ -60,7 +61,8 @@ Face = Annotated[
     str,
     typer.Option(
         "--face",
-        help="Which of several faces: largest, left, right or 'track N'.",
+        help="Which of several faces: largest, left or right in the picture, or 'track N': the "
+        "N-th largest, from 1.",
         callback=_check_face,
     ),
 ]
@@ -95,10 +97,12 @@ Model = Annotated[
 ]
 Identity = Annotated[
     Path | None,
-    typer.Option("--identity", help="fit.npz of an earlier take of the same person."),
+    typer.Option(
+        "--identity", help="Output folder or fit.npz of an earlier take of the same person."
+    ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Redo what an earlier run has finished.")
+    bool, typer.Option("--overwrite", help="Replace what an earlier run has made.")
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse damaged videos instead of using their beginning.")

@@ -30,7 +30,9 @@ def predict(
     options = prediction.options(overlay)
     if dry_run:
         from densefit.cli.inspect import show
+        from densefit.files import check_out_dir
 
+        check_out_dir(out)
         show(inspect_take(take, options, out, fit=False), as_json)
         return
     open_head(options.model)  # a damaged one is told before anything relies on it

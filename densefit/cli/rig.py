@@ -64,6 +64,7 @@ def convert(
     """
     from calibration.formats import ReadOptions, format_of, parse_size, parse_units, read_any
     from calibration.formats.registry import named
+    from calibration.take_file import videos_of
     from densefit.errors import UsageError
 
     if timestamps is not None and take is None:
@@ -77,6 +78,8 @@ def convert(
     _refuse_replacing(path, goal, with_take=take is not None, overwrite=overwrite)
     found = _typed(named, source_format) if source_format else format_of(source)
     rig = read_any(source, options, found.name)
+    if take is not None:
+        videos_of(rig.cameras, take)  # before anything is written
     _write(path, rig, to, found.what)
     if take is not None:
         _write_take(path, rig, take, timestamps)
@@ -162,6 +165,9 @@ def check(
         Path | None,
         typer.Option("--out", "-o", help="Folder for rig.png and rig.html; default: RIG_check."),
     ] = None,
+    source_format: Annotated[
+        str | None, typer.Option("--from", help="Format of RIG; default: recognized.")
+    ] = None,
     units: Annotated[
         str | None, typer.Option("--units", help="Unit of another tool's file where it is open.")
     ] = None,
@@ -173,6 +179,7 @@ def check(
 ) -> None:
     """Draw a rig, measure it, and name what is probably wrong with it (exit code 4 then)."""
     from calibration.formats import ReadOptions, parse_size, parse_units
+    from calibration.formats.registry import named
     from densefit.errors import QualityError
     from densefit.rig_check import check_rig
 
@@ -180,7 +187,8 @@ def check(
     beside = rig.with_name(f"{rig.stem}_check") if rig.name else Path("rig_check")
     folder = out if out is not None else beside
     options = ReadOptions(_typed(parse_units, units), _typed(parse_size, size))
-    result = check_rig(rig, take, folder, options, threads, device)
+    found = _typed(named, source_format).name if source_format else None
+    result = check_rig(rig, take, folder, options, threads, device, found)
     for line in result.figures:
         typer.echo(line)
     typer.echo(f"{result.png}\n{result.html}")

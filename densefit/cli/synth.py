@@ -14,7 +14,7 @@ def synth(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many pictures.")] = 16,
     size: Annotated[
-        int, typer.Option("--size", min=16, help="Pixels a side, a multiple of 16.")
+        int, typer.Option("--size", min=64, max=1024, help="Pixels a side, a multiple of 16.")
     ] = 256,
     kind: Annotated[
         Literal["png", "shards"],

@@ -67,6 +67,8 @@ def find_format(name: str) -> Format:
         return FORMATS[name]
     near = difflib.get_close_matches(name.lower().lstrip("."), FORMATS, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]}?" if near else ""
+    if "," in name:
+        hint = "; give -f once for each"
     raise UsageError(f"--format {name}: unknown format{hint} (known: {', '.join(FORMATS)})")
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,8 +233,11 @@ def _read_head(path: Path) -> HeadModel:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except NPZ_ERRORS as error:
+        # numpy takes what is no archive for pickled data and advises to load that.
+        known = not path.is_file() or zipfile.is_zipfile(path)
+        reason = error if known else "no .npz archive"
         raise InputError(
-            f"{path}: cannot be read as a head model ({error}); check --model"
+            f"{path}: cannot be read as a head model ({reason}); check --model"
         ) from error
     missing = {"template", "identity_delta", "landmarks_version"} - arrays.keys()
     if missing:

@@ -111,7 +111,12 @@ def job(source: Source, options: PredictOptions) -> dict[str, Any]:
     rate = [f"{source.fps:g} a second"] if source.kind == "sequence" else []
     return {
         "recordings": [source.kind, fingerprint(source.files or (source.path,))],
-        "frames": [options.start, options.end, options.every, *rate],
+        "frames": [
+            None if options.start == "0" else options.start,
+            options.end,
+            options.every,
+            *rate,
+        ],
         "face": options.face,
         "weights": fingerprint([w for w in weights if w.exists()]),
     }

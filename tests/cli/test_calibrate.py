@@ -10,13 +10,16 @@ import cv2
 import numpy as np
 import pytest
 from board_views import board_in_view, photograph, small_camera
+from recordings import MakeVideo
 
 from calibration import Camera, Rig, read_rig, write_rig
 from calibration.boards import parse_board
 from calibration.rotations import matrix_from_vector, transform
+from calibration.suspicion import Residuals
 from densefit.calibrate_inputs import open_recordings
 from densefit.cli import main
 from densefit.errors import InputError
+from densefit.rig_check import unshared
 
 TEXT = "charuco:6x5:40mm:30mm:DICT_4X4_50"
 BOARD = parse_board(TEXT)
@@ -146,6 +149,18 @@ def test_a_printable_board(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["calibrate", "board", TEXT, "-o", str(out)]) == 2
     assert main(["calibrate", "board", "charuco:6x5:90mm:30mm:DICT_4X4_50", "--paper", "a4",
                  "-o", str(tmp_path / "x.pdf")]) == 3  # fmt: skip
+
+
+def test_recordings_are_synchronized_by_a_clap_or_not_at_all(make_video: MakeVideo) -> None:
+    silent = [make_video("left.mp4", n=4), make_video("right.mp4", n=4)]
+    with pytest.raises(InputError, match="has no sound"):
+        open_recordings(silent, sync="clap")
+
+
+def test_rig_check_names_a_camera_that_shares_nothing() -> None:
+    residuals = Residuals(("left", "right"), np.array([0.5, np.nan]), np.zeros((2, 3)))
+    (found,) = unshared(residuals)
+    assert "camera right sees the face at no moment" in found.text
 
 
 def test_rig_check_names_the_cause(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,6 +66,10 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         ["fit-rig", "take.yaml", "-o", "out", "--device", "tpu"],
         ["fit-rig", "take.yaml", "-o", "out", "--threads", "0"],
         ["fit-rig", "take.yaml"],
+        ["predict", "take.yaml", "-o", ""],
+        ["synth", "-o", "out", "--size", "32"],
+        ["export", "out", "--subdivide", "4"],
+        ["export", "out", "-f", "glb,usd"],
     ],
 )
 def test_usage_errors_are_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +207,9 @@ def test_a_folder_where_a_file_goes(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "board.pdf").mkdir()
     arguments = ["calibrate", "board", "chessboard:9x6:25mm", "--overwrite"]
     assert main([*arguments, "-o", str(tmp_path / "board.pdf")]) == 3
-    assert "board.pdf: Is a directory" in capsys.readouterr().err
+    assert "board.pdf is a folder; name a file" in capsys.readouterr().err
+    (tmp_path / "board.pdf").rmdir()
+    assert main([*arguments, "-o", str(tmp_path)]) == 3
 
 
 def test_long_and_hostile_values_in_a_message(

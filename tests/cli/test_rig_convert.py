@@ -40,6 +40,37 @@ def recording(tmp_path: Path, make_video: MakeVideo) -> Path:
     return tmp_path
 
 
+def test_nothing_is_written_without_the_videos(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, empty = recording / "new", recording / "empty"
+    empty.mkdir()
+    command = ["rig", "convert", str(recording / "camera_array.toml"), str(out)]
+    assert main([*command, "--take", str(empty)]) == 3
+    assert "no video belongs to" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*command, "--take", str(recording)]) == 0
+
+
+def test_a_take_file_is_no_rig(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    take = recording / "take.yaml"
+    take.write_text("cameras: {cam_1: cam_1.mp4}\n")
+    assert main(["rig", "convert", str(take), str(recording / "new")]) == 3
+    assert "this is a take file" in capsys.readouterr().err
+    out = str(recording / "out")
+    assert main(["fit-rig", str(take), str(recording / "cam_2.mp4"), "-o", out]) == 3
+    assert "--same-person" in capsys.readouterr().err
+
+
+def test_a_dry_run_refuses_an_impossible_folder(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("predict", "fit-rig"):
+        out = recording / "timestamps.csv" / "out"
+        assert main([command, str(recording / "cam_1.mp4"), "-o", str(out), "--dry-run"]) == 3
+        assert "cannot be an output folder" in capsys.readouterr().err
+
+
 def test_rig_alone(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = recording / "new" / "rig.yaml"
     assert main(["rig", "convert", str(recording / "camera_array.toml"), str(out)]) == 0
