@@ -25,7 +25,7 @@ class AugmentOptions:
     """faces of other proportions"""
     edge: float = 0.08
     """the edge of the picture runs through the crop"""
-    light: float = 0.3
+    light: float = 0.25
     """brighter and darker in parts"""
     resolution: float = 0.4
     """blur and low resolution"""
