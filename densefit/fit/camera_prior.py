@@ -41,6 +41,8 @@ class CameraPrior:
     """(C,) of log focal length over its first guess."""
     focal_sd: Tensor
     """(C,)."""
+    focal_pull: Tensor
+    """(C,): slope of the energy by log focal length (see `distance.py`); mostly zero."""
 
     def take(self, index: list[int]) -> CameraPrior:
         """Of some of the cameras."""
@@ -54,6 +56,7 @@ class CameraPrior:
             rotation_sd=self.rotation_sd * factor,
             translation_sd=self.translation_sd * factor,
             focal_sd=self.focal_sd * factor,
+            focal_pull=self.focal_pull if growth > 0 else 0 * self.focal_pull,
         )
 
 
@@ -80,7 +83,9 @@ def camera_prior(cameras: list[Camera], options: FitOptions) -> CameraPrior:
             given = std.get("focal", 0.0) / float(camera.K[0, 0])
             deviations[2, c] = given or options.refine_focal_sd
     mean = torch.zeros(count, dtype=torch.float64)
-    return CameraPrior(rotation, translation, deviations[0], deviations[1], mean, deviations[2])
+    return CameraPrior(
+        rotation, translation, deviations[0], deviations[1], mean, deviations[2], 0 * mean
+    )
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def camera_prior_term(prior: CameraPrior, cameras: CameraState) -> CameraPriorTe
             block[extrinsics, extrinsics] += own
         if focal is not None:
             away = cameras.log_focal[c] - prior.focal_mean[c]
-            cost = cost + 0.5 * (away / prior.focal_sd[c]) ** 2
-            gradient[focal] += away / prior.focal_sd[c] ** 2
+            cost = cost + 0.5 * (away / prior.focal_sd[c]) ** 2 + prior.focal_pull[c] * away
+            gradient[focal] += away / prior.focal_sd[c] ** 2 + prior.focal_pull[c]
             block[focal, focal] += prior.focal_sd[c] ** -2
     return CameraPriorTerm(cost, gradient, block)

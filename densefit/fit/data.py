@@ -21,7 +21,7 @@ from densefit.fit.observations import (
     without_sigma,
 )
 from densefit.fit.options import FitOptions
-from densefit.fit.priors import Priors, make_priors
+from densefit.fit.priors import Outward, Priors, Told, make_priors
 from densefit.fit.state import CameraState, Motion
 from densefit.fit.weights import adjust_precision, landmark_normals
 
@@ -51,6 +51,8 @@ class FitData:
         """Number of the shot each frame belongs to, once first poses are known."""
         self.placed = list(range(len(cameras)))
         """Cameras with extrinsics, given or found."""
+        self.told: Told | None = None
+        """Once known, where one camera alone sees the head."""
         self._models: dict[torch.dtype, LandmarkModel] = {}
         self._kept: tuple[np.ndarray, Planes] | None = None
         estimate = options.estimate_focal
@@ -115,7 +117,31 @@ class FitData:
         if seen is None:
             seen = int(self.observations.seen[self.frames[picked]].sum())
         shot = torch.from_numpy(self.shot[picked])
-        return make_priors(self.model, self.options, time, seen, self.prior, shot)
+        priors = make_priors(self.model, self.options, time, seen, self.prior, shot)
+        return priors if self.told is None else self._outward(priors, picked, seen)
+
+    def _outward(self, priors: Priors, picked: np.ndarray, seen: int) -> Priors:
+        """With E_distance, identity's part of it shared among all frames of the take."""
+        assert self.told is not None and self.viewpoint is not None
+        every = self.observations.seen[self.frames]
+        each = self.told.share(int(every.sum()), self.options)
+        share = each * torch.from_numpy(every[picked].astype(np.float64))
+        cameras = replace(
+            priors.cameras, focal_pull=torch.full_like(priors.cameras.focal_pull, each * seen)
+        )
+        return replace(priors, outward=Outward(share, self.viewpoint), cameras=cameras)
+
+    @property
+    def viewpoint(self) -> Tensor | None:
+        """(3,): where the camera stands that alone sees the head, in the world; None where several
+        see it."""
+        (seeing,) = np.nonzero(np.asarray(self.observations.valid).any(axis=0))
+        if len(seeing) > 1:
+            return None
+        given = self.cameras[int(seeing[0])].T_camera_world
+        if given is None:
+            return torch.zeros(3, dtype=torch.float64)
+        return torch.from_numpy(-given[:3, :3].T @ given[:3, 3])
 
     def world(self, identity: Tensor, motion: Motion) -> Tensor:
         """Landmarks (t, 3, L) in the world."""

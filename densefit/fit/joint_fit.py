@@ -22,6 +22,7 @@ from densefit.fit.cameras import (
 from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, frames_to_solve, pieces
+from densefit.fit.distance import at_mean_distance
 from densefit.fit.focal import start_focal
 from densefit.fit.keyframes import choose_keyframes, with_frames_of
 from densefit.fit.linearization import LossSettings, Planes
@@ -77,7 +78,7 @@ class JointFit(FitData):
     def begin(self, checkpoints: Checkpoints) -> Begun:
         """The joint solve, from `checkpoints` if it is there."""
         begun = checkpoints.keep("begun", Begun, partial(self._begin, checkpoints))
-        self.shot, self.placed = begun.shot, list(begun.placed)
+        self.shot, self.placed, self.told = begun.shot, list(begun.placed), begun.told
         return begun
 
     def _begin(self, checkpoints: Checkpoints) -> Begun:
@@ -86,6 +87,7 @@ class JointFit(FitData):
         return Begun(
             start.state, start.sigma_scale, start.whole, spread, inflation,
             start.solution.energy, start.solution.iterations, self.shot, tuple(self.placed),
+            self.told,
         )  # fmt: skip
 
     def spread(self, start: Start) -> tuple[Deviations, Inflation | None]:
@@ -133,6 +135,12 @@ class JointFit(FitData):
             picked = choose_keyframes(rotation.numpy(), time, score.numpy(), count)
             picked = self._with_unknown(picked, cameras, score.numpy())
         solution, sigma_scale = self._joint(picked, cameras, rotation, shift)
+        viewpoint = self.viewpoint
+        if self.with_identity and viewpoint is not None:
+            seen = torch.from_numpy(self.observations.seen[self.frames[picked]])
+            solution, self.told = at_mean_distance(
+                self.model, solution, self.priors(picked), seen, viewpoint, self.options
+            )
         state = solution.state
         if not whole:
             state = replace(state, motion=rest(rotation, shift))

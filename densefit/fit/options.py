@@ -128,6 +128,10 @@ class FitOptions:
     """Depth of skin in an eyeball, or of lips in the teeth, that costs one half, m: E =
     1/2 sum (depth / contact_sd)^2 over the vertices inside; inf: none."""
 
+    distance_weight: float = 1.0
+    """Multiplies E_distance, by which a head before one camera comes out at its mean distance; with
+    0 it is at the most probable one, which is nearer (`distance.py`)."""
+
     refine_cameras: Literal["off", "extrinsics", "all"] = "off"
     """What of given cameras may move: nothing, extrinsics, or extrinsics and focal length, with
     the deviations of the rig file (`std`), else those below, as priors."""

@@ -24,6 +24,30 @@ TINY_SHAPE = 1e-9
 
 
 @dataclass(frozen=True)
+class Told:
+    """How many parameters the landmarks of one camera tell (see `distance.py`)."""
+
+    expression: float
+    """Of a frame, in the mean."""
+    identity: float
+
+    def share(self, frames: int, options: FitOptions) -> float:
+        """n of E_distance, of one of so many frames; identity's part grows as its prior does."""
+        growth = max(1.0, frames / options.identity_frames)
+        return options.distance_weight * (self.expression + self.identity * growth / frames)
+
+
+@dataclass(frozen=True)
+class Outward:
+    """E_distance = - sum_t share_t log |translation_t - viewpoint| (see `distance.py`)."""
+
+    share: Tensor
+    """(T,)."""
+    viewpoint: Tensor
+    """(3,) metres, world."""
+
+
+@dataclass(frozen=True)
 class Priors:
     """Precision matrices, float64."""
 
@@ -39,6 +63,8 @@ class Priors:
     cameras: CameraPrior
     contact_sd: float = math.inf
     """Depth (m) of an intersection that costs one half; inf: no such term."""
+    outward: Outward | None = None
+    """Where one camera alone sees the head."""
 
 
 def expression_deviations(deviations: Mapping[str, float]) -> list[float]:
@@ -177,7 +203,7 @@ def frame_changes(model: LandmarkModel, motion: Motion) -> Tensor:
 
 
 def motion_prior(model: LandmarkModel, priors: Priors, motion: Motion) -> tuple[Tensor, Tensor]:
-    """Cost and its gradient (T, P) of E_expression + E_joints + E_temporal.
+    """Cost and its gradient (T, P) of E_expression + E_joints + E_temporal (+ E_distance).
 
     For e = log(R_a^T R_b), the gradient of |e|^2 / 2 by small rotations of b and a is e and -e
     exactly: e is an eigenvector of the Jacobian of the logarithm.
@@ -192,7 +218,21 @@ def motion_prior(model: LandmarkModel, priors: Priors, motion: Motion) -> tuple[
         gradient[1:] += pull
         gradient[:-1] -= pull
         cost = cost + 0.5 * (change * pull).sum()
+    if priors.outward is not None:
+        layout = FrameLayout(len(model.free))
+        more, slope = outward_term(priors.outward, motion)
+        cost = cost + more
+        gradient[:, layout.translation] += slope
     return cost, gradient
+
+
+def outward_term(outward: Outward, motion: Motion) -> tuple[Tensor, Tensor]:
+    """E_distance, and its gradient (T, 3) by the translations; its curvature, n / d^2, is next to
+    nothing beside the landmarks'."""
+    away = motion.translation - outward.viewpoint
+    squared = away.square().sum(1).clamp_min(1e-12)
+    cost = -0.5 * (outward.share * squared.log()).sum()
+    return cost, -(outward.share / squared)[:, None] * away
 
 
 def motion_prior_diagonal(priors: Priors, frames: int, blocks: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 
 from densefit.fit.newton_step import Deviations
 from densefit.fit.noise import Inflation
+from densefit.fit.priors import Told
 from densefit.fit.solver import Solution
 from densefit.fit.state import State
 from densefit.fit.windows import LongSolution
@@ -54,6 +55,8 @@ class Begun:
     iterations: int
     shot: np.ndarray
     placed: tuple[int, ...]
+    told: Told | None = None
+    """Where one camera alone sees the head."""
 
 
 def inflated(solved: LongSolution, inflation: Inflation | None) -> LongSolution:

@@ -84,6 +84,9 @@ def fit_same_person(
             own = replace(options, independent_frames=take.independent_frames)
             jobs.append(new_fit(head, take.cameras, take.observations, own, None))
             starts.append(jobs[-1].begin(take.checkpoints))
+            told = jobs[-1].told
+            if told is not None:  # one identity: told by all takes, counted once
+                jobs[-1].told = replace(told, identity=told.identity / len(takes))
             report(0.5 * (number + 1) / len(takes))
         done = [0.0] * len(takes)
 

@@ -123,6 +123,10 @@ class ReferenceEnergy:
             if focal is not None:
                 away = self.cameras.log_focal[c] + cameras[focal] - known.focal_mean[c]
                 total = total + 0.5 * (away / known.focal_sd[c]) ** 2
+                total = total + known.focal_pull[c] * away
+        if p.outward is not None:
+            away = (frames[:, n + 3 : n + 6] - p.outward.viewpoint).norm(dim=1)
+            total = total - (p.outward.share * away.log()).sum()
         return total
 
     def __call__(

@@ -14,7 +14,7 @@ from densefit.fit.camera_prior import CameraPrior, camera_prior_term
 from densefit.fit.landmark_model import along, landmark_model
 from densefit.fit.linearization import LossSettings, Planes, linearize, relinearize
 from densefit.fit.options import FitOptions
-from densefit.fit.priors import make_priors
+from densefit.fit.priors import Outward, make_priors
 from densefit.fit.state import CameraState, Motion, State, move
 from tests.fit.reference_energy import ReferenceEnergy, rotation
 from tests.fit.synthetic import tiny_head
@@ -57,8 +57,10 @@ def make_problem(head, seed=0, free_cameras=True, still_eyes=False, noise=0.02):
         cameras.translation + 0.02 * normal(CAMERAS, 3),
         torch.tensor([math.inf, 0.05], dtype=f8), torch.tensor([math.inf, 0.01], dtype=f8),
         0.2 * normal(CAMERAS), torch.full((CAMERAS,), 0.3, dtype=f8),
+        torch.tensor([7.0, 0.0], dtype=f8),
     )  # fmt: skip
-    priors = make_priors(model, options, time, FRAMES, known)
+    outward = Outward(torch.tensor([9.0, 0, 20, 5], dtype=f8), torch.tensor([0.1, 0, 0.9]).double())
+    priors = replace(make_priors(model, options, time, FRAMES, known), outward=outward)
     zero = torch.zeros(FRAMES, len(model.free) + 13, dtype=f8)
     state = move(model, state, zero, None, torch.zeros(cameras.unknowns, dtype=f8))
     landmarks = model.template.shape[1]
