@@ -86,9 +86,7 @@ def train(variant: Variant, options: argparse.Namespace) -> LandmarkNet:
     torch.manual_seed(1)
     task_options = LandmarkTaskOptions(network=variant.network, batch=BATCH, score_samples=64)
     if not variant.augmented:
-        plain = replace(
-            task_options.augment, light=0.0, resolution=0.0, noise=0.0, sharpen=0.0, compress=0.0
-        )
+        plain = replace(task_options.augment, light=0.0, resolution=0.0, noise=0.0, compress=0.0)
         task_options = replace(task_options, augment=plain)
     if not variant.warped:
         plain = replace(task_options.augment, warped=0.0)

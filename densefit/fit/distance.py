@@ -1,19 +1,20 @@
-"""The distance of a head that one camera sees: the mean of what is possible, not its maximum.
+"""The distance of a head that one camera sees: what deformations cost shall not tell it.
 
 One camera knows a head's distance only from its size. A nearer head needs smaller deformations to
-look the same, which the priors like: where size and shape are most probable together, the head is
-too near, by a hundredth in the mean of several moments and two or three of one. Shape integrated
-out (Laplace's approximation) leaves
+look the same, which the priors like: where size and shape are most probable together, takes drawn
+from the priors are too near, by two to three hundredths. By the envelope theorem the slope of the
+energy, shape at its best, by a head's log distance over focal length holds
 
-    E(d) = min over shape of E + 1/2 log |H_shape|.
+    n = sum over shape parameters of (1 - p v) * p b^2,
 
-The landmarks' part of H_shape goes with 1/d^2 (and with the square of the focal length f), so a
-frame's logarithm adds
+p a parameter's prior precision, b its value and v its posterior variance: what it costs, as far as
+landmarks tell it. That is how the priors pull the head nearer, and
 
-    E_distance = - n log(d / f),    n = sum over shape parameters of (1 - p v),
+    E_distance = - n log(d / f)
 
-v a parameter's posterior variance, p its prior's precision: n counts the parameters that landmarks
-tell. Identity's are shared among the frames.
+for each frame takes it out; identity's part is shared among the frames. Were people spread as the
+priors say, n would be the number of parameters that landmarks tell, which is also what integrating
+them out adds (Laplace's approximation: their information goes with 1/d^2); people are spread less.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from densefit.fit.state import FrameLayout, move
 Tensor = torch.Tensor
 
 
-def at_mean_distance(
+def with_distance_term(
     model: LandmarkModel,
     solution: Solution,
     priors: Priors,
@@ -41,7 +42,7 @@ def at_mean_distance(
     viewpoint: Tensor,
     options: FitOptions,
 ) -> tuple[Solution, Told]:
-    """A minimum of the energy without E_distance, moved to that with it, and n.
+    """A minimum of the energy without E_distance, moved to that with it, and the parts of n.
 
     One step of Newton's: what it changes is small, and its curvature next to nothing.
 
@@ -56,16 +57,21 @@ def at_mean_distance(
     stiff = replace(system, diagonal=system.diagonal + torch.diag_embed(stiffness))
     spread = deviations(stiff, priors)
     precision = motion_prior_diagonal(priors, len(held)).diagonal(dim1=1, dim2=2)
-    own = (1 - precision * spread.frames.square()).clamp(0, 1) * ~held
-    identity = (1 - priors.identity_weight * spread.border[:modes].square()).clamp(0, 1)
-    told = Told(float(own[seen][:, layout.expression].sum(1).mean()), float(identity.sum()))
-    share = seen * told.share(int(seen.sum()), options)
-    pull = torch.zeros(*held.shape, 1, dtype=torch.float64)
-    pull[:, layout.translation, 0] = -outward_term(Outward(share, viewpoint), state.motion)[1]
-    border = torch.zeros(len(system.border), 1, dtype=torch.float64)
+    known = (1 - precision * spread.frames.square()).clamp(0, 1) * ~held
+    psi, some = state.motion.expression[:, model.free], layout.expression
+    cost = psi * (psi @ priors.frame[some, some] + priors.rest[some])
+    share = (1 - priors.identity_weight * spread.border[:modes].square()).clamp(0, 1)
+    told = Told(
+        float((known[:, some] * cost)[seen].sum(1).mean()),
+        float(options.identity_weight * (share * state.identity[:modes].square()).sum()),
+    )
+    n = seen * told.share(int(seen.sum()), options)
+    pull = system.gradient.new_zeros(*held.shape, 1)
+    pull[:, layout.translation, 0] = -outward_term(Outward(n, viewpoint), state.motion)[1]
+    border = system.gradient.new_zeros(len(system.border), 1)
     for _, focal in state.cameras.columns():
         if focal is not None:
-            border[modes + focal] = -share.sum()
+            border[modes + focal] = -n.sum()
     frames, across = solve_many(system, priors, stiffness, pull, border)
     moved = move(
         model, state, frames[..., 0], across[:modes, 0] if modes else None, across[modes:, 0]

@@ -22,7 +22,7 @@ from densefit.fit.cameras import (
 from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, frames_to_solve, pieces
-from densefit.fit.distance import at_mean_distance
+from densefit.fit.distance import with_distance_term
 from densefit.fit.focal import start_focal
 from densefit.fit.keyframes import choose_keyframes, with_frames_of
 from densefit.fit.linearization import LossSettings, Planes
@@ -138,7 +138,7 @@ class JointFit(FitData):
         viewpoint = self.viewpoint
         if self.with_identity and viewpoint is not None:
             seen = torch.from_numpy(self.observations.seen[self.frames[picked]])
-            solution, self.told = at_mean_distance(
+            solution, self.told = with_distance_term(
                 self.model, solution, self.priors(picked), seen, viewpoint, self.options
             )
         state = solution.state

@@ -129,8 +129,8 @@ class FitOptions:
     1/2 sum (depth / contact_sd)^2 over the vertices inside; inf: none."""
 
     distance_weight: float = 1.0
-    """Multiplies E_distance, by which a head before one camera comes out at its mean distance; with
-    0 it is at the most probable one, which is nearer (`distance.py`)."""
+    """Multiplies E_distance, which takes out by how much the priors of deformations pull a head
+    before one camera nearer (`distance.py`); 0: none."""
 
     refine_cameras: Literal["off", "extrinsics", "all"] = "off"
     """What of given cameras may move: nothing, extrinsics, or extrinsics and focal length, with

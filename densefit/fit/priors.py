@@ -25,11 +25,12 @@ TINY_SHAPE = 1e-9
 
 @dataclass(frozen=True)
 class Told:
-    """How many parameters the landmarks of one camera tell (see `distance.py`)."""
+    """What the deformations cost that the landmarks of one camera tell (see `distance.py`)."""
 
     expression: float
     """Of a frame, in the mean."""
     identity: float
+    """Of the take, before the prior grows with its frames."""
 
     def share(self, frames: int, options: FitOptions) -> float:
         """n of E_distance, of one of so many frames; identity's part grows as its prior does."""

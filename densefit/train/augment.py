@@ -25,14 +25,12 @@ class AugmentOptions:
     """faces of other proportions"""
     edge: float = 0.08
     """the edge of the picture runs through the crop"""
-    light: float = 0.25
+    light: float = 0.3
     """brighter and darker in parts"""
-    resolution: float = 0.4
+    resolution: float = 0.55
     """blur and low resolution"""
-    noise: float = 0.45
-    sharpen: float = 0.25
-    """edges drawn over by the camera"""
-    compress: float = 0.25
+    noise: float = 0.55
+    compress: float = 0.3
     faceless: float = 0.07
     """crops without a face: backgrounds, wiped faces, crops beside the face"""
 
@@ -164,7 +162,7 @@ class Augmenter:
         return colours.mean((2, 3))
 
     def _degrade(self, image: Tensor) -> Tensor:
-        """Colour for all; light, resolution, noise, edges and compression for random subsets."""
+        """Colour for all; light, resolution, noise and compression for random subsets."""
         draws, options, count = self.draws, self.options, len(image)
         if options.light:
             chosen = draws.subset(count, options.light)
@@ -176,9 +174,6 @@ class Augmenter:
         if options.noise:
             chosen = draws.subset(count, options.noise)
             image[chosen] = photometric.add_noise(image[chosen], self.noise, draws)
-        if options.sharpen:
-            chosen = draws.subset(count, options.sharpen)
-            image[chosen] = photometric.sharpen(image[chosen], draws)
         if options.compress:
             chosen = draws.subset(count, options.compress)
             image[chosen] = photometric.compress(image[chosen].clamp(0, 1), draws)

@@ -64,7 +64,7 @@ class LandmarkTaskOptions:
             tight_fraction=1.0, tight_ratio=(1.15, 1.5), tight_shift=0.035, tight_roll=0.1
         )
         return LandmarkTaskOptions(
-            augment=AugmentOptions(size=160, crops=crops, faceless=0.04, resolution=0.35),
+            augment=AugmentOptions(size=160, crops=crops, faceless=0.04),
             network=NetworkConfig(widths=(40, 80, 160, 256), refined=True),
             batch=batch,
             least_picture=352,

@@ -22,26 +22,26 @@ def random_colour(image: Tensor, draws: Draws) -> Tensor:
     count = len(image)
     device = image.device
     luma = torch.tensor(_LUMA, device=device)
-    saturation = draws.uniform(0.4, 1.3, count)
-    saturation = torch.where(draws.chance(0.1, count), 0.0, saturation)[:, None, None]
+    saturation = draws.uniform(0.2, 1.35, count)
+    saturation = torch.where(draws.chance(0.12, count), 0.0, saturation)[:, None, None]
     keep = torch.eye(3, device=device) * saturation + luma * (1 - saturation)
-    balance = 1 + draws.normal(0.06, count, 3).clamp(-0.25, 0.25)
-    gain = draws.log_uniform(0.75, 1.35, count)
-    contrast = draws.log_uniform(0.75, 1.3, count)
+    balance = 1 + draws.normal(0.08, count, 3).clamp(-0.25, 0.25)
+    gain = draws.log_uniform(0.65, 1.6, count)
+    contrast = draws.log_uniform(0.65, 1.35, count)
     # White balance before saturation: a grey picture stays grey.
     matrix = keep @ torch.diag_embed(balance * (gain * contrast)[:, None])
-    level = (image.mean((1, 2, 3)) * gain) * (1 - contrast) + draws.normal(0.04, count) + 0.01
+    level = (image.mean((1, 2, 3)) * gain) * (1 - contrast) + draws.normal(0.06, count) + 0.02
     out = torch.baddbmm(level[:, None, None], matrix, image.flatten(2)).view_as(image)
     out = out.clamp_(0, 1)
     # x + a x (1 - x): a cheap stand-in for a gamma curve, monotonic for |a| < 1.
-    bend = draws.uniform(-0.45, 0.55, count, 1, 1, 1)
+    bend = draws.uniform(-0.5, 0.7, count, 1, 1, 1)
     return out.addcmul_(out * (1 - out), bend)
 
 
 def random_light(image: Tensor, draws: Draws) -> Tensor:
     """Light that changes over the picture: smooth random gains of every part, slightly coloured."""
     count, channels, size, _ = image.shape
-    grey = draws.normal(0.25, count, 1, 3, 3).clamp(-0.7, 0.7)
+    grey = draws.normal(0.30, count, 1, 3, 3).clamp(-0.7, 0.7)
     colour = draws.normal(0.06, count, channels, 3, 3)
     # Interpolation is linear and separable: two small products, a tenth of interpolate's time.
     bend = _cubic_matrix(3, size).to(image)
@@ -121,15 +121,6 @@ def add_noise(image: Tensor, bank: Tensor, draws: Draws) -> Tensor:
     )
     strength = draws.log_uniform(0.004, 0.07, count, 1, 1, 1)
     return image.addcmul(noise, strength)
-
-
-def sharpen(image: Tensor, draws: Draws) -> Tensor:
-    """Edges drawn over, as cameras and phones do: the picture's difference to its mean over 3x3 or
-    5x5 pixels is added, times 0.2 to 1.6."""
-    wide = int(draws.integer(1, 3))
-    padded = functional.pad(image, (wide,) * 4, mode="replicate")
-    soft = functional.avg_pool2d(padded, 2 * wide + 1, stride=1)
-    return image + draws.log_uniform(0.2, 1.6, len(image), 1, 1, 1) * (image - soft)
 
 
 # The example tables of ITU-T T.81, annex K.
