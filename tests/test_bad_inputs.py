@@ -193,8 +193,10 @@ def test_ranges_and_places_that_are_not_there(
     assert "no frame in the chosen range" in line
     for place in (video, Path("/proc/x")):
         assert "choose another" in refused(capsys, str(place), "predict", video, "-o", place)
-    for sync in ("stars", "none.csv"):
-        assert sync in refused(capsys, sync, "predict", video, "-o", out, "--sync", sync)
+    table = "none.csv"
+    assert table in refused(capsys, table, "predict", video, "-o", out, "--sync", table)
+    code, err = run(capsys, "predict", video, "-o", out, "--sync", "stars")
+    assert code == 2 and "--sync stars" in err
 
 
 def test_weights_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

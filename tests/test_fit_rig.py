@@ -110,7 +110,7 @@ def test_second_run_keeps_the_fit_and_makes_what_is_missing(scene, tracks, out, 
     assert report.neutral.is_file() and all(path.is_file() for path in report.overlays)
     assert len(report.overlays) == len(NAMES)
     assert report.residual_px["back"] is None and report.valid_frames == FRAMES
-    assert "camera back: no head" in capsys.readouterr().err
+    assert "camera back: no face" in capsys.readouterr().err
 
 
 def test_other_inputs_are_refused_unless_told_to_overwrite(scene, tracks, out):
