@@ -128,10 +128,10 @@ def landmark_errors(
     job = JointFit(head, cameras, seen, OPTIONS, np.arange(FRAMES))
     start = job.start()
     covariance = whole_covariance(job, start).numpy()
-    motion, size = start.solution.state.motion, start.solution.system.gradient.shape[1]
+    size = start.solution.system.gradient.shape[1]
     job.set_model(torch.float64)
     jacobians = landmark_jacobians(job, start.solution.state, size)
-    found = job.world(start.solution.state.identity, motion).mT.numpy()
+    found = job.world(start.state.identity, start.state.motion).mT.numpy()
     out = []
     for t, jacobian in enumerate(jacobians):
         own = np.r_[t * size : (t + 1) * size, FRAMES * size : len(covariance)]

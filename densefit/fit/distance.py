@@ -29,7 +29,7 @@ from densefit.fit.noise import HOLD
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Outward, Priors, Told, motion_prior_diagonal, outward_term
 from densefit.fit.solver import Solution, held_unknowns
-from densefit.fit.state import FrameLayout, move
+from densefit.fit.state import FrameLayout, State, move
 
 Tensor = torch.Tensor
 
@@ -41,8 +41,8 @@ def with_distance_term(
     seen: Tensor,
     viewpoint: Tensor,
     options: FitOptions,
-) -> tuple[Solution, Told]:
-    """A minimum of the energy without E_distance, moved to that with it, and the parts of n.
+) -> tuple[State, Told]:
+    """From a minimum of the energy without E_distance to that with it, and the parts of n.
 
     One step of Newton's: what it changes is small, and its curvature next to nothing.
 
@@ -76,4 +76,4 @@ def with_distance_term(
     moved = move(
         model, state, frames[..., 0], across[:modes, 0] if modes else None, across[modes:, 0]
     )
-    return replace(solution, state=moved), told
+    return moved, told

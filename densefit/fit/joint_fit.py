@@ -135,13 +135,12 @@ class JointFit(FitData):
             picked = choose_keyframes(rotation.numpy(), time, score.numpy(), count)
             picked = self._with_unknown(picked, cameras, score.numpy())
         solution, sigma_scale = self._joint(picked, cameras, rotation, shift)
-        viewpoint = self.viewpoint
+        state, viewpoint = solution.state, self.viewpoint
         if self.with_identity and viewpoint is not None:
             seen = torch.from_numpy(self.observations.seen[self.frames[picked]])
-            solution, self.told = with_distance_term(
+            state, self.told = with_distance_term(
                 self.model, solution, self.priors(picked), seen, viewpoint, self.options
             )
-        state = solution.state
         if not whole:
             state = replace(state, motion=rest(rotation, shift))
         return Start(solution, state, sigma_scale, whole, picked)

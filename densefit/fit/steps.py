@@ -22,8 +22,9 @@ class Start:
     """A joint solve of a take, or of its keyframes."""
 
     solution: Solution
+    """Without E_distance: state and system that belong together, for the deviations."""
     state: State
-    """With the motion of all frames: solved where `whole`, else first poses."""
+    """With E_distance, and the motion of all frames: solved where `whole`, else first poses."""
     sigma_scale: Tensor
     """(C,)."""
     whole: bool

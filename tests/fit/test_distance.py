@@ -83,3 +83,19 @@ def test_several_cameras_know_the_distance() -> None:
     alone.start()
     assert alone.told is not None
     assert torch.equal(alone.priors(np.arange(3)).outward.share > 0, torch.ones(3, dtype=bool))
+
+
+def test_deviations_come_from_state_and_system_of_one_place() -> None:
+    """A step apart they stated 1.9 m of a head with an unknown focal length, instead of 0.25."""
+    head, truth = person(4)
+    job = JointFit(head, CAMERA, observe(head, CAMERA, truth, 2.0), OPTIONS, np.arange(3))
+    start = job.start()
+    solved, moved = (distance(s.motion.translation.numpy())
+                     for s in (start.solution.state, start.state))  # fmt: skip
+    assert (moved > solved).all()
+    plain = JointFit(
+        head, CAMERA, observe(head, CAMERA, truth, 2.0), replace(OPTIONS, distance_weight=0.0),
+        np.arange(3),
+    ).start()  # fmt: skip
+    np.testing.assert_array_equal(solved, distance(plain.state.motion.translation.numpy()))
+    assert torch.equal(job.spread(start)[0].frames, job.spread(plain)[0].frames)
