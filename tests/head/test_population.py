@@ -10,7 +10,7 @@ from densefit.head.build.population import held_out_likelihood, with_statistics_
 
 def small_ict(modes: int = 6) -> IctModel:
     empty = np.zeros((0, 3))
-    return IctModel(empty, np.zeros((modes, 1, 3), np.float32), empty, empty, empty)
+    return IctModel(empty, np.zeros((modes, 1, 3), np.float32), empty, empty, {})
 
 
 def test_modes_take_over_the_covariance_of_the_people() -> None:

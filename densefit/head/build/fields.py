@@ -1,4 +1,4 @@
-"""Expression and identity fields of the assembled head."""
+"""Identity fields of the assembled head."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from densefit.head.build.anatomy import EYE_RADIUS, MM
-from densefit.head.build.assemble import LID_GAP, PART_NAMES, Assembly, spread
-from densefit.head.build.makehuman import BaseMesh, read_expressions, read_target, sample_people
+from densefit.head.build.anatomy import MM
+from densefit.head.build.assemble import PART_NAMES, Assembly, spread
+from densefit.head.build.makehuman import BaseMesh, read_target, sample_people
 from densefit.head.build.mesh import vertex_areas
-from densefit.head.model import EXPRESSION_NAMES
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-LIP_CLOSURE = 0.12
-"""Share of mouthClose that shuts the slit the sculptor left between the lips."""
 
 
 def ear_vertices(data: Path, base: BaseMesh, head: Assembly) -> Array:
@@ -31,51 +27,26 @@ def ear_vertices(data: Path, base: BaseMesh, head: Assembly) -> Array:
     return out
 
 
-def expressions(data: Path, base: BaseMesh, head: Assembly) -> Array:
-    """The 52 shapes (52, V, 3) in metres on the assembled head.
-
-    The base mesh's deltas are carried over by the registration's similarity. Lower teeth and gum
-    follow the placeholder teeth by an affine map; the eyeballs stay still, since joints turn them.
-    """
-    frame = head.registration
-    raw = read_expressions(data, base, EXPRESSION_NAMES) @ (frame.scale * frame.rotation.T)
-    out = np.zeros((len(raw), len(head.vertices), 3))
-    known = head.source >= 0
-    out[:, known] = raw[:, head.source[known]]
-    placeholder = np.unique(base.quads[base.group("helper-lower-teeth")])
-    points = frame.scale * base.vertices[placeholder] @ frame.rotation.T + frame.translation
-    inverse = np.linalg.pinv(np.column_stack([np.ones(len(points)), points]), rcond=1e-3)
-    affine = inverse @ raw[:, placeholder]
-    for name in ("lower_teeth", "lower_gum"):
-        mine = head.vertices[head.blocks[name]]
-        out[:, head.blocks[name]] = np.column_stack([np.ones(len(mine)), mine]) @ affine
-    return out
-
-
-def keep_lids_outside(head: Assembly, shapes: Array) -> Array:
-    """At full strength no lid vertex may lie inside an eyeball."""
-    skin = head.blocks["skin"]
-    out = shapes.copy()
-    for i, name in enumerate(EXPRESSION_NAMES):
-        if not name.startswith(("eye", "cheekSquint", "browDown")):
-            continue
-        posed = head.vertices[skin] + out[i, skin]
-        for centre in head.eye_centres:
-            arm = posed - centre
-            radius = np.linalg.norm(arm, axis=1)
-            moving = np.linalg.norm(out[i, skin], axis=1) > 0.05 * MM
-            sunk = moving & (radius < EYE_RADIUS + LID_GAP) & (arm[:, 2] > -2 * MM)
-            posed[sunk] = centre + arm[sunk] / radius[sunk, None] * (EYE_RADIUS + LID_GAP)
-        out[i, skin] = posed - head.vertices[skin]
-    return out
-
-
 def line_with_skin(head: Assembly, basis: Array, jaw_open: Array) -> Array:
     """Identity modes (K, V, 3) in which the linings of mouth and nostrils move with the skin before
     them, and the tongue with the lips.
 
-    Nothing measured says how linings vary; extrapolated, they came out through the chin. Upper and
-    lower lip touch, so neighbours are sought by place and by what the open jaw does to them.
+    Nothing measured says how linings vary; extrapolated, they came out through the chin.
+
+    Args:
+        jaw_open: (V, 3) the shape jawOpen.
+    """
+    out = lined(head, basis, jaw_open)
+    lips = lip_vertices(head.vertices)
+    out[:, head.blocks["tongue"]] = basis[:, lips].mean(1)[:, None]
+    return out
+
+
+def lined(head: Assembly, fields: Array, jaw_open: Array) -> Array:
+    """Fields (K, V, 3) with linings of mouth and nostrils that move with the skin before them.
+
+    Upper and lower lip touch, so neighbours are sought by place and by what the open jaw does to
+    them.
 
     Args:
         jaw_open: (V, 3) the shape jawOpen.
@@ -89,10 +60,8 @@ def line_with_skin(head: Assembly, basis: Array, jaw_open: Array) -> Array:
     distance, near = cKDTree(place[outer]).query(place[inner], k=12)
     weight = np.exp(-0.5 * (distance / (distance[:, :1] + 2 * MM)) ** 2)
     weight = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
-    out = basis.copy()
-    out[:, inner] = np.einsum("kvnd,vn->kvd", basis[:, outer[near]], weight)
-    lips = lip_vertices(head.vertices)
-    out[:, head.blocks["tongue"]] = basis[:, lips].mean(1)[:, None]
+    out = fields.copy()
+    out[:, inner] = np.einsum("kvnd,vn->kvd", fields[:, outer[near]], weight)
     return out
 
 

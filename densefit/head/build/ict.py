@@ -1,4 +1,4 @@
-"""Reads ICT-FaceKit Light (MIT), whose mean and identity statistics come from real scans."""
+"""Reads ICT-FaceKit Light (MIT), whose mean, identities and expressions come from real scans."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 CENTIMETRE = 0.01
+# ICT-FaceKit splits what ARKit keeps in one shape.
+WHOLE = ("browInnerUp", "cheekPuff")
 # Vertex ranges of the ICT-FaceKit topology.
 OUTER_SKIN = slice(0, 11248)
 TEETH_AND_GUMS = slice(14062, 21451)
@@ -32,8 +34,13 @@ class IctModel:
     """(F, 3): triangles of the outer skin."""
     landmarks: Array
     """(68,): vertices in iBUG order."""
-    jaw_open: Array
-    """(26719, 3): the shape jawOpen."""
+    shapes: dict[str, Array]
+    """ARKit name to (26719, 3) metres; tongueOut is not among them."""
+
+    @property
+    def jaw_open(self) -> Array:
+        """(26719, 3): the shape jawOpen."""
+        return self.shapes["jawOpen"]
 
     def eye_centres(self) -> Array:
         """(2, 3): centres of the left and right eyeball spheres, and their radius."""
@@ -58,11 +65,27 @@ def read_ict(folder: Path) -> IctModel:
         neutral = archive["neutral"].astype(np.float64) * CENTIMETRE
         identity = archive["identity"].astype(np.float32) * CENTIMETRE
         triangles = archive["triangles"].astype(np.int64)
-        names = [str(name) for name in archive["expression_names"]]
-        jaw_open = archive["expression"][names.index("jawOpen")].astype(np.float64) * CENTIMETRE
+        shapes = by_arkit_name(archive["expression_names"], archive["expression"])
     indices = json.loads((folder / "vertex_indices.json").read_text())
     skin = triangles[(triangles < OUTER_SKIN.stop).all(1)]
-    return IctModel(neutral, identity, skin, np.array(indices["idx_to_landmark_verts"]), jaw_open)
+    shapes = {name: shape * CENTIMETRE for name, shape in shapes.items()}
+    return IctModel(neutral, identity, skin, np.array(indices["idx_to_landmark_verts"]), shapes)
+
+
+def by_arkit_name(names: Array, shapes: Array) -> dict[str, Array]:
+    """ICT-FaceKit's shapes (N, V, 3) float64 by ARKit's names: sides written out, halves that ARKit
+    keeps in one shape added up."""
+    out: dict[str, Array] = {}
+    for name, shape in zip(names, shapes, strict=True):
+        stem, _, side = str(name).rpartition("_")
+        delta = shape.astype(np.float64)
+        if side not in ("L", "R"):
+            out[str(name)] = delta
+        elif stem in WHOLE:
+            out[stem] = out.get(stem, 0) + delta
+        else:
+            out[stem + {"L": "Left", "R": "Right"}[side]] = delta
+    return out
 
 
 def population(model: IctModel, number: int, even_seeds: bool = True) -> Array:

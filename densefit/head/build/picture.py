@@ -1,8 +1,8 @@
 """Draws a head with its landmarks: `python -m densefit.head.build.picture docs/head.png`.
 
-`--people` draws random people of the prior instead, `--registration` the template laid onto the
-mean of the scans; `--model` takes another head, such as an imported one, whose landmarks show how
-well the registration carried them over.
+`--people` draws random people of the prior instead, `--expressions` the shapes at full strength,
+`--registration` the template laid onto the mean of the scans; `--model` takes another head, such as
+an imported one, whose landmarks show how well the registration carried them over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from densefit.head.build.mesh import cast, raycaster
-from densefit.head.model import HeadModel, load_head
+from densefit.head.model import EXPRESSION_INDEX, HeadModel, load_head
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -116,6 +116,29 @@ def contact_sheet(head: HeadModel, people: int, size: int, seed: int = 7) -> Arr
     return np.vstack([np.hstack(tiles[i : i + 8]) for i in range(0, people, 8)])
 
 
+def expression_sheet(head: HeadModel, size: int) -> Array:
+    """Every shape at full strength, those of a left side with their right twins: eight a row,
+    named, (rows * size, 8 * size, 3) uint8 RGB."""
+    import cv2
+
+    view = View((0, -0.035, 0.05), (0.45, 0, 1), 0.09)
+    tiles = []
+    for name, index in EXPRESSION_INDEX.items():
+        if name.endswith("Right") and not name.startswith(("jaw", "mouthRight")):
+            continue
+        expression = np.zeros((1, len(EXPRESSION_INDEX)), np.float32)
+        expression[0, index] = 1
+        if name.endswith("Left") and not name.startswith(("jaw", "mouthLeft")):
+            expression[0, EXPRESSION_INDEX[name.removesuffix("Left") + "Right"]] = 1
+        # The eyeLook shapes follow the eye joints elsewhere; here they show what the lids do.
+        vertices = head.shapes(np.zeros(head.identity_count), expression)[0].astype(np.float64)
+        tile = np.ascontiguousarray(draw(head, vertices, view, size, landmarks=False))
+        cv2.putText(tile, name, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 1, cv2.LINE_AA)
+        tiles.append(tile)
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 8)
+    return np.vstack([np.hstack(tiles[i : i + 8]) for i in range(0, len(tiles), 8)])
+
+
 FAR = 1e-3
 """Metres: distance that is drawn in full red."""
 
@@ -160,6 +183,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", type=Path, help="head model; default: the shipped one")
     parser.add_argument("--people", type=int, help="draw so many random people (in rows of 8)")
+    parser.add_argument("--expressions", action="store_true", help="draw the 52 shapes")
     parser.add_argument(
         "--registration", type=Path, help="ICT-FaceKit's folder: draw the fit to it"
     )
@@ -168,6 +192,8 @@ def main() -> None:
     head = load_head(options.model)
     if options.people:
         sheet = contact_sheet(head, options.people, options.size or 200)
+    elif options.expressions:
+        sheet = expression_sheet(head, options.size or 160)
     elif options.registration:
         sheet = registration(head, options.registration, options.size or 420)
     else:

@@ -10,6 +10,7 @@ import numpy as np
 
 from densefit.errors import InputError
 from densefit.files import read_npz
+from densefit.head.build.ict import by_arkit_name
 from densefit.head.foreign.convert import ForeignHead
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -23,8 +24,6 @@ SKIN, MOUTH, GUMS, TEETH = (
 )  # fmt: skip
 EYES = (slice(21451, 22221), slice(23021, 23791))
 SCLERAS = (slice(22221, 23021), slice(23791, 24591))
-# ICT-FaceKit splits what ARKit keeps in one shape.
-WHOLE = ("browInnerUp", "cheekPuff")
 
 
 def read(folder: Path) -> ForeignHead:
@@ -60,7 +59,7 @@ def read(folder: Path) -> ForeignHead:
         identity=arrays["identity"].astype(np.float32)[:, used],
         eyes=(span(EYES[0]), span(EYES[1])),
         eye_centres=centres,
-        expression=_expressions(arrays, used),
+        expression=by_arkit_name(arrays["expression_names"], arrays["expression"][:, used]),
         parts={"mouth": span(MOUTH), "gums": span(GUMS), "teeth": span(TEETH)},
         landmarks=None if landmarks is None else index[landmarks],
     )
@@ -79,21 +78,6 @@ def _sphere_centre(points: Array) -> Array:
     """Centre of the least-squares sphere."""
     system = np.column_stack([2 * points, np.ones(len(points))])
     return np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0][:3]
-
-
-def _expressions(arrays: dict[str, Array], used: Array) -> dict[str, Array]:
-    """Shapes by ARKit's names, (V, 3) each."""
-    out: dict[str, Array] = {}
-    for name, shape in zip(arrays["expression_names"], arrays["expression"], strict=True):
-        stem, _, side = str(name).rpartition("_")
-        delta = shape[used].astype(np.float64)
-        if side not in ("L", "R"):
-            out[str(name)] = delta
-        elif stem in WHOLE:
-            out[stem] = out.get(stem, 0) + delta
-        else:
-            out[stem + {"L": "Left", "R": "Right"}[side]] = delta
-    return out
 
 
 def _landmarks(folder: Path) -> Array | None:
