@@ -35,11 +35,11 @@ from densefit.fit.noise import (
     noise_model,
     noisy_deviations,
     scattered_more,
-    score_covariance,
 )
 from densefit.fit.polish import solve_together
 from densefit.fit.priors import Priors
 from densefit.fit.result import FitResult, motion_arrays, residuals_px
+from densefit.fit.score import score_covariance
 from densefit.fit.shots import segments
 from densefit.fit.solver import Solution, held_unknowns, minimize
 from densefit.fit.state import CameraState, FrameLayout, Motion, State, rest

@@ -113,7 +113,7 @@ NEUTRAL, SECOND_ACT, ANY_SHAPE = 0.16, 0.45, 0.04
 @dataclass(frozen=True)
 class People:
     """identity (B, K) standard deviations, expression (B, 52), joints (B, 4, 3) radians; tongue
-    (B, 3) as of `tongue.sample_tongue`."""
+    (B, 5) as of `tongue.sample_tongue`."""
 
     identity: Tensor
     expression: Tensor

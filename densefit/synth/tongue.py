@@ -1,7 +1,8 @@
 """Tongues that are put out and bent: up to the nose, down over the chin, to the side.
 
-The head model's tongue only comes straight out. In pictures it is lengthened and bent beyond the
-lips along an arc, with the lips' labels where they are, behind it.
+The head model's tongue only comes straight out, and is narrow. In pictures it is lengthened,
+widened, thickened and bent beyond the lips along an arc, with the lips' labels where they are,
+behind it.
 """
 
 from __future__ import annotations
@@ -10,25 +11,29 @@ import torch
 from torch import Tensor
 
 from densefit.synth.sampling import Dice
+from densefit.synth.shading import smoothstep
 
 OUT = 0.3
 """tongueOut from which a tongue is bent."""
 LEAST = 0.012
 """Metres that a tongue comes out by, before it is lengthened: how much of it is beyond the lips."""
+GROWS = 0.012
+"""Metres behind the lips over which it becomes as broad and thick as it is before them."""
 _BLUR = 0.004
 """Metres along the tongue over which its middle is measured where it leaves the mouth."""
 
 
 def sample_tongue(dice: Dice, out: Tensor) -> Tensor:
-    """(B, 3) how tongues are bent: angle upwards and to the left (radians, of the whole part that
-    is out), and the length of that part, metres.
+    """(B, 5) how tongues are bent: angle upwards and to the left (radians, of the whole part that
+    is out), the length of that part, metres, and what its breadth and thickness are multiplied by.
 
     out: (B,) strength of tongueOut; a tongue that is in stays as it is, with length zero.
     """
     up = torch.where(dice.chance(0.45), dice.uniform(0.3, 2.6), dice.uniform(-1.1, 0.6))
     side = torch.where(dice.chance(0.35), dice.uniform(-1.5, 1.5), 0.15 * dice.normal())
     length = dice.uniform(0.010, 0.036)
-    return torch.stack([up, side, length], 1) * (out > OUT)[:, None]
+    breadth, thickness = dice.uniform(0.95, 1.6), dice.uniform(0.9, 1.7)
+    return torch.stack([up, side, length, breadth, thickness], 1) * (out > OUT)[:, None]
 
 
 def bend_tongue(vertices: Tensor, tongue: Tensor, lips: Tensor, bend: Tensor) -> Tensor:
@@ -36,25 +41,26 @@ def bend_tongue(vertices: Tensor, tongue: Tensor, lips: Tensor, bend: Tensor) ->
 
     Args:
         tongue: (T,) int64 its vertices.  lips: (B,) how far forward the lips are, metres.
-        bend: (B, 3) as of `sample_tongue`.
+        bend: (B, 5) as of `sample_tongue`.
     """
     points = vertices[:, tongue]
-    out = bend[:, 2:] > 0
+    out = bend[:, 2:3] > 0
     forward = _put_out(points[..., 2], lips[:, None] + LEAST) - lips[:, None]
     # The tongue's middle where it leaves the mouth; a tongue that stays in has none to speak of.
     weight = torch.exp(-((forward / _BLUR) ** 2)) + 1e-9
     weight = weight / weight.sum(1, keepdim=True)
     middle = (weight[..., None] * points[..., :2]).sum(1)[:, None]
-    beside, above = (points[..., :2] - middle).unbind(-1)
-    length = bend[:, 2:].clamp_min(1e-3)
+    grown = 1 + smoothstep(-GROWS, 0, forward)[..., None] * (bend[:, None, 3:] - 1)
+    beside, above = ((points[..., :2] - middle) * grown).unbind(-1)
+    length = bend[:, 2:3].clamp_min(1e-3)
     along = forward.clamp_min(0) / forward.amax(1, keepdim=True) * length
     # First to the side, then up: of a plane arc, turned by the angle that it has reached.
-    z, beside = _arc(along, beside, bend[:, 1:2] / length)
-    z, above = _arc(z, above, bend[:, :1] / length)
+    z, bent_beside = _arc(along, beside, bend[:, 1:2] / length)
+    z, bent_above = _arc(z, above, bend[:, :1] / length)
     before = forward > 0
     moved = torch.stack([
-        torch.where(before, middle[..., 0] + beside, points[..., 0]),
-        torch.where(before, middle[..., 1] + above, points[..., 1]),
+        middle[..., 0] + torch.where(before, bent_beside, beside),
+        middle[..., 1] + torch.where(before, bent_above, above),
         lips[:, None] + torch.where(before, z, forward),
     ], -1)  # fmt: skip
     changed = vertices.clone()

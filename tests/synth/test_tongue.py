@@ -29,7 +29,7 @@ def rod() -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_part_before_the_lips_is_an_arc(up: float) -> None:
     vertices, tongue = rod()
     length = 0.03
-    bend = torch.tensor([[up, 0.0, length]])
+    bend = torch.tensor([[up, 0.0, length, 1.0, 1.0]])
     out = bend_tongue(vertices, tongue, torch.tensor([LIPS]), bend)[0]
     assert torch.equal(out[-1], vertices[0, -1]), "nothing else moves"
     before = out[:121][out[:121, 2] > LIPS - 1e-6]
@@ -47,10 +47,31 @@ def test_the_part_before_the_lips_is_an_arc(up: float) -> None:
 def test_a_tongue_behind_the_lips_comes_out_and_one_that_is_in_stays() -> None:
     vertices, tongue = rod()
     far = torch.tensor([0.05])
-    out = bend_tongue(vertices, tongue, far, torch.tensor([[0.0, 0.0, LEAST]]))
+    out = bend_tongue(vertices, tongue, far, torch.tensor([[0.0, 0.0, LEAST, 1.0, 1.0]]))
     assert float(out[0, :121, 2].max()) == pytest.approx(0.05 + LEAST, abs=1e-6)
-    still = bend_tongue(vertices, tongue, far, torch.zeros(1, 3))
+    still = bend_tongue(vertices, tongue, far, torch.zeros(1, 5))
     assert torch.equal(still, vertices)
+
+
+def test_what_is_out_is_broader_and_thicker() -> None:
+    _, tongue = rod()
+    vertices = rod()[0]
+    vertices[0, :121:3, 0] += 0.010  # every third vertex aside, every third above
+    vertices[0, 1:121:3, 1] += 0.004
+    plain, grown = (
+        bend_tongue(
+            vertices, tongue, torch.tensor([LIPS]), torch.tensor([[0, 0, 0.02, *size]])
+        )[0, :121]
+        for size in ((1.0, 1.0), (1.5, 2.0))
+    )  # fmt: skip
+    before = plain[:, 2] > LIPS + 1e-4
+
+    def spread(points: torch.Tensor) -> torch.Tensor:
+        return points[before, :2].amax(0) - points[before, :2].amin(0)
+
+    np.testing.assert_allclose(spread(grown) / spread(plain), [1.5, 2.0], rtol=1e-3)
+    deep = plain[:, 2] < LIPS - 0.02
+    assert torch.allclose(grown[deep], plain[deep], atol=1e-6)
 
 
 def test_only_tongues_that_are_out_are_bent() -> None:

@@ -14,8 +14,10 @@ import numpy as np
 
 from densefit.head.build.anatomy import MM, crown_marks, iris_vertices, sclera_vertices
 from densefit.head.build.assemble import PART_NAMES, Assembly
-from densefit.head.build.mesh import cast, closest, raycaster
+from densefit.head.build.lip_landmarks import add_lips
+from densefit.head.build.mesh import cast, raycaster
 from densefit.head.build.placement import (
+    FLIP,
     Landmarks,
     Placement,
     Surface,
@@ -24,9 +26,9 @@ from densefit.head.build.placement import (
     farthest,
     knots,
 )
+from densefit.head.build.subsets import face320, ibug68
 
 Array = np.ndarray[Any, np.dtype[Any]]
-FLIP = np.array([-1.0, 1.0, 1.0])
 
 
 def place(head: Assembly, ibug: Array, lower_lip: Array) -> Landmarks:
@@ -41,7 +43,7 @@ def place(head: Assembly, ibug: Array, lower_lip: Array) -> Landmarks:
     _brows(out, surface, ibug, twin)
     _eyes(out, surface, ibug, twin)
     _nose(out, surface, ibug, twin)
-    _lips(out, surface, ibug, twin, lower_lip)
+    add_lips(out, surface, ibug, twin, lower_lip)
     jaw = knots(ibug[16:7:-1], 2)
     both = np.concatenate([jaw, (jaw * FLIP)[-2::-1]])
     out.add_centred("jaw", *surface.lay(both), twin)
@@ -55,8 +57,8 @@ def place(head: Assembly, ibug: Array, lower_lip: Array) -> Landmarks:
         np.array(out.weights, np.float32),
         region,
         tuple(out.regions),
-        _face320(out),
-        _ibug68(out, head, ibug),
+        face320(out),
+        ibug68(out, head, ibug),
         np.array(out.mirror, np.int32),
     )
 
@@ -64,7 +66,7 @@ def place(head: Assembly, ibug: Array, lower_lip: Array) -> Landmarks:
 def lay_lips_anew(landmarks: Landmarks, head: Assembly, ibug: Array, lower_lip: Array) -> Landmarks:
     """The same landmarks, with those of the lips placed on the surface as it is now."""
     lips = Placement()
-    _lips(lips, Surface(head), ibug, head.mirror, lower_lip)
+    add_lips(lips, Surface(head), ibug, head.mirror, lower_lip)
     vertices, weights = landmarks.vertices.copy(), landmarks.weights.copy()
     for number, name in enumerate(lips.regions):
         rows = landmarks.region == landmarks.region_names.index(name)
@@ -190,70 +192,6 @@ def _profile(surface: Surface, top: Array, bottom: Array) -> Array:
     return np.concatenate([top[None], inner[np.argsort(-inner[:, 1])], bottom[None]])
 
 
-def _lips(out: Placement, surface: Surface, ibug: Array, twin: Array, lower_lip: Array) -> None:
-    """Vermilion borders and the lines where the lips meet, left corner to right corner."""
-
-    def symmetric(left_half: Array, count: int) -> Array:
-        whole = np.concatenate([left_half, (left_half * FLIP)[-2::-1]])
-        return curve(whole, count)
-
-    corner = ibug[54]
-    outer_upper = symmetric(np.stack([corner, ibug[53], ibug[52], ibug[51]]), 17)
-    outer_lower = symmetric(np.stack([corner, ibug[55], ibug[56], ibug[57]]), 17)[1:-1]
-    seam = _lip_seam(surface.head, ibug)
-    line = np.concatenate([ibug[64][None], seam, ibug[60][None]])
-    inner = (lambda c: (c + (c * FLIP)[::-1]) / 2)(curve(line, 17))
-    above, below = inner + np.array([0, 0.7, 0.3]) * MM, inner + np.array([0, -0.7, 0.3]) * MM
-    middle_upper = (curve(outer_upper, 13)[1:-1] + curve(above, 13)[1:-1]) / 2 + np.array(
-        [0, 0, 1.5]
-    ) * MM
-    lower_outline = np.concatenate([outer_upper[:1], outer_lower, outer_upper[-1:]])
-    middle_lower = (curve(lower_outline, 13)[1:-1] + curve(below, 13)[1:-1]) / 2
-    middle_lower += np.array([0, 0, 1.5]) * MM
-    lips = Lips(surface, lower_lip)
-    out.add_centred("lips_outer_upper", *surface.lay(outer_upper), twin)
-    out.add_centred("lips_outer_lower", *surface.lay(outer_lower), twin)
-    out.add_centred("lips_middle_upper", *surface.lay(middle_upper), twin)
-    out.add_centred("lips_middle_lower", *surface.lay(middle_lower), twin)
-    out.add_centred("lips_inner_upper", *lips.lay(above, True), twin)
-    out.add_centred("lips_inner_lower", *lips.lay(below[1:-1], False), twin)
-
-
-class Lips:
-    """Upper and lower lip apart, so that points on the seam land on the right one."""
-
-    def __init__(self, surface: Surface, lower: Array) -> None:
-        on_lower = lower[surface.triangles].all(1)
-        on_upper = ~lower[surface.triangles].any(1)
-        self.triangles = {True: surface.triangles[on_upper], False: surface.triangles[on_lower]}
-        self.scenes = {k: raycaster(surface.head.vertices, t) for k, t in self.triangles.items()}
-
-    def lay(self, points: Array, upper: bool) -> tuple[Array, Array]:
-        """Closest points on one lip's side of the face."""
-        _, triangle, bary = closest(self.scenes[upper], points)
-        return self.triangles[upper][triangle], bary
-
-
-def _lip_seam(head: Assembly, ibug: Array) -> Array:
-    """Where the lips meet, seen from the front, left to right: the deepest point of each column."""
-    skin = head.labels < PART_NAMES.index("eyes")
-    scene = raycaster(head.vertices, head.triangles[skin])
-    points = []
-    reach = ibug[64, 0] * 0.86
-    for x in np.linspace(reach, -reach, 13):
-        expected = np.interp(
-            abs(x), ibug[[62, 63, 64], 0], (ibug[[62, 63, 64], 1] + ibug[[66, 65, 64], 1]) / 2
-        )
-        y = expected + np.linspace(-3, 3, 301) * MM
-        origin = np.stack([np.full_like(y, x), y, np.full_like(y, 0.3)], -1)
-        depth = cast(scene, origin, np.array([0, 0, -1.0]))["t_hit"]
-        deepest = int(np.argmax(np.where(np.isfinite(depth), depth, 0)))
-        front = depth[max(0, deepest - 40) : deepest + 40].min()
-        points.append(np.array([x, y[deepest], 0.3 - min(depth[deepest], front + 2 * MM)]))
-    seam = np.array(points)
-    return (seam + (seam * FLIP)[::-1]) / 2
-
-
 def _teeth(out: Placement, head: Assembly, twin: Array) -> None:
     """Biting edge and gum line of the five front teeth of each side and jaw."""
     count = (head.blocks["upper_teeth"].stop - head.blocks["upper_teeth"].start) // 12
@@ -310,68 +248,3 @@ def _scattered(out: Placement, surface: Surface, head: Assembly) -> None:
         chosen = farthest(head.vertices, left, placed, pairs)
         placed = np.concatenate([placed, head.vertices[chosen], head.vertices[head.mirror[chosen]]])
         out.add_pair(name, *at_vertices(chosen), head.mirror)
-
-
-def _face320(out: Placement) -> Array:
-    """320 landmarks of the face alone: brows, lids, irises, nose, lips, jaw and face."""
-    names = ("brow", "lid", "iris", "nos", "lips", "jaw")
-    curves = [i for i, r in enumerate(out.region_of) if any(n in out.regions[r] for n in names)]
-    chosen = list(curves)
-    for i, r in enumerate(out.region_of):
-        if out.regions[r] in ("face_middle", "left_face") and len(chosen) < 320:
-            pair = {i, out.mirror[i]}
-            if len(chosen) + len(pair) <= 320:
-                chosen += sorted(pair)
-    assert len(chosen) == 320, len(chosen)
-    return np.array(sorted(chosen), np.int32)
-
-
-# iBUG points and the region in which each has its landmark (indices as iBUG counts).
-_IBUG_REGIONS = {
-    "jaw": range(0, 17), "nose_ridge": range(27, 31), "right_nostril": (31, 32), "nose_base": (33,),
-    "left_nostril": (34, 35), "right_upper_lid": (36, 37, 38, 39), "right_lower_lid": (40, 41),
-    "left_upper_lid": (42, 43, 44, 45), "left_lower_lid": (46, 47),
-    "lips_outer_upper": range(48, 55), "lips_outer_lower": range(55, 60),
-    "lips_inner_upper": range(60, 65), "lips_inner_lower": range(65, 68),
-}  # fmt: skip
-
-# Where along lids and lips people annotate: the mean of the 300-W annotations (Sagonas et al.,
-# 2016) has these points at such shares of the way from the outer to the inner corner of the eye,
-# and from the midline to the corner of the mouth. ICT's own points lie elsewhere along the curves.
-_LID_SHARE = {37: 0.31, 38: 0.675, 40: 0.65, 41: 0.285, 43: 0.675, 44: 0.31, 46: 0.285, 47: 0.65}
-_LIP_SHARE = {
-    49: 0.63, 50: 0.26, 52: 0.26, 53: 0.63, 55: 0.64, 56: 0.28, 58: 0.28, 59: 0.64,
-    60: 0.85, 61: 0.26, 63: 0.26, 64: 0.85, 65: 0.27, 67: 0.27,
-}  # fmt: skip
-
-
-def _ibug68(out: Placement, head: Assembly, ibug: Array) -> Array:
-    """The landmark of the right region nearest to each iBUG point of the mean head.
-
-    On lids and lips the one nearest across the face to where annotators put the point.
-    """
-    place = np.einsum("kcd,kc->kd", head.vertices[np.array(out.vertices)], np.array(out.weights))
-    across = {m: _share_of_eye(ibug, m, share) for m, share in _LID_SHARE.items()}
-    across |= {m: np.sign(ibug[m, 0]) * share * ibug[54, 0] for m, share in _LIP_SHARE.items()}
-    chosen = np.zeros(68, np.int32)
-    for region, members in _IBUG_REGIONS.items():
-        block = out.start(region)
-        for member in members:
-            if member in across:
-                distance = np.abs(place[block, 0] - across[member])
-            else:
-                distance = np.linalg.norm(place[block] - ibug[member], axis=1)
-            chosen[member] = block.start + int(np.argmin(distance))
-    for region, members in (
-        ("right_brow_upper", range(21, 16, -1)),
-        ("left_brow_upper", range(22, 27)),
-    ):
-        chosen[list(members)] = out.start(region).start + np.arange(0, 9, 2)
-    assert len(set(chosen.tolist())) == 68
-    return chosen
-
-
-def _share_of_eye(ibug: Array, member: int, share: float) -> float:
-    """x of a lid point from its share of the way from the outer to the inner corner."""
-    outer, inner = (36, 39) if member < 42 else (45, 42)
-    return float(ibug[outer, 0] + share * (ibug[inner, 0] - ibug[outer, 0]))

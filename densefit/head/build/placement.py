@@ -14,6 +14,8 @@ from densefit.head.build.assemble import PART_NAMES, Assembly
 from densefit.head.build.mesh import closest, raycaster
 
 Array = np.ndarray[Any, np.dtype[Any]]
+FLIP = np.array([-1.0, 1.0, 1.0])
+"""Left and right exchanged."""
 
 
 @dataclass
