@@ -39,7 +39,7 @@ class TrackOptions:
     """least probability of a face in the crop"""
     found_sigma: float = 0.034
     """largest sigma of the surer landmarks (see `doubts`) of a new face, over its box's side"""
-    studied_sigma: tuple[float, float] = (0.0215, 0.012)
+    studied_sigma: tuple[float, float] = (0.0175, 0.012)
     """(a, b): after it has been studied through several crops, at most a + b * detector's score"""
     lost_sigma: float = 0.036
     """the same for one that is being followed"""
