@@ -107,7 +107,10 @@ def shared_landmarks(take: Take, threads: int | None, device: str) -> tuple[list
 
     names = [n for n in take.sources if _placed(take, n)]
     if len(names) < 2:
-        raise InputError(f"{take.name}: fewer than two cameras have K and T_camera_world")
+        raise InputError(
+            f"{take.name}: fewer than two of its cameras have K and T_camera_world in the rig; it "
+            "takes two that see one face: give a take.yaml that names a recording of each"
+        )
     frames = max(take.sources[name].n_frames_estimate for name in names)
     options = PredictOptions(device=device, threads=threads, every=max(1, frames // _MOMENTS))
     with tempfile.TemporaryDirectory(prefix="densefit-check-") as folder:

@@ -175,6 +175,17 @@ def test_rig_check_names_the_cause(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (tmp_path / "rig_check" / "rig.html").is_file()
 
 
+def test_rig_check_of_one_recording_says_what_it_takes(
+    make_video: MakeVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = two_cameras()
+    rig = Rig({first.name: first, second.name: second})
+    write_rig(tmp_path / "rig.yaml", rig)
+    film = make_video(f"{first.name}.mp4", n=4, size=(800, 600))
+    assert main(["rig", "check", str(tmp_path / "rig.yaml"), str(film)]) == 3
+    assert "give a take.yaml" in capsys.readouterr().err
+
+
 def test_convert_to_another_tool_and_back(
     given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
