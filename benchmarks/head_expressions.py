@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from one_person import inputs
+from scipy.stats import gmean
 
 from densefit.fit import FitOptions, fit
 from densefit.fit_inputs import FitInputs
@@ -60,12 +61,13 @@ def main() -> None:
             name = f"{source.stem} {what}"
             table.append({"name": name, "value": value, "unit": unit, "peer_value": other})
     for what in ("energy", "residual"):
-        logs = [
-            np.log(row["value"] / row["peer_value"])  # type: ignore[operator]
-            for row in table
-            if str(row["name"]).endswith(what)
-        ]
-        print(f"{what}, geometric mean of the ratios {np.exp(np.mean(logs)):.3f}")
+        for group, rig in (("clips", False), ("rig", True)):
+            ratios = [
+                row["value"] / row["peer_value"]  # type: ignore[operator]
+                for row in table
+                if str(row["name"]).endswith(what) and str(row["name"]).startswith("take_") == rig
+            ]
+            print(f"{what}, {group}: geometric mean of the ratios {gmean(ratios):.3f}")
     if chosen.json:
         peer_name = {"peer": str(chosen.peer)}
         chosen.json.write_text(json.dumps([row | peer_name for row in table], indent=2))

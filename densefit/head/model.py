@@ -52,6 +52,14 @@ BLINKS = (EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"])
 LANDMARK_COUNT = 703
 
 
+def twin(name: str) -> str:
+    """The shape that a mirror shows: mouthSmileRight of mouthSmileLeft; jawOpen is its own."""
+    for side, other in (("Left", "Right"), ("Right", "Left")):
+        if name.endswith(side):
+            return name.removesuffix(side) + other
+    return name
+
+
 @dataclass(frozen=True)
 class HeadModel:
     """A morphable head. Float arrays are float32, index arrays int32; metres, head frame."""

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from densefit.head import load_head
-from densefit.head.build.expressions import _twin
 from densefit.head.build.mesh import cast, raycaster
-from densefit.head.model import EXPRESSION_INDEX, EXPRESSION_NAMES, HeadModel
+from densefit.head.model import EXPRESSION_INDEX, EXPRESSION_NAMES, HeadModel, twin
 
 MM = 1e-3
 LINING = ("mouthPucker", "cheekPuff", "jawForward", "noseSneerLeft", "mouthSmileLeft")
@@ -25,7 +24,7 @@ def posed(head: HeadModel, **values: float) -> np.ndarray:
     expression = np.zeros((1, 52), np.float32)
     for name, value in values.items():
         expression[0, EXPRESSION_INDEX[name]] = value
-        expression[0, EXPRESSION_INDEX[_twin(name)]] = value
+        expression[0, EXPRESSION_INDEX[twin(name)]] = value
     return np.asarray(head.shapes(np.zeros(head.identity_count), expression)[0], float)
 
 
@@ -37,16 +36,16 @@ def moved(head: HeadModel, region: str, place: int | slice, **values: float) -> 
 
 
 def test_twins() -> None:
-    assert _twin("mouthSmileLeft") == "mouthSmileRight"
-    assert _twin("jawRight") == "jawLeft"
-    assert _twin("jawOpen") == "jawOpen"
+    assert twin("mouthSmileLeft") == "mouthSmileRight"
+    assert twin("jawRight") == "jawLeft"
+    assert twin("jawOpen") == "jawOpen"
 
 
 def test_shapes_are_symmetric(head: HeadModel) -> None:
     flip = np.array([-1.0, 1.0, 1.0])
     for i, name in enumerate(EXPRESSION_NAMES):
         seen = head.expression_basis[i][head.mirror_vertices] * flip
-        other = head.expression_basis[EXPRESSION_INDEX[_twin(name)]]
+        other = head.expression_basis[EXPRESSION_INDEX[twin(name)]]
         assert np.abs(seen - other).max() < 0.05 * MM, name
 
 

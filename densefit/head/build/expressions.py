@@ -20,9 +20,9 @@ from densefit.head.build.fields import lined
 from densefit.head.build.ict import TEETH_AND_GUMS, IctModel
 from densefit.head.build.lips import jaw_share, keep_lips_shut
 from densefit.head.build.makehuman import BaseMesh, read_expressions
-from densefit.head.build.placement import Landmarks
+from densefit.head.build.placement import FLIP, Landmarks
 from densefit.head.build.registration import transfer
-from densefit.head.model import EXPRESSION_INDEX, EXPRESSION_NAMES
+from densefit.head.model import EXPRESSION_INDEX, EXPRESSION_NAMES, twin
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -158,13 +158,5 @@ def _homogeneous(points: Array) -> Array:
 
 def _mirrored(head: Assembly, fields: Array, names: list[str]) -> Array:
     """Fields (K, V, 3) seen in a mirror; those of the left are named as of the right."""
-    twins = [names.index(_twin(name)) for name in names]
-    return np.asarray(fields[twins][:, head.mirror] * np.array([-1.0, 1.0, 1.0]))
-
-
-def _twin(name: str) -> str:
-    """The shape that a mirror shows."""
-    for side, other in (("Left", "Right"), ("Right", "Left")):
-        if name.endswith(side):
-            return name.removesuffix(side) + other
-    return name
+    twins = [names.index(twin(name)) for name in names]
+    return np.asarray(fields[twins][:, head.mirror] * FLIP)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from densefit.head.model import twin
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DECIMETRE = 0.1
@@ -97,15 +99,7 @@ def read_expressions(data: Path, base: BaseMesh, names: tuple[str, ...]) -> Arra
     folder, count = data / "faceunits01/targets/faceunits", len(base.vertices)
     raw = {name: read_target(folder / f"{name}.target", count) for name in names}
     flip = np.array([-1.0, 1.0, 1.0])
-    out = []
-    for name in names:
-        if name.endswith("Left"):
-            twin = name[:-4] + "Right"
-        elif name.endswith("Right"):
-            twin = name[:-5] + "Left"
-        else:
-            twin = name
-        out.append((raw[name] + raw[twin][base.mirror] * flip) / 2)
+    out = [(raw[name] + raw[twin(name)][base.mirror] * flip) / 2 for name in names]
     return np.stack(out)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from densefit.head.build.mesh import cast, raycaster
-from densefit.head.model import EXPRESSION_INDEX, HeadModel, load_head
+from densefit.head.model import EXPRESSION_INDEX, HeadModel, load_head, twin
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -124,12 +124,13 @@ def expression_sheet(head: HeadModel, size: int) -> Array:
     view = View((0, -0.035, 0.05), (0.45, 0, 1), 0.09)
     tiles = []
     for name, index in EXPRESSION_INDEX.items():
-        if name.endswith("Right") and not name.startswith(("jaw", "mouthRight")):
-            continue
         expression = np.zeros((1, len(EXPRESSION_INDEX)), np.float32)
         expression[0, index] = 1
-        if name.endswith("Left") and not name.startswith(("jaw", "mouthLeft")):
-            expression[0, EXPRESSION_INDEX[name.removesuffix("Left") + "Right"]] = 1
+        # Jaw and mouth go to one side as a whole: both ways are shown.
+        if not name.startswith(("jaw", "mouthLeft", "mouthRight")):
+            if name.endswith("Right"):
+                continue
+            expression[0, EXPRESSION_INDEX[twin(name)]] = 1
         # The eyeLook shapes follow the eye joints elsewhere; here they show what the lids do.
         vertices = head.shapes(np.zeros(head.identity_count), expression)[0].astype(np.float64)
         tile = np.ascontiguousarray(draw(head, vertices, view, size, landmarks=False))
