@@ -21,7 +21,7 @@ from calibration import Camera
 from densefit.fit import FitOptions, Observations, fit
 from densefit.fit.joint_fit import JointFit
 from densefit.fit.linearization import Linearization
-from densefit.fit.noise import ScoreCovariance, shipped_noise
+from densefit.fit.noise import SCATTER_RANK, ScoreCovariance, shipped_noise
 from densefit.fit.priors import expression_precision, expression_slopes
 from densefit.fit.solver import held_unknowns
 from densefit.fit.state import State, move
@@ -131,10 +131,12 @@ def landmark_errors(
     size = start.solution.system.gradient.shape[1]
     job.set_model(torch.float64)
     jacobians = landmark_jacobians(job, start.solution.state, size)
-    found = job.world(start.state.identity, start.state.motion).mT.numpy()
+    identity = job.without_bias(start.state.identity)
+    found = job.world(identity, start.state.motion).mT.numpy()
     out = []
     for t, jacobian in enumerate(jacobians):
-        own = np.r_[t * size : (t + 1) * size, FRAMES * size : len(covariance)]
+        own = np.r_[t * size : (t + 1) * size, FRAMES * size + np.arange(job.shapes)]
+        jacobian = jacobian[:, : len(own)]
         variance = ((jacobian @ covariance[np.ix_(own, own)]) * jacobian).sum(1)
         out.append((found[t] - take.world[t]) / np.sqrt(variance).reshape(-1, 3))
     return np.stack(out)
@@ -145,7 +147,8 @@ def whole_covariance(job: JointFit, start: Start) -> torch.Tensor:
     priors, solution = job.priors(start.picked), start.solution
     held = held_unknowns(job.model, solution.state, solution.system.gradient)
     free = torch.cat([~held.reshape(-1), torch.ones(len(solution.system.border), dtype=bool)])
-    score = job.score(start, priors, shipped_noise())
+    assert job.noise is not None
+    score = job.score(start, priors, job.noise.strongest(SCATTER_RANK))
     shared = torch.cat([score.shared_frames.flatten(0, 1), score.shared_border])
     whole = (_whole(score) + shared @ shared.T)[free][:, free]
     inverse = torch.linalg.inv(_whole(solution.system)[free][:, free])
@@ -163,7 +166,7 @@ def _whole(blocks: Linearization | ScoreCovariance) -> torch.Tensor:
 
 def landmark_jacobians(job: JointFit, state: State, size: int) -> np.ndarray:
     """(FRAMES, 3 L, size + K): derivatives of each frame's landmarks (x, y, z of each) in the world
-    by its own unknowns and identity."""
+    by its own unknowns and identity; the last columns are those of the bias."""
     step, count, modes = 1e-4, len(state.motion), len(state.identity)
     columns = []
 

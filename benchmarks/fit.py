@@ -24,7 +24,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -148,13 +148,16 @@ def stages(head: HeadModel, cameras: int, frames: int = 200) -> list[Row]:
         job = JointFit(head, rig, observations, FitOptions(identity=truth.identity), every)
         measure("reading", lambda: (setattr(job, "_kept", None), job.raw_planes(every)))
         start, planes, priors = measure("first poses", job.first_state, 1)
-        loss = LossSettings(4.0, 15.0, True, job.options.chunk)
+        unknown = JointFit(head, rig, observations, FitOptions(), every)
+        begun = unknown.begin_bias(unknown.first_state()[0], planes)
+        loss = LossSettings(4.0, job.options.correlation, True, job.options.chunk)
         box = step_box(job.model, start)
         for known in (True, False):
             name = "identity known" if known else "identity unknown"
+            model, state = (job.model, start) if known else (unknown.model, begun)
             system = measure(
                 f"linearization, {name}",
-                lambda k=known: linearize(job.model, planes, priors, start, loss, not k),
+                lambda m=model, s=state, k=known: linearize(m, planes, priors, s, loss, not k),
             )
             measure(f"step, {name}", lambda s=system: solve_step(s, priors, box, 1e-3, None))
             measure(f"deviations, {name}", lambda s=system: deviations(s, priors))
@@ -192,6 +195,8 @@ def against_lbfgs(head: HeadModel, cameras: int, frames: int, limit: float) -> R
         marks = [time.process_time()]
         last, ones = (options.robust_scale,), torch.ones(cameras, dtype=torch.float64)
         near = job.near(np.arange(frames), start, ones, scales=last)
+        near = job.begin_bias(near, planes)
+        start = replace(start, identity=torch.zeros_like(near.identity))
         ours = minimize(
             job.model, planes, priors, near, options, True, last,
             on_iteration=lambda: marks.append(time.process_time()),
@@ -233,6 +238,7 @@ def lbfgs(
         head, motion.rotation, start.cameras, planes.xy.double().permute(0, 2, 3, 1),
         planes.precision.double(), priors, options.robust_scale, options.correlation,
     )  # fmt: skip
+    energy_of.add_bias(job.model)
     loss = LossSettings(options.robust_scale, options.correlation, False, options.chunk)
     with torch.no_grad():
         system = linearize(job.model, planes, priors, start, loss, True)

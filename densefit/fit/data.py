@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from densefit.fit.bias import bias_lengths, with_bias
 from densefit.fit.camera_prior import camera_prior
 from densefit.fit.cameras import camera_state, guessed_intrinsics
 from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
-from densefit.fit.landmark_model import LandmarkModel, landmark_model
+from densefit.fit.landmark_model import LandmarkModel, along, landmark_model
 from densefit.fit.linearization import Planes
+from densefit.fit.noise import error_level, noise_model
 from densefit.fit.observations import (
     LandmarkSource,
     landmark_region_weights,
@@ -22,8 +24,8 @@ from densefit.fit.observations import (
 )
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Outward, Priors, Told, make_priors
-from densefit.fit.state import CameraState, Motion
-from densefit.fit.weights import adjust_precision, landmark_normals
+from densefit.fit.state import CameraState, Motion, State
+from densefit.fit.weights import adjust_precision, landmark_normals, measured_sigma_scale
 
 if TYPE_CHECKING:
     from calibration import Camera
@@ -53,6 +55,11 @@ class FitData:
         """Cameras with extrinsics, given or found."""
         self.told: Told | None = None
         """Once known, where one camera alone sees the head."""
+        self.bias_lengths: Tensor | None = None
+        """(L,) once the network's bias is among the unknowns (`bias.py`)."""
+        self.level: Tensor | None = None
+        """(C,) deviation of the errors over sigma, from the residuals before the bias was solved
+        for."""
         self._models: dict[torch.dtype, LandmarkModel] = {}
         self._kept: tuple[np.ndarray, Planes] | None = None
         estimate = options.estimate_focal
@@ -69,17 +76,68 @@ class FitData:
         unknown = camera_state(self.cameras, self.free_focal, self.refine)[0].unknowns > 0
         self.landmark_weights = landmark_region_weights(head, options)
         self.with_identity = options.identity is None
-        start = np.zeros(head.identity_count) if options.identity is None else options.identity
-        self.first_identity = torch.tensor(np.asarray(start), dtype=torch.float64)
+        self.noise = noise_model(len(head.landmark_vertices), options)
+        """How the landmarks err, None: each by itself."""
         self.set_model(precision(options, unknown))
 
+    @property
+    def with_bias(self) -> bool:
+        """The network's bias is solved for, sooner or later."""
+        options = self.options
+        return self.noise is not None and options.bias_scale > 0 and options.identity_weight > 0
+
+    @property
+    def shapes(self) -> int:
+        """Modes of identity that are unknowns; the model's others are the bias."""
+        return self.head.identity_count if self.with_identity else 0
+
+    @property
+    def plain_modes(self) -> Tensor:
+        """Coefficients of the plain head to start from."""
+        return torch.zeros(self.shapes, dtype=torch.float64)
+
     def set_model(self, dtype: torch.dtype) -> None:
-        """Use planes of another precision."""
+        """Use planes of another precision. A person who is known is the model's template."""
         if dtype not in self._models:
-            self._models[dtype] = landmark_model(self.head, dtype)
-        self.model: LandmarkModel = self._models[dtype]
-        self.points = neutral_planes(self.model, self.first_identity)
+            plain = landmark_model(self.head, dtype)
+            if self.options.identity is not None:
+                person = torch.tensor(np.asarray(self.options.identity), dtype=torch.float64)
+                plain = along(plain, person, person.new_zeros(len(person), 0))
+            self._models[dtype] = plain
+        plain = self._models[dtype]
+        self.points = plain.template
         self.normals = torch.tensor(landmark_normals(self.head).T, dtype=dtype)
+        self.model: LandmarkModel = plain
+        if self.bias_lengths is not None:
+            assert self.noise is not None
+            factor = self.noise.factor * self.options.bias_scale
+            weight = self.options.identity_weight
+            self.model = with_bias(plain, factor, self.bias_lengths, weight)
+
+    def begin_bias(self, state: State, planes: Planes) -> State:
+        """From a state of the plain head to one of the head with the network's bias, which is zero.
+
+        Args:
+            planes: of the state's frames, with the sigmas as they are believed.
+        """
+        world = self.world(state.identity, state.motion)
+        residual = measured_sigma_scale(planes, world, state.cameras, bounded=False)
+        self.level = error_level(residual)
+        self.bias_lengths = bias_lengths(
+            planes, self.points, state.motion, state.cameras, self.level
+        )
+        self.set_model(self.model.dtype)
+        more = state.identity.new_zeros(self.model.bias)
+        return replace(state, identity=torch.cat([state.identity, more]))
+
+    def end_bias(self) -> None:
+        """Back to the plain head."""
+        self.bias_lengths = self.level = None
+        self.set_model(self.model.dtype)
+
+    def without_bias(self, identity: Tensor) -> Tensor:
+        """The same coefficients, as if the network had none."""
+        return torch.cat([identity[: self.shapes], torch.zeros_like(identity[self.shapes :])])
 
     def raw_planes(self, picked: np.ndarray) -> Planes:
         """Planes of some frames, with precision from sigma and region alone.

@@ -25,14 +25,15 @@ from densefit.fit.data import FitData, frames_to_solve, pieces
 from densefit.fit.distance import with_distance_term
 from densefit.fit.focal import start_focal
 from densefit.fit.keyframes import choose_keyframes, with_frames_of
-from densefit.fit.linearization import LossSettings, Planes
+from densefit.fit.landmark_model import LandmarkModel
+from densefit.fit.linearization import LossSettings, Planes, linearize
 from densefit.fit.newton_step import Deviations, deviations
 from densefit.fit.noise import (
+    SCATTER_RANK,
     Inflation,
     NoiseModel,
     ScoreCovariance,
     error_level,
-    noise_model,
     noisy_deviations,
     scattered_more,
 )
@@ -83,6 +84,8 @@ class JointFit(FitData):
         """The joint solve, from `checkpoints` if it is there."""
         begun = checkpoints.keep("begun", Begun, partial(self._begin, checkpoints))
         self.shot, self.placed, self.told = begun.shot, list(begun.placed), begun.told
+        self.bias_lengths = begun.bias_lengths
+        self.set_model(self.model.dtype)
         return begun
 
     def _begin(self, checkpoints: Checkpoints) -> Begun:
@@ -91,7 +94,7 @@ class JointFit(FitData):
         return Begun(
             start.state, start.sigma_scale, start.whole, spread, inflation,
             start.solution.energy, start.solution.iterations, self.shot, tuple(self.placed),
-            self.told,
+            self.told, start.bias_lengths,
         )  # fmt: skip
 
     def spread(self, start: Start) -> tuple[Deviations, Inflation | None]:
@@ -99,34 +102,54 @@ class JointFit(FitData):
         errors would give."""
         priors, solution = self.priors(start.picked), start.solution
         plain = deviations(solution.system, priors)
-        noise = noise_model(len(self.head.landmark_vertices), self.options)
-        if noise is None:
+        if self.noise is None:
             return plain, None
+        noise = self.noise.strongest(SCATTER_RANK)
         held = held_unknowns(self.model, solution.state, solution.system.gradient)
         score = self.score(start, priors, noise)
-        expression = FrameLayout(len(self.model.free)).expression
         noisy = noisy_deviations(solution.system, priors, score, held, plain)
-        noisy = scattered_more(noisy, expression)
+        noisy = scattered_more(noisy, FrameLayout(len(self.model.free)).expression)
         return noisy, Inflation.of(noisy, plain)
 
     def score(self, start: Start, priors: Priors, noise: NoiseModel) -> ScoreCovariance:
         """Covariance of the energy's slope at the truth, of the jointly solved frames."""
-        solution, state, motion = start.solution, start.solution.state, start.solution.state.motion
-        planes = self.adjusted(
-            self.raw_planes(start.picked), state.cameras, motion.rotation, motion.translation
-        )
-        planes = scaled(planes, start.sigma_scale)
-        world = self.world(state.identity, motion)
-        residual = measured_sigma_scale(planes, world, state.cameras, bounded=False)
-        loss = LossSettings(
-            self.options.robust_scale, self.options.correlation, False, self.options.chunk
-        )
+        solution, state = start.solution, start.solution.state
+        planes = self._final_planes(state, start.picked, start.sigma_scale)
+        level = self.level
+        if level is None:
+            world = self.world(state.identity, state.motion)
+            residual = measured_sigma_scale(planes, world, state.cameras, bounded=False)
+            level = error_level(residual)
         return score_covariance(
-            self.model, planes, priors, state, solution.system, loss, noise, error_level(residual)
+            self.model, planes, priors, state, solution.system, self._final_loss, noise, level
         )
+
+    @property
+    def _final_loss(self) -> LossSettings:
+        options = self.options
+        return LossSettings(options.robust_scale, options.correlation, True, options.chunk)
+
+    def _final_planes(self, state: State, picked: np.ndarray, sigma_scale: Tensor) -> Planes:
+        """With the precisions that a solution's own poses suggest."""
+        motion = state.motion
+        raw = self.raw_planes(picked)
+        planes = self.adjusted(raw, state.cameras, motion.rotation, motion.translation)
+        return scaled(planes, sigma_scale)
+
+    def _at_rest(self, solution: Solution, picked: np.ndarray, sigma_scale: Tensor) -> Solution:
+        """With the system of exactly that state and its planes. Errors that all frames share pull
+        against one another in ways that all but cancel: a system of slightly other weights than
+        theirs states deviations a hundred times too large."""
+        planes = self._final_planes(solution.state, picked, sigma_scale)
+        system = linearize(
+            self.model, planes, self.priors(picked), solution.state, self._final_loss,
+            self.model.modes > 0,
+        )  # fmt: skip
+        return replace(solution, system=system)
 
     def start(self, checkpoints: Checkpoints | None = None) -> Start:
         """Joint solve over all frames, or over keyframes with first poses of all frames."""
+        self.end_bias()
         cameras, rotation, shift, score = self._first_poses(checkpoints or Checkpoints())
         self.progress(0.1)
         whole = len(self.frames) <= self.options.joint_frames
@@ -139,6 +162,8 @@ class JointFit(FitData):
             picked = choose_keyframes(rotation.numpy(), time, score.numpy(), count)
             picked = self._with_unknown(picked, cameras, score.numpy())
         solution, sigma_scale = self._joint(picked, cameras, rotation, shift)
+        if self.noise is not None:
+            solution = self._at_rest(solution, picked, sigma_scale)
         state, viewpoint = solution.state, self.viewpoint
         if self.with_identity and viewpoint is not None:
             seen = torch.from_numpy(self.observations.seen[self.frames[picked]])
@@ -147,7 +172,7 @@ class JointFit(FitData):
             )
         if not whole:
             state = replace(state, motion=rest(rotation, shift))
-        return Start(solution, state, sigma_scale, whole, picked)
+        return Start(solution, state, sigma_scale, whole, picked, self.bias_lengths)
 
     def _with_unknown(
         self, picked: np.ndarray, cameras: CameraState, score: np.ndarray
@@ -163,7 +188,7 @@ class JointFit(FitData):
         every = np.arange(len(self.frames))
         planes = self.adjusted(self.raw_planes(every), cameras, rotation, shift)
         return (
-            State(self.first_identity, rest(rotation, shift), cameras),
+            State(self.plain_modes, rest(rotation, shift), cameras),
             planes,
             self.priors(every),
         )
@@ -176,7 +201,7 @@ class JointFit(FitData):
             spread = np.linspace(0, count - 1, min(count, START_FRAMES)).round()
             sample = self._with_unknown(np.unique(spread.astype(int)), cameras, np.zeros(count))
             planes = self.raw_planes(sample)
-            start = (self.points, self.first_identity, self.options)
+            start = (self.points, self.plain_modes, self.options)
             for c in np.flatnonzero(self.unknown_focal):
                 cameras = start_focal(
                     self.model, cameras, planes, int(c), *start, self.prior.take([int(c)])
@@ -207,7 +232,7 @@ class JointFit(FitData):
     ) -> tuple[Solution, Tensor]:
         """Identity, cameras and the picked frames together; and the sigma scale of each camera."""
         index = torch.from_numpy(picked)
-        state = State(self.first_identity, rest(rotation[index], shift[index]), cameras)
+        state = State(self.plain_modes, rest(rotation[index], shift[index]), cameras)
         scale = torch.full(
             (len(self.cameras),), self.options.sigma_scale or 1.0, dtype=torch.float64
         )
@@ -216,7 +241,7 @@ class JointFit(FitData):
         # What frames between solved ones still have to find, a loose loss need not lead to.
         loose = self.options.robust_start if near is state else self.options.robust_start[-1:]
         scales = (*loose, self.options.robust_scale)
-        return self._solved(picked, near, scale, scales, advance), scale
+        return self._solved(picked, near, scale, scales, advance, None, self.with_bias), scale
 
     def near(
         self,
@@ -252,28 +277,33 @@ class JointFit(FitData):
         scales: tuple[float, ...] | None,
         advance: Callable[[], None] | None,
         tolerance: float | None = None,
+        with_bias: bool = False,
     ) -> Solution:
-        """Identity, cameras and the picked frames from a state of them.
+        """Identity, cameras and the picked frames from a state of them; with_bias: and the
+        network's bias, in the last stage.
 
         scale: (C,) of sigma, measured anew after each stage (in place); scales: of the stages;
         tolerance: of the last one, by default that of the options.
         """
         raw = self.raw_planes(picked)
 
-        def rescale(reached: State, _: Planes) -> Planes:
+        def rescale(reached: State, last: bool) -> tuple[LandmarkModel, Planes, State]:
             motion = reached.motion
             planes = self.adjusted(raw, reached.cameras, motion.rotation, motion.translation)
             if self.options.sigma_scale is None:
                 world = self.world(reached.identity, motion)
                 scale[:] = measured_sigma_scale(planes, world, reached.cameras)
-            return scaled(planes, scale)
+            planes = scaled(planes, scale)
+            if with_bias and last:
+                reached = self.begin_bias(reached, planes)
+            return self.model, planes, reached
 
         motion = state.motion
         planes = self.adjusted(raw, state.cameras, motion.rotation, motion.translation)
         return minimize(
             self.model, scaled(planes, scale), self.priors(picked), state,
             replace(self.options, tolerance=tolerance or self.options.tolerance),
-            self.with_identity, scales, on_stage=rescale, on_iteration=advance,
+            self.with_identity or with_bias, scales, on_stage=rescale, on_iteration=advance,
         )  # fmt: skip
 
     def _count_iterations(self) -> Callable[[], None]:
@@ -292,8 +322,8 @@ class JointFit(FitData):
         """The arrays of a finished fit."""
         self.progress(1.0)
         state, spread = solved.state, solved.spread
-        modes = self.model.modes if self.with_identity else 0
         border_std = spread.border.numpy()
+        modes = len(border_std) - state.cameras.unknowns
         cameras = estimated_cameras(self.cameras, state.cameras, border_std[modes:], self.placed)
         valid = np.asarray(self.observations.valid)
         scale = scale_source(self.cameras, valid)
@@ -306,12 +336,14 @@ class JointFit(FitData):
             motion, deviation.numpy(), self.frames[told], len(seen), self.model.free.numpy()
         )
         return FitResult(
-            identity=state.identity.numpy(),
+            identity=self._identity(state),
             **arrays,
             time=np.asarray(self.observations.time, np.float64),
             valid=seen,
             residual_px=self._residuals(state, cameras),
-            identity_std=border_std[:modes] if modes else np.zeros(self.model.modes),
+            identity_std=border_std[: self.shapes]
+            if self.with_identity
+            else np.zeros(self.head.identity_count),
             cameras=cameras,
             scale=scale,
             scale_std=0.0
@@ -322,11 +354,17 @@ class JointFit(FitData):
             sigma_scale=start.sigma_scale.numpy(),
         )
 
+    def _identity(self, state: State) -> np.ndarray:
+        """(K,) of the head's own modes."""
+        given = self.options.identity
+        return state.identity[: self.shapes].numpy() if given is None else np.asarray(given)
+
     def _residuals(self, state: State, cameras: list[Camera]) -> np.ndarray:
-        """(T, C) px, NaN where unseen."""
+        """(T, C) px of the head's landmarks, NaN where unseen."""
+        identity = self.without_bias(state.identity)
         residual = np.full(self.observations.valid.shape, np.nan)
         for picked in pieces(len(self.frames), self.options.window):
-            world = self.world(state.identity, state.motion.take(torch.from_numpy(picked)))
+            world = self.world(identity, state.motion.take(torch.from_numpy(picked)))
             rows = self.frames[picked]
             points = world.double().mT.numpy()
             residual[rows] = residuals_px(points, cameras, self.observations.take(rows))
@@ -336,7 +374,7 @@ class JointFit(FitData):
         self, cameras: CameraState, spread: Deviations, motion: Motion, deviation: Tensor
     ) -> float:
         """Args: motion, deviation (t, P): of the frames that count."""
-        modes = self.model.modes if self.with_identity else 0
+        modes = len(spread.border_covariance) - cameras.unknowns
         layout = FrameLayout(len(self.model.free))
         covariance = spread.border_covariance.numpy()[modes:, modes:]
         found = scale_deviation(

@@ -104,6 +104,8 @@ class LandmarkModel:
 
     contacts: ContactModel
     """What must not enter what."""
+    bias: int = 0
+    """So many of the K modes, the last ones, are no shape but the network's bias (`bias.py`)."""
 
     @property
     def modes(self) -> int:

@@ -44,7 +44,7 @@ def _region_weights() -> Mapping[str, float]:
 class FitOptions:
     """All settings of `densefit.fit.fit`. Metres, radians, seconds, pixels.
 
-    E = E_landmarks / correlation + E_identity + E_expression + E_joints + E_temporal +
+    E = E_landmarks / correlation + E_identity + E_bias + E_expression + E_joints + E_temporal +
     E_intersect (+ E_cameras)
     """
 
@@ -67,9 +67,11 @@ class FitOptions:
     """Larger c of the stages before: far outliers lose their pull step by step."""
     correlation: float = 15.0
     """Divides E_landmarks. Errors of one picture's landmarks go together, so that 703 of them carry
-    about as much as 703 / correlation independent ones. Measured on held-out renders
-    (benchmarks/landmark_noise.py): expressions scatter with 13 times the variance that independent
-    errors would give, identity with 10. 1: errors are independent."""
+    about as much as 703 / correlation independent ones. What all pictures have in common is solved
+    for (`bias_scale`); this is for the rest. 1: errors are independent, and no bias either."""
+    bias_scale: float = 1.7
+    """What a network sees wrongly in all pictures of a person, over what it does on renders: E_bias
+    = 1/2 |z|^2, displacements of the landmarks bias_scale s G z (see `bias.py`). 0: none."""
     sigma_scale: float | None = None
     """Multiplies every sigma; None: measured from the residuals, per camera."""
     sigma_floor_px: float = 0.3
@@ -83,14 +85,14 @@ class FitOptions:
     region_weights: Mapping[str, float] = field(default_factory=_region_weights)
     """Multiplies 1/sigma^2 of landmark regions whose name contains the key; first match counts."""
 
-    identity_weight: float = 3.0
+    identity_weight: float = 0.7
     """E_identity = weight/2 |beta|^2, times `identity_frames` growth below. 1 is what people
     scatter by; more stands for what a network sees wrongly and alike in all pictures of a person
     (chosen on renders of people who are in no training data, see docs/fit.md)."""
     identity_frames: float = 30.0
     """A network's bias is the same in every frame: beyond this many frames the priors of identity
     and focal length grow with their number, as if no more frames had been seen. inf: never."""
-    expression_weight: float = 1.0
+    expression_weight: float = 0.7
     """Multiplies the whole expression prior."""
     expression_sd: Mapping[str, float] = field(default_factory=_expression_sd)
     """s_e of E_expression = 1/2 sum (psi_e / s_e)^2, by ARKit name, with or without Left/Right."""

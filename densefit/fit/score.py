@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from densefit.fit.bias import mean_length
 from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.frame_derivatives import FrameDerivatives
 from densefit.fit.geometry import Posed, torque
@@ -48,6 +49,8 @@ def score_covariance(
     # Identities scatter by one, whatever the weight that their prior has: its slope by the weight.
     people = border_prior.clone()
     people.diagonal()[:modes] *= priors.identity_weight
+    # What a bias is drawn from is the landmarks' errors, which are counted below.
+    people.diagonal()[modes - model.bias : modes] = 0
     # The part of each error that is its own, in the mean over cameras.
     own = noise.rest * float(level.square().mean()) / loss.correlation
     return ScoreCovariance(
@@ -80,7 +83,7 @@ def _landmark_scatter(
     shared_frames = torch.zeros(*diagonal.shape[:2], rank, dtype=torch.float64)
     shared_border = torch.zeros(total, rank, dtype=torch.float64)
     factor = noise.factor.permute(2, 1, 0).to(dtype)
-    few = replace(loss, chunk=FRAMES_AT_ONCE, newton=True)
+    few = replace(loss, chunk=FRAMES_AT_ONCE)
     for part, turns, posed, seen, residual in chunks(model, planes, state, few):
         information, _ = collapse(seen, residual)
         gaze = gaze_values(model, state.motion.eyes[part])[1]
@@ -120,9 +123,7 @@ def _sigma_lengths(
     """
     pixels = (cameras.log_focal.exp() / level).to(precision.dtype)[:, None]
     information = precision * (residual.inverse_depth * pixels).square()
-    seen = (information > 0).sum(1)
-    mean = information.sum(1) / seen.clamp_min(1)
-    return torch.where(seen > 0, mean.clamp_min(1e-30).rsqrt(), torch.zeros_like(mean))
+    return mean_length(information)
 
 
 def _symmetric_row(six: Tensor, planes: Tensor, b: int) -> Tensor:

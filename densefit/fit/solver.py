@@ -57,14 +57,15 @@ def minimize(
     options: FitOptions,
     with_identity: bool,
     scales: tuple[float, ...] | None = None,
-    on_stage: Callable[[State, Planes], Planes] | None = None,
+    on_stage: Callable[[State, bool], tuple[LandmarkModel, Planes, State]] | None = None,
     on_iteration: Callable[[], None] | None = None,
 ) -> Solution:
     """Minimise the energy from a state.
 
     Args:
         scales: robust scales of the stages, by default those of the options.
-        on_stage: called between stages; may return planes with other precisions.
+        on_stage: called between stages with the state and whether the last one is next; returns
+            what that stage starts with: other precisions, and a model of more modes.
     """
     scales = scales if scales is not None else (*options.robust_start, options.robust_scale)
     history: list[tuple[float, float]] = []
@@ -72,19 +73,20 @@ def minimize(
     for number, scale in enumerate(scales):
         last = number + 1 == len(scales)
         # Frames alone were solved or went through a stage before: near enough for true curvature.
-        near = last and not (with_identity or state.cameras.unknowns)
+        shape = with_identity and model.modes > 0
+        near = last and not (shape or state.cameras.unknowns)
         loss = LossSettings(scale, options.correlation, near, options.chunk)
         tolerance = options.tolerance if last else STAGE_TOLERANCE
-        run = _Stage(model, planes, priors, loss, with_identity, tolerance, last, active)
+        run = _Stage(model, planes, priors, loss, shape, tolerance, last, active)
         state, count = run.minimize(state, options.max_iterations, history, on_iteration)
         active = run.active
         iterations += count
         if on_stage is not None and not last:
-            planes = on_stage(state, planes)
+            model, planes, state = on_stage(state, number + 2 == len(scales))
     system = run.system
     if system is None or not run.curved:
         final = replace(run.loss, newton=True)
-        system, run.promised = linearize(model, planes, priors, state, final, with_identity), 0.0
+        system, run.promised = linearize(model, planes, priors, state, final, shape), 0.0
     return Solution(state, system, system.cost - run.promised, iterations, tuple(history))
 
 

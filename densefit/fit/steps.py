@@ -30,6 +30,8 @@ class Start:
     whole: bool
     picked: np.ndarray
     """Frames of the joint solve."""
+    bias_lengths: Tensor | None = None
+    """(L,), where the network's bias is solved for (`bias.py`)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Begun:
     placed: tuple[int, ...]
     told: Told | None = None
     """Where one camera alone sees the head."""
+    bias_lengths: Tensor | None = None
 
 
 def inflated(solved: LongSolution, inflation: Inflation | None) -> LongSolution:

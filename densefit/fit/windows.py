@@ -177,13 +177,13 @@ class Windows:
             # Identity is known by now: what is left to find, a loose loss alone need not lead to.
             scales = (*self.options.robust_start[-1:], *scales)
 
-        def adjusted(reached: State, _: Planes | None = None) -> Planes:
-            return self._planes(raw, reached.motion, cameras)
+        def adjusted(reached: State, _: bool = False) -> tuple[LandmarkModel, Planes, State]:
+            return data.model, self._planes(raw, reached.motion, cameras), reached
 
+        planes = adjusted(first)[1]
         solution = minimize(
-            data.model, adjusted(first), priors, first, self.options, False,
-            scales, on_stage=adjusted,
-        )  # fmt: skip
+            data.model, planes, priors, first, self.options, False, scales, on_stage=adjusted
+        )
         spread = None
         if not self.modes and not state.cameras.unknowns:
             spread = Spread(deviations(solution.system, priors).frames[window.keep])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from densefit.fit.landmark_model import LandmarkModel
 from densefit.fit.priors import Priors
 from densefit.head.model import GAZE_EXPRESSIONS, HeadModel
 
@@ -41,6 +42,14 @@ class ReferenceEnergy:
         self.base, self.cameras = base, cameras
         self.xy, self.precision = xy, precision
         self.priors, self.scale, self.correlation = priors, scale, correlation
+
+    def add_bias(self, model: LandmarkModel) -> None:
+        """The model's modes of bias, which move landmarks and nothing else."""
+        columns = model.identity[len(model.identity) - model.bias :].double()
+        columns = columns.reshape(model.bias, 3, -1).mT
+        still = self.joint_basis.new_zeros(model.bias, *self.joint_basis.shape[1:])
+        self.identity_basis = torch.cat([self.identity_basis, columns])
+        self.joint_basis = torch.cat([self.joint_basis, still])
 
     def gaze(self, eyes: torch.Tensor) -> torch.Tensor:
         """(T, 8) in index order: Down, In, Out, Up of the left eye, then of the right eye."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from densefit.fit import FitOptions, fit
+from densefit.fit import FitOptions, data, fit
 from densefit.fit import joint_fit as stage
 from densefit.fit.joint_fit import JointFit
 from densefit.fit.newton_step import Deviations, deviations
@@ -20,7 +20,7 @@ from tests.fit.synthetic import camera_ring, observe, sample_truth, tiny_head
 # A robust scale so large that nothing is robust: then all of this is linear algebra.
 LINEAR = FitOptions(
     correlation=1.5, hidden_weight=1.0, model_sigma=0.0, sigma_scale=1.0, robust_start=(1e3,),
-    robust_scale=1e3, double=True,
+    robust_scale=1e3, double=True, bias_scale=0.0,
 )  # fmt: skip
 
 
@@ -31,7 +31,8 @@ def spread_with(
     """A fit and its start; without `bounds`, deviations as if no expression stood at one."""
     head, rig = tiny_head(), camera_ring(cameras)
     observations = observe(head, rig, sample_truth(head, 5), 1.0)
-    monkeypatch.setattr(stage, "noise_model", lambda *_: noise)
+    monkeypatch.setattr(data, "noise_model", lambda *_: noise)
+    monkeypatch.setattr(stage, "SCATTER_RANK", noise.factor.shape[2])
     monkeypatch.setattr(stage, "error_level", lambda residual: torch.full_like(residual, level))
     if not bounds:
         monkeypatch.setattr(stage, "held_unknowns", lambda _, __, slope: slope.isnan())
@@ -172,7 +173,7 @@ def test_the_shipped_covariance():
 def test_long_takes_inherit_the_inflation(monkeypatch):
     shift = torch.zeros(90, 3, 2, dtype=torch.float64)
     shift[:, 0, 0] = shift[:, 1, 1] = 1
-    monkeypatch.setattr(stage, "noise_model", lambda *_: NoiseModel(shift, 0.0))
+    monkeypatch.setattr(data, "noise_model", lambda *_: NoiseModel(shift, 0.0))
     head, cameras = tiny_head(), camera_ring(2)
     observations = observe(head, cameras, sample_truth(head, 24), 1.0)
     options = replace(LINEAR, double=False)

@@ -266,7 +266,7 @@ def test_expression_priors():
     used = {n for n in EXPRESSION_NAMES if "eyeLook" not in n}
     plain = {n.removesuffix("Left").removesuffix("Right") for n in used}
     assert set(EXPRESSION_SD) <= plain | used, "the table names a shape that does not exist"
-    precision = expression_precision(FitOptions(asymmetry_sd=0.1))
+    precision = expression_precision(FitOptions(asymmetry_sd=0.1, expression_weight=1.0))
     left, right = (
         EXPRESSION_NAMES.index("mouthSmileLeft"),
         EXPRESSION_NAMES.index("mouthSmileRight"),

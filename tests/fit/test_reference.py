@@ -3,10 +3,13 @@ start."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from densefit.fit.bias import with_bias
 from densefit.fit.camera_prior import camera_prior
 from densefit.fit.landmark_model import landmark_model
 from densefit.fit.linearization import LossSettings, Planes, linearize
@@ -118,6 +121,20 @@ def test_agrees_with_autograd_lbfgs():
     assert linearize(model, planes, priors, start, loss, True).cost > 1.2 * theirs
     assert solution.energy == pytest.approx(theirs, rel=1e-3)
     assert solution.energy < theirs * (1 + 1e-5)  # a solver of second order is not behind
+
+
+def test_agrees_with_autograd_where_the_network_has_a_bias():
+    """Modes that move landmarks only: not the joints, which identity's own do."""
+    model, planes, priors, start, options, reference = take(frames=2, modes=4)
+    factor = torch.from_numpy(np.random.default_rng(1).normal(size=(60, 3, 3)))
+    model = with_bias(model, factor, torch.full((60,), 1e-3, dtype=f8), priors.identity_weight)
+    start = replace(start, identity=torch.zeros(7, dtype=f8))
+    reference.add_bias(model)
+    solution = minimize(model, planes, priors, start, options, True, scales=(4.0,))
+    theirs = minimize_by_lbfgs(model, planes, priors, start, reference)
+    assert float(solution.state.identity[4:].abs().min()) > 0.02
+    assert solution.energy == pytest.approx(theirs, rel=1e-3)
+    assert solution.energy < theirs * (1 + 1e-5)
 
 
 def test_float32_planes_reach_the_same_minimum():
