@@ -108,7 +108,8 @@ class JointFit(FitData):
         held = held_unknowns(self.model, solution.state, solution.system.gradient)
         score = self.score(start, priors, noise)
         noisy = noisy_deviations(solution.system, priors, score, held, plain)
-        noisy = scattered_more(noisy, FrameLayout(len(self.model.free)).expression)
+        expression = FrameLayout(len(self.model.free)).expression
+        noisy = scattered_more(noisy, expression, self.shapes)
         return noisy, Inflation.of(noisy, plain)
 
     def score(self, start: Start, priors: Priors, noise: NoiseModel) -> ScoreCovariance:

@@ -49,8 +49,8 @@ ABSORBED = 0.775
 in all views looks like shape and motion to any number of cameras. Measured on takes drawn from the
 priors with these errors (`benchmarks/deviations.py --first 1000`; other seeds test it): residuals
 there are 0.28 of the errors, and with 0.225 the stated deviations are right."""
-EXPRESSIONS_MORE = 1.1
-"""Expressions scatter by so much more than the linear formula says, which holds others still that
+EXPRESSIONS_MORE, IDENTITY_MORE = 1.1, 1.06
+"""Both scatter by so much more than the linear formula says, which holds expressions still that
 stand at a bound (measured on the same takes)."""
 SCATTER_RANK = 96
 """Directions of the errors, the strongest, that deviations count one by one; the others are added
@@ -204,11 +204,18 @@ def noisy_deviations(
     )
 
 
-def scattered_more(found: NoisyDeviations, expression: slice) -> NoisyDeviations:
-    """The same with EXPRESSIONS_MORE; expression: the expressions among a frame's unknowns."""
-    frames = found.frames.clone()
+def scattered_more(found: NoisyDeviations, expression: slice, shapes: int) -> NoisyDeviations:
+    """The same with EXPRESSIONS_MORE and IDENTITY_MORE.
+
+    Args:
+        expression: the expressions among a frame's unknowns. shapes: modes of identity, the first
+            unknowns of the border.
+    """
+    frames, more = found.frames.clone(), torch.ones_like(found.border)
     frames[:, expression] *= EXPRESSIONS_MORE
-    return replace(found, frames=frames)
+    more[:shapes] = IDENTITY_MORE
+    covariance = torch.outer(more, more) * found.border_covariance
+    return replace(found, frames=frames, border=more * found.border, border_covariance=covariance)
 
 
 def _typical_ratio(ratio: Tensor, held: Tensor) -> Tensor:
