@@ -25,10 +25,9 @@ EXPRESSION_SD = MappingProxyType({
 })  # fmt: skip
 
 # Multiplies 1/sigma^2 of the landmarks of a region, by part of the region's name. What a network
-# sees of ears, scalp and neck is mostly hair and collar: it guesses, and its guesses lean the same
-# way.
+# sees of ears, scalp and neck is mostly hair and collar: it guesses. Tongues do what no shape says.
 REGION_WEIGHTS = MappingProxyType({
-    "ear": 0.25, "scalp": 0.1, "neck": 0.1, "teeth": 0.5, "tongue": 0.5,
+    "ear": 0.5, "scalp": 0.3, "neck": 0.3, "teeth": 0.3, "tongue": 0.3,
 })  # fmt: skip
 
 
@@ -67,8 +66,8 @@ class FitOptions:
     """Larger c of the stages before: far outliers lose their pull step by step."""
     correlation: float = 15.0
     """Divides E_landmarks. Errors of one picture's landmarks go together, so that 703 of them carry
-    about as much as 703 / correlation independent ones. What all pictures have in common is solved
-    for (`bias_scale`); this is for the rest. 1: errors are independent, and no bias either."""
+    about as much as 703 / correlation independent ones; those that all pictures have in common are
+    solved for, too (`bias_scale`). 1: errors are independent, and there is no bias either."""
     bias_scale: float = 1.7
     """What a network sees wrongly in all pictures of a person, over what it does on renders: E_bias
     = 1/2 |z|^2, displacements of the landmarks bias_scale s G z (see `bias.py`). 0: none."""
@@ -87,8 +86,8 @@ class FitOptions:
 
     identity_weight: float = 0.7
     """E_identity = weight/2 |beta|^2, times `identity_frames` growth below. 1 is what people
-    scatter by; more stands for what a network sees wrongly and alike in all pictures of a person
-    (chosen on renders of people who are in no training data, see docs/fit.md)."""
+    scatter by, against landmarks that err as `correlation` says (chosen on renders of people who
+    are in no training data, see docs/fit.md)."""
     identity_frames: float = 30.0
     """A network's bias is the same in every frame: beyond this many frames the priors of identity
     and focal length grow with their number, as if no more frames had been seen. inf: never."""
