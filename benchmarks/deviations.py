@@ -135,7 +135,7 @@ def landmark_errors(
     found = job.world(identity, start.state.motion).mT.numpy()
     out = []
     for t, jacobian in enumerate(jacobians):
-        own = np.r_[t * size : (t + 1) * size, FRAMES * size + np.arange(job.shapes)]
+        own = np.r_[t * size : (t + 1) * size, FRAMES * size + np.arange(job.head.identity_count)]
         jacobian = jacobian[:, : len(own)]
         variance = ((jacobian @ covariance[np.ix_(own, own)]) * jacobian).sum(1)
         out.append((found[t] - take.world[t]) / np.sqrt(variance).reshape(-1, 3))

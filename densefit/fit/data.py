@@ -13,7 +13,7 @@ from densefit.fit.bias import bias_lengths, with_bias
 from densefit.fit.camera_prior import camera_prior
 from densefit.fit.cameras import camera_state, guessed_intrinsics
 from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
-from densefit.fit.landmark_model import LandmarkModel, along, landmark_model
+from densefit.fit.landmark_model import LandmarkModel, landmark_model
 from densefit.fit.linearization import Planes
 from densefit.fit.noise import error_level, noise_model
 from densefit.fit.observations import (
@@ -78,34 +78,24 @@ class FitData:
         self.with_identity = options.identity is None
         self.noise = noise_model(len(head.landmark_vertices), options)
         """How the landmarks err, None: each by itself."""
+        start = np.zeros(head.identity_count) if options.identity is None else options.identity
+        self.first_identity = torch.tensor(np.asarray(start), dtype=torch.float64)
         self.set_model(precision(options, unknown))
 
     @property
     def with_bias(self) -> bool:
-        """The network's bias is solved for, sooner or later."""
+        """The network's bias is solved for, sooner or later: with an identity that is known there
+        is little left of it."""
         options = self.options
-        return self.noise is not None and options.bias_scale > 0 and options.identity_weight > 0
-
-    @property
-    def shapes(self) -> int:
-        """Modes of identity that are unknowns; the model's others are the bias."""
-        return self.head.identity_count if self.with_identity else 0
-
-    @property
-    def plain_modes(self) -> Tensor:
-        """Coefficients of the plain head to start from."""
-        return torch.zeros(self.shapes, dtype=torch.float64)
+        wanted = self.with_identity and options.bias_scale > 0 and options.identity_weight > 0
+        return wanted and self.noise is not None
 
     def set_model(self, dtype: torch.dtype) -> None:
-        """Use planes of another precision. A person who is known is the model's template."""
+        """Use planes of another precision."""
         if dtype not in self._models:
-            plain = landmark_model(self.head, dtype)
-            if self.options.identity is not None:
-                person = torch.tensor(np.asarray(self.options.identity), dtype=torch.float64)
-                plain = along(plain, person, person.new_zeros(len(person), 0))
-            self._models[dtype] = plain
+            self._models[dtype] = landmark_model(self.head, dtype)
         plain = self._models[dtype]
-        self.points = plain.template
+        self.points = neutral_planes(plain, self.first_identity)
         self.normals = torch.tensor(landmark_normals(self.head).T, dtype=dtype)
         self.model: LandmarkModel = plain
         if self.bias_lengths is not None:
@@ -137,7 +127,9 @@ class FitData:
 
     def without_bias(self, identity: Tensor) -> Tensor:
         """The same coefficients, as if the network had none."""
-        return torch.cat([identity[: self.shapes], torch.zeros_like(identity[self.shapes :])])
+        kept = identity.clone()
+        kept[self.head.identity_count :] = 0
+        return kept
 
     def raw_planes(self, picked: np.ndarray) -> Planes:
         """Planes of some frames, with precision from sigma and region alone.

@@ -109,7 +109,8 @@ class JointFit(FitData):
         score = self.score(start, priors, noise)
         noisy = noisy_deviations(solution.system, priors, score, held, plain)
         expression = FrameLayout(len(self.model.free)).expression
-        noisy = scattered_more(noisy, expression, self.shapes)
+        shapes = self.head.identity_count if self.with_identity else 0
+        noisy = scattered_more(noisy, expression, shapes)
         return noisy, Inflation.of(noisy, plain)
 
     def score(self, start: Start, priors: Priors, noise: NoiseModel) -> ScoreCovariance:
@@ -144,7 +145,7 @@ class JointFit(FitData):
         planes = self._final_planes(solution.state, picked, sigma_scale)
         system = linearize(
             self.model, planes, self.priors(picked), solution.state, self._final_loss,
-            self.model.modes > 0,
+            self.with_identity,
         )  # fmt: skip
         return replace(solution, system=system)
 
@@ -189,7 +190,7 @@ class JointFit(FitData):
         every = np.arange(len(self.frames))
         planes = self.adjusted(self.raw_planes(every), cameras, rotation, shift)
         return (
-            State(self.plain_modes, rest(rotation, shift), cameras),
+            State(self.first_identity, rest(rotation, shift), cameras),
             planes,
             self.priors(every),
         )
@@ -202,7 +203,7 @@ class JointFit(FitData):
             spread = np.linspace(0, count - 1, min(count, START_FRAMES)).round()
             sample = self._with_unknown(np.unique(spread.astype(int)), cameras, np.zeros(count))
             planes = self.raw_planes(sample)
-            start = (self.points, self.plain_modes, self.options)
+            start = (self.points, self.first_identity, self.options)
             for c in np.flatnonzero(self.unknown_focal):
                 cameras = start_focal(
                     self.model, cameras, planes, int(c), *start, self.prior.take([int(c)])
@@ -233,7 +234,7 @@ class JointFit(FitData):
     ) -> tuple[Solution, Tensor]:
         """Identity, cameras and the picked frames together; and the sigma scale of each camera."""
         index = torch.from_numpy(picked)
-        state = State(self.plain_modes, rest(rotation[index], shift[index]), cameras)
+        state = State(self.first_identity, rest(rotation[index], shift[index]), cameras)
         scale = torch.full(
             (len(self.cameras),), self.options.sigma_scale or 1.0, dtype=torch.float64
         )
@@ -304,7 +305,7 @@ class JointFit(FitData):
         return minimize(
             self.model, scaled(planes, scale), self.priors(picked), state,
             replace(self.options, tolerance=tolerance or self.options.tolerance),
-            self.with_identity or with_bias, scales, on_stage=rescale, on_iteration=advance,
+            self.with_identity, scales, on_stage=rescale, on_iteration=advance,
         )  # fmt: skip
 
     def _count_iterations(self) -> Callable[[], None]:
@@ -337,13 +338,13 @@ class JointFit(FitData):
             motion, deviation.numpy(), self.frames[told], len(seen), self.model.free.numpy()
         )
         return FitResult(
-            identity=self._identity(state),
+            identity=state.identity[: self.head.identity_count].numpy(),
             **arrays,
             time=np.asarray(self.observations.time, np.float64),
             valid=seen,
             residual_px=self._residuals(state, cameras),
-            identity_std=border_std[: self.shapes]
-            if self.with_identity
+            identity_std=border_std[: self.head.identity_count]
+            if modes
             else np.zeros(self.head.identity_count),
             cameras=cameras,
             scale=scale,
@@ -354,11 +355,6 @@ class JointFit(FitData):
             iterations=start.iterations,
             sigma_scale=start.sigma_scale.numpy(),
         )
-
-    def _identity(self, state: State) -> np.ndarray:
-        """(K,) of the head's own modes."""
-        given = self.options.identity
-        return state.identity[: self.shapes].numpy() if given is None else np.asarray(given)
 
     def _residuals(self, state: State, cameras: list[Camera]) -> np.ndarray:
         """(T, C) px of the head's landmarks, NaN where unseen."""

@@ -73,11 +73,10 @@ def minimize(
     for number, scale in enumerate(scales):
         last = number + 1 == len(scales)
         # Frames alone were solved or went through a stage before: near enough for true curvature.
-        shape = with_identity and model.modes > 0
-        near = last and not (shape or state.cameras.unknowns)
+        near = last and not (with_identity or state.cameras.unknowns)
         loss = LossSettings(scale, options.correlation, near, options.chunk)
         tolerance = options.tolerance if last else STAGE_TOLERANCE
-        run = _Stage(model, planes, priors, loss, shape, tolerance, last, active)
+        run = _Stage(model, planes, priors, loss, with_identity, tolerance, last, active)
         state, count = run.minimize(state, options.max_iterations, history, on_iteration)
         active = run.active
         iterations += count
@@ -86,7 +85,7 @@ def minimize(
     system = run.system
     if system is None or not run.curved:
         final = replace(run.loss, newton=True)
-        system, run.promised = linearize(model, planes, priors, state, final, shape), 0.0
+        system, run.promised = linearize(model, planes, priors, state, final, with_identity), 0.0
     return Solution(state, system, system.cost - run.promised, iterations, tuple(history))
 
 
