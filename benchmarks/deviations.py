@@ -21,7 +21,7 @@ from calibration import Camera
 from densefit.fit import FitOptions, Observations, fit
 from densefit.fit.joint_fit import JointFit
 from densefit.fit.linearization import Linearization
-from densefit.fit.noise import SCATTER_RANK, ScoreCovariance, shipped_noise
+from densefit.fit.noise import ScoreCovariance, shipped_noise
 from densefit.fit.priors import expression_precision, expression_slopes
 from densefit.fit.solver import held_unknowns
 from densefit.fit.state import State, move
@@ -148,7 +148,7 @@ def whole_covariance(job: JointFit, start: Start) -> torch.Tensor:
     held = held_unknowns(job.model, solution.state, solution.system.gradient)
     free = torch.cat([~held.reshape(-1), torch.ones(len(solution.system.border), dtype=bool)])
     assert job.noise is not None
-    score = job.score(start, priors, job.noise.strongest(SCATTER_RANK))
+    score = job.score(start, priors, job.noise)
     shared = torch.cat([score.shared_frames.flatten(0, 1), score.shared_border])
     whole = (_whole(score) + shared @ shared.T)[free][:, free]
     inverse = torch.linalg.inv(_whole(solution.system)[free][:, free])

@@ -91,8 +91,7 @@ def posterior(
 
 
 def factors(errors: np.ndarray, views: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Factor (L, 3, r), the strongest column first, and rest (L,) of the variance of errors along a
-    picture's axis."""
+    """Factor (L, 3, r) and rest (L,) of the variance of errors along a picture's axis."""
     count, landmarks = errors.shape[:2]
     square, seen = sums(errors, views)
     total = np.square(errors).sum((0, 2))
@@ -109,8 +108,7 @@ def factors(errors: np.ndarray, views: np.ndarray, rank: int) -> tuple[np.ndarra
         left = total - 2 * (flat * right).sum(1) + ((flat @ matrix) * flat).sum(1)
         rest = np.maximum(left / (2 * count), LEAST)
         factor = flat.reshape(landmarks, 3, rank)
-    u, values, _ = np.linalg.svd(factor.reshape(-1, rank), full_matrices=False)
-    return (u * values).reshape(landmarks, 3, rank), rest
+    return factor, rest
 
 
 def log_likelihood(

@@ -25,7 +25,7 @@ from densefit.fit.observations import (
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Outward, Priors, Told, make_priors
 from densefit.fit.state import CameraState, Motion, State
-from densefit.fit.weights import adjust_precision, landmark_normals, measured_sigma_scale
+from densefit.fit.weights import adjust_precision, landmark_normals, measured_sigma_scale, scaled
 
 if TYPE_CHECKING:
     from calibration import Camera
@@ -150,6 +150,18 @@ class FitData:
         planes = Planes(xy, torch.tensor(flat.precision, dtype=dtype))
         self._kept = (picked, planes)
         return planes
+
+    def planes(
+        self, picked: np.ndarray, motion: Motion, cameras: CameraState, sigma_scale: Tensor
+    ) -> Planes:
+        """Planes of some frames with the precision that their motion suggests.
+
+        Args:
+            sigma_scale: (C,) multiplies the sigmas.
+        """
+        raw = self.raw_planes(picked)
+        planes = self.adjusted(raw, cameras, motion.rotation, motion.translation)
+        return scaled(planes, sigma_scale)
 
     def adjusted(
         self, raw: Planes, cameras: CameraState, rotation: Tensor, shift: Tensor

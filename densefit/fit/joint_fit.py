@@ -29,7 +29,6 @@ from densefit.fit.landmark_model import LandmarkModel
 from densefit.fit.linearization import LossSettings, Planes, linearize
 from densefit.fit.newton_step import Deviations, deviations
 from densefit.fit.noise import (
-    SCATTER_RANK,
     Inflation,
     NoiseModel,
     ScoreCovariance,
@@ -104,9 +103,8 @@ class JointFit(FitData):
         plain = deviations(solution.system, priors)
         if self.noise is None:
             return plain, None
-        noise = self.noise.strongest(SCATTER_RANK)
         held = held_unknowns(self.model, solution.state, solution.system.gradient)
-        score = self.score(start, priors, noise)
+        score = self.score(start, priors, self.noise)
         noisy = noisy_deviations(solution.system, priors, score, held, plain)
         expression = FrameLayout(len(self.model.free)).expression
         shapes = self.head.identity_count if self.with_identity else 0
@@ -116,7 +114,7 @@ class JointFit(FitData):
     def score(self, start: Start, priors: Priors, noise: NoiseModel) -> ScoreCovariance:
         """Covariance of the energy's slope at the truth, of the jointly solved frames."""
         solution, state = start.solution, start.solution.state
-        planes = self._final_planes(state, start.picked, start.sigma_scale)
+        planes = self.planes(start.picked, state.motion, state.cameras, start.sigma_scale)
         level = self.level
         if level is None:
             world = self.world(state.identity, state.motion)
@@ -131,22 +129,15 @@ class JointFit(FitData):
         options = self.options
         return LossSettings(options.robust_scale, options.correlation, True, options.chunk)
 
-    def _final_planes(self, state: State, picked: np.ndarray, sigma_scale: Tensor) -> Planes:
-        """With the precisions that a solution's own poses suggest."""
-        motion = state.motion
-        raw = self.raw_planes(picked)
-        planes = self.adjusted(raw, state.cameras, motion.rotation, motion.translation)
-        return scaled(planes, sigma_scale)
-
     def _at_rest(self, solution: Solution, picked: np.ndarray, sigma_scale: Tensor) -> Solution:
         """With the system of exactly that state and its planes. Errors that all frames share pull
         against one another in ways that all but cancel: a system of slightly other weights than
         theirs states deviations a hundred times too large."""
-        planes = self._final_planes(solution.state, picked, sigma_scale)
+        state = solution.state
+        planes = self.planes(picked, state.motion, state.cameras, sigma_scale)
         system = linearize(
-            self.model, planes, self.priors(picked), solution.state, self._final_loss,
-            self.with_identity,
-        )  # fmt: skip
+            self.model, planes, self.priors(picked), state, self._final_loss, self.with_identity
+        )
         return replace(solution, system=system)
 
     def start(self, checkpoints: Checkpoints | None = None) -> Start:
@@ -300,10 +291,9 @@ class JointFit(FitData):
                 reached = self.begin_bias(reached, planes)
             return self.model, planes, reached
 
-        motion = state.motion
-        planes = self.adjusted(raw, state.cameras, motion.rotation, motion.translation)
+        planes = self.planes(picked, state.motion, state.cameras, scale)
         return minimize(
-            self.model, scaled(planes, scale), self.priors(picked), state,
+            self.model, planes, self.priors(picked), state,
             replace(self.options, tolerance=tolerance or self.options.tolerance),
             self.with_identity, scales, on_stage=rescale, on_iteration=advance,
         )  # fmt: skip

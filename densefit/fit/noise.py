@@ -52,9 +52,6 @@ there are 0.28 of the errors, and with 0.225 the stated deviations are right."""
 EXPRESSIONS_MORE, IDENTITY_MORE = 1.1, 1.06
 """Both scatter by so much more than the linear formula says, which holds expressions still that
 stand at a bound (measured on the same takes)."""
-SCATTER_RANK = 96
-"""Directions of the errors, the strongest, that deviations count one by one; the others are added
-to the rest."""
 STEP = 0.02
 """e, over the size of M against H."""
 HOLD = 1e4
@@ -71,12 +68,6 @@ class NoiseModel:
     """Mean variance that the factor leaves: each picture's own."""
     shared: float = 0.0
     """Part of the factor's variance that all pictures of a take have in common."""
-
-    def strongest(self, rank: int) -> NoiseModel:
-        """The same with fewer directions; their columns are in falling order."""
-        # A displacement's mean variance along an axis of a picture is a third of its square.
-        lost = float(self.factor[..., rank:].square().sum(2).mean())
-        return replace(self, factor=self.factor[..., :rank], rest=self.rest + lost)
 
 
 @dataclass(frozen=True)

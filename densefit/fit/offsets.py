@@ -12,7 +12,6 @@ from densefit.fit.observations import LandmarkSource
 from densefit.fit.options import FitOptions
 from densefit.fit.sync import Offsets, estimate_offsets
 from densefit.fit.takes import new_fit, torch_threads
-from densefit.fit.weights import scaled
 
 if TYPE_CHECKING:
     from calibration import Camera
@@ -43,13 +42,9 @@ def fit_offsets(
         job = new_fit(head, cameras, busiest, options, None)
         start = job.start()
         every = np.arange(len(job.frames))
-        motion = start.state.motion
-        planes = job.adjusted(
-            job.raw_planes(every), start.state.cameras, motion.rotation, motion.translation
-        )
-        return estimate_offsets(
-            job, start.state, scaled(planes, start.sigma_scale), job.priors(every)
-        )
+        state = start.state
+        planes = job.planes(every, state.motion, state.cameras, start.sigma_scale)
+        return estimate_offsets(job, state, planes, job.priors(every))
 
 
 def busiest_frames(observations: LandmarkSource, count: int, within: range) -> np.ndarray:

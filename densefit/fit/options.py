@@ -70,7 +70,8 @@ class FitOptions:
     solved for, too (`bias_scale`). 1: errors are independent, and there is no bias either."""
     bias_scale: float = 1.7
     """What a network sees wrongly in all pictures of a person, over what it does on renders: E_bias
-    = 1/2 |z|^2, displacements of the landmarks bias_scale s G z (see `bias.py`). 0: none."""
+    = 1/2 |z|^2, displacements of the landmarks bias_scale s G z (see `bias.py`). Among the unknowns
+    once the stages of `robust_start` are done, where identity is one. 0: none."""
     sigma_scale: float | None = None
     """Multiplies every sigma; None: measured from the residuals, per camera."""
     sigma_floor_px: float = 0.3

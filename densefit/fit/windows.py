@@ -215,7 +215,7 @@ class Windows:
         loss = LossSettings(
             self.options.robust_scale, self.options.correlation, True, self.options.chunk
         )
-        planes = self._planes(data.raw_planes(picked), part.motion, state.cameras)
+        planes = data.planes(picked, part.motion, state.cameras, self.sigma_scale)
         return linearize(model, planes, bare, part, loss, data.with_identity), priors
 
     def reduced(self, state: State) -> Reduced:

@@ -38,7 +38,6 @@ def spread_with(
     head, rig = tiny_head(), camera_ring(cameras)
     observations = observe(head, rig, sample_truth(head, 5), 1.0)
     monkeypatch.setattr(data, "noise_model", lambda *_: noise)
-    monkeypatch.setattr(stage, "SCATTER_RANK", noise.factor.shape[2])
     monkeypatch.setattr(stage, "error_level", lambda residual: torch.full_like(residual, level))
     if not bounds:
         monkeypatch.setattr(stage, "held_unknowns", lambda _, __, slope: slope.isnan())
