@@ -34,10 +34,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from densefit.fit import FitOptions, Observations, fit
 from densefit.fit.intersection import contact_points, find_contacts
+from densefit.fit.inverse import deviations
 from densefit.fit.joint_fit import JointFit
 from densefit.fit.landmark_model import landmark_model
 from densefit.fit.linearization import LossSettings, Planes, linearize
-from densefit.fit.newton_step import deviations, solve_step
+from densefit.fit.newton_step import solve_step
 from densefit.fit.priors import Priors
 from densefit.fit.solver import minimize, step_box
 from densefit.fit.state import State

@@ -19,12 +19,11 @@ them out adds (Laplace's approximation: their information goes with 1/d^2); peop
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
+from densefit.fit.inverse import Inverse
 from densefit.fit.landmark_model import LandmarkModel
-from densefit.fit.newton_step import deviations, held_stiffness, solve_many
+from densefit.fit.newton_step import held_stiffness
 from densefit.fit.noise import HOLD
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Outward, Priors, Told, motion_prior_diagonal, outward_term
@@ -54,8 +53,8 @@ def with_distance_term(
     layout = FrameLayout(len(model.free))
     held = held_unknowns(model, state, system.gradient)
     stiffness = held_stiffness(system.diagonal, held, HOLD)
-    stiff = replace(system, diagonal=system.diagonal + torch.diag_embed(stiffness))
-    spread = deviations(stiff, priors)
+    inverse = Inverse.of(system, priors, stiffness)
+    spread = inverse.deviations()
     precision = motion_prior_diagonal(priors, len(held)).diagonal(dim1=1, dim2=2)
     known = (1 - precision * spread.frames.square()).clamp(0, 1) * ~held
     psi, some = state.motion.expression[:, model.free], layout.expression
@@ -72,7 +71,7 @@ def with_distance_term(
     for _, focal in state.cameras.columns():
         if focal is not None:
             border[modes + focal] = -n.sum()
-    frames, across = solve_many(system, priors, stiffness, pull, border)
+    frames, across = inverse.columns(pull, border)
     moved = move(
         model, state, frames[..., 0], across[:modes, 0] if modes else None, across[modes:, 0]
     )

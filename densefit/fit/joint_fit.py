@@ -24,10 +24,10 @@ from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, frames_to_solve, pieces
 from densefit.fit.distance import with_distance_term
 from densefit.fit.focal import start_focal
+from densefit.fit.inverse import Deviations, deviations
 from densefit.fit.keyframes import choose_keyframes, with_frames_of
 from densefit.fit.landmark_model import LandmarkModel
 from densefit.fit.linearization import LossSettings, Planes, linearize
-from densefit.fit.newton_step import Deviations, deviations
 from densefit.fit.noise import (
     Inflation,
     NoiseModel,

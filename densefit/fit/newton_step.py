@@ -1,4 +1,4 @@
-"""One damped Newton step with bounds on the expressions, and the deviations at the minimum.
+"""One damped Newton step with bounds on the expressions.
 
 The step minimises the quadratic model inside the box by a primal-dual active set (Hintermueller,
 Ito, Kunisch, SIAM J. Optim. 13, 2002): guess which unknowns stand at a bound, solve for the others,
@@ -64,7 +64,7 @@ def solve_step(
         NotPositiveDefinite: more damping is needed.
     """
     size = system.diagonal.diagonal(dim1=1, dim2=2)
-    damped = _damping(size, damping)
+    added = damping_of(size, damping)
     gradient = system.gradient
     at_low, at_high = box.low >= 0, box.high <= 0
     pushed = at_low & (gradient > 0) | at_high & (gradient < 0)
@@ -75,7 +75,7 @@ def solve_step(
     for attempt in range(passes):
         stiffness = held_stiffness(system.diagonal, active)
         factor = tridiagonal.factorize(
-            system.diagonal, priors.link, priors.link_weights, damped + stiffness
+            system.diagonal, priors.link, priors.link_weights, added + stiffness
         )
         right = stiffness * target - gradient
         step = tridiagonal.solve(factor, right)
@@ -102,13 +102,17 @@ def held_stiffness(blocks: Tensor, held: Tensor, hold: float = HOLD) -> Tensor:
     return held * (hold * blocks.diagonal(dim1=1, dim2=2))
 
 
-def _damping(size: Tensor, damping: float) -> Tensor:
+def damping_of(size: Tensor, damping: float) -> Tensor:
     """What to add to a diagonal (..., N): a multiple of itself, and a floor."""
     return damping * size + TINY * size.mean(-1, keepdim=True)
 
 
-def _damped(matrix: Tensor, damping: float) -> Tensor:
-    return matrix + torch.diag(_damping(matrix.diagonal(), damping))
+def damped(matrix: Tensor, damping: float) -> Tensor:
+    """A border's matrix (N, N) with the same. Its unknowns are of many kinds: a floor that is small
+    beside the curvature by a camera's angle would hold identity as strongly as its prior."""
+    size = matrix.diagonal()
+    floor = torch.where(size > 0, size, size.mean())
+    return matrix + torch.diag(damping * size + TINY * floor)
 
 
 def _solve_border(
@@ -120,7 +124,7 @@ def _solve_border(
         alone: (T, P) step of the frames if the border stood still.
     """
     cross = system.cross
-    schur = _damped(system.border, damping) - explained(factor, cross)
+    schur = damped(system.border, damping) - explained(factor, cross)
     target = -system.border_gradient - weighed(cross, alone)
     lower, info = torch.linalg.cholesky_ex(schur)
     if int(info):
@@ -137,91 +141,17 @@ def weighed(cross: Tensor, step: Tensor) -> Tensor:
 
 def explained(factor: tridiagonal.Factor, cross: Tensor) -> Tensor:
     """X^T A^-1 X (N, N) float64: what eliminating the frames takes from the border."""
-    return _gram(tridiagonal.forward(factor, cross).reshape(-1, cross.shape[2]))
+    whitened = tridiagonal.forward(factor, cross)
+    return products(whitened, whitened)
 
 
-def _gram(rows: Tensor) -> Tensor:
-    """R^T R (N, N) float64 of rows (n, N)."""
-    out = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for part in rows.split(STACK_ROWS):
-        out += (part.T @ part).double()
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """A^T B (N, M) float64 of rows (T, P, N) and (T, P, M)."""
+    out = torch.zeros(a.shape[2], b.shape[2], dtype=torch.float64, device=a.device)
+    for some, others in zip(_stacks(a), _stacks(b), strict=True):
+        out += (some.T @ others).double()
     return out
 
 
-def solve_many(
-    system: Linearization, priors: Priors, stiffness: Tensor, frames: Tensor, border: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The inverse of the whole matrix times some columns: frames (T, P, m) and border (N, m).
-
-    Where rounding leaves a direction without curvature, a little damping bounds it.
-
-    Args:
-        stiffness: (T, P), of held unknowns.
-    """
-    for damping in (0.0, 1e-6, 1e-4, 1e-2, 1.0):
-        try:
-            added = _damping(system.diagonal.diagonal(dim1=1, dim2=2), damping) + stiffness
-            factor = tridiagonal.factorize(system.diagonal, priors.link, priors.link_weights, added)
-            alone = tridiagonal.backward(factor, tridiagonal.forward(factor, frames))
-            if not len(border):
-                return alone, border
-            cross = system.cross.double()
-            schur = _damped(system.border, damping) - explained(factor, system.cross)
-            lower, info = torch.linalg.cholesky_ex(schur)
-            if int(info):
-                raise tridiagonal.NotPositiveDefinite
-            left = border - torch.einsum("tpn,tpm->nm", cross, alone)
-            steps = torch.cholesky_solve(left, lower)
-            follow = tridiagonal.forward(factor, cross @ steps)
-            return alone - tridiagonal.backward(factor, follow), steps
-        except tridiagonal.NotPositiveDefinite:
-            if damping == 1.0:
-                raise
-    raise tridiagonal.NotPositiveDefinite
-
-
-@dataclass(frozen=True)
-class Deviations:
-    """Posterior standard deviations of all unknowns (Laplace's approximation, bounds ignored)."""
-
-    frames: Tensor
-    """(T, P)."""
-    border: Tensor
-    """(N,)."""
-    border_covariance: Tensor
-    """(N, N)."""
-
-
-def deviations(system: Linearization, priors: Priors) -> Deviations:
-    """Square roots of the diagonal of the inverse of the whole matrix.
-
-    Where rounding leaves a direction without curvature, a little damping bounds its deviation.
-    """
-    for damping in (0.0, 1e-6, 1e-4, 1e-2):
-        try:
-            return _deviations(system, priors, damping)
-        except tridiagonal.NotPositiveDefinite:
-            continue
-    return _deviations(system, priors, 1.0)
-
-
-def _deviations(system: Linearization, priors: Priors, damping: float) -> Deviations:
-    added = _damping(system.diagonal.diagonal(dim1=1, dim2=2), damping)
-    factor = tridiagonal.factorize(system.diagonal, priors.link, priors.link_weights, added)
-    variance = tridiagonal.inverse_diagonal(factor)
-    count = system.cross.shape[2]
-    if not count:
-        return Deviations(
-            variance.clamp_min(0).sqrt(), variance.new_zeros(0), variance.new_zeros(0, 0)
-        )
-    whitened = tridiagonal.forward(factor, system.cross)
-    schur = _damped(system.border, damping) - _gram(whitened.reshape(-1, count))
-    lower, info = torch.linalg.cholesky_ex(schur)
-    if int(info):
-        raise tridiagonal.NotPositiveDefinite
-    covariance = torch.cholesky_inverse(lower)
-    border = covariance.diagonal()
-    spread = tridiagonal.backward(factor, whitened)
-    bent = torch.linalg.solve_triangular(lower, spread.reshape(-1, count).T.double(), upper=False)
-    variance = variance + bent.square().sum(0).reshape(variance.shape)
-    return Deviations(variance.clamp_min(0).sqrt(), border.clamp_min(0).sqrt(), covariance)
+def _stacks(blocks: Tensor) -> tuple[Tensor, ...]:
+    return blocks.reshape(-1, blocks.shape[2]).split(STACK_ROWS)

@@ -36,8 +36,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from densefit.fit.inverse import Deviations, Inverse, ScoreCovariance
 from densefit.fit.linearization import Linearization
-from densefit.fit.newton_step import Deviations, deviations, held_stiffness, solve_many
+from densefit.fit.newton_step import held_stiffness
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors
 
@@ -53,7 +54,7 @@ EXPRESSIONS_MORE, IDENTITY_MORE = 1.1, 1.06
 """Both scatter by so much more than the linear formula says, which holds expressions still that
 stand at a bound (measured on the same takes)."""
 STEP = 0.02
-"""e, over the size of M against H."""
+"""e of `Inverse.sandwich`, over the size of M against H."""
 HOLD = 1e4
 """As in `newton_step`, but no stiffer than inverses of the whole matrix bear."""
 
@@ -107,19 +108,6 @@ class NoisyDeviations(Deviations):
     """(N,): part of the border's variance that comes from errors common to all frames."""
 
 
-@dataclass(frozen=True)
-class ScoreCovariance:
-    """M, in the blocks of a Linearization; between frames it has the priors' links."""
-
-    diagonal: Tensor
-    cross: Tensor
-    border: Tensor
-    shared_frames: Tensor
-    """(T, P, r): M has R R^T beside its blocks, with these rows R, and those of the border."""
-    shared_border: Tensor
-    """(N, r)."""
-
-
 @cache
 def shipped_noise() -> NoiseModel:
     """As measured with the shipped network."""
@@ -163,34 +151,18 @@ def noisy_deviations(
         (score.diagonal.diagonal(dim1=1, dim2=2) / system.diagonal.diagonal(dim1=1, dim2=2)).max()
     )
     step = STEP / max(1.0, size)
-    stiffness = held_stiffness(system.diagonal, held, HOLD)
-
-    def shifted(e: float) -> Deviations:
-        moved = replace(
-            system, diagonal=system.diagonal + e * score.diagonal,
-            border=system.border + e * score.border,
-            cross=system.cross + (e * score.cross).to(system.cross.dtype),
-        )  # fmt: skip
-        moved.diagonal.diagonal(dim1=1, dim2=2).add_(stiffness)
-        return deviations(moved, replace(priors, link=priors.link * (1 + e)))
-
-    less, more = shifted(-step), shifted(step)
-    frames, border = solve_many(system, priors, stiffness, score.shared_frames, score.shared_border)
-
-    def variance(a: Tensor, b: Tensor, shared: Tensor) -> Tensor:
-        own = (a.square() - b.square()) / (2 * step)
-        return own.clamp_min(0) + shared.square().sum(-1)
-
-    def known(found: Tensor, plain: Tensor) -> Tensor:
-        return torch.where(found > 0, found.sqrt(), plain)
-
-    frame_std = known(variance(less.frames, more.frames, frames), plain.frames)
-    border_variance = variance(less.border, more.border, border)
-    covariance = (less.border_covariance - more.border_covariance) / (2 * step)
+    inverse = Inverse.of(system, priors, held_stiffness(system.diagonal, held, HOLD))
+    own_frames, own_border = inverse.sandwich(score, step)
+    frames, border = inverse.columns(score.shared_frames, score.shared_border)
+    variance = own_frames.clamp_min(0) + frames.square().sum(2)
+    covariance = own_border + border @ border.mT
+    border_variance = own_border.diagonal().clamp_min(0) + border.square().sum(1)
+    frame_std = torch.where(own_frames > 0, variance.sqrt(), plain.frames)
+    ratio = _typical_ratio(frame_std / plain.frames, held)
     return NoisyDeviations(
-        torch.where(held, _typical_ratio(frame_std / plain.frames, held) * plain.frames, frame_std),
-        known(border_variance, plain.border),
-        covariance + border @ border.mT,
+        torch.where(held, ratio * plain.frames, frame_std),
+        border_variance.sqrt(),
+        covariance,
         border.square().sum(1) / border_variance.clamp_min(1e-300),
     )
 

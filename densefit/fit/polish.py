@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from densefit.fit.newton_step import Deviations
+from densefit.fit.inverse import Deviations
 from densefit.fit.state import State, move_cameras
 from densefit.fit.windows import LongSolution, Windows
 

@@ -10,10 +10,11 @@ from densefit.fit.bias import mean_length
 from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.frame_derivatives import FrameDerivatives
 from densefit.fit.geometry import Posed, torque
+from densefit.fit.inverse import ScoreCovariance
 from densefit.fit.landmark_model import SIX, LandmarkModel, gaze_values
 from densefit.fit.landmark_term import Projection, RobustResidual, collapse, projection
 from densefit.fit.linearization import Linearization, LossSettings, Planes, chunks
-from densefit.fit.noise import NoiseModel, ScoreCovariance
+from densefit.fit.noise import NoiseModel
 from densefit.fit.priors import Priors, motion_prior_diagonal
 from densefit.fit.state import CameraState, State
 
@@ -76,12 +77,13 @@ def _landmark_scatter(
     total = len(system.border)
     modes = total - state.cameras.unknowns
     diagonal = torch.zeros_like(system.diagonal)
-    cross = torch.zeros(system.cross.shape, dtype=torch.float64)
+    cross = torch.zeros_like(system.cross)
     border = torch.zeros_like(system.border)
     alone, alike = (1 - noise.shared) ** 0.5, noise.shared**0.5
     rank = noise.factor.shape[2]
     shared_frames = torch.zeros(*diagonal.shape[:2], rank, dtype=torch.float64)
     shared_border = torch.zeros(total, rank, dtype=torch.float64)
+    shapes = torch.zeros(rank, model.identity.shape[1], dtype=torch.float64)
     factor = noise.factor.permute(2, 1, 0).to(dtype)
     few = replace(loss, chunk=FRAMES_AT_ONCE)
     for part, turns, posed, seen, residual in chunks(model, planes, state, few):
@@ -98,17 +100,20 @@ def _landmark_scatter(
         if not total:
             continue
         # Every border unknown's share of each error: identity's, and that of all cameras.
-        own = torch.zeros(len(rows), rows.shape[2], total, dtype=torch.float64)
+        own = torch.zeros(len(rows), rank, total, dtype=dtype)
         if modes:
-            own[..., :modes] = (shape @ model.identity.T).double()
+            own[..., :modes] = shape @ model.identity.T
+            shapes += shape.sum(0, dtype=torch.float64)
         if total > modes:
             for c in range(len(state.cameras.free_focal)):
                 image = _image_forces(seen, c, moved, residual)
-                own[..., modes:] += _on_camera(state.cameras, c, image, residual, posed)
-        shared_border += alike * own.sum(0).mT
-        cross[part] += alone * (rows @ own)
+                own[..., modes:] += _on_camera(state.cameras, c, image, residual, posed).to(dtype)
+        shared_border[modes:] += alike * own[..., modes:].sum(0, dtype=torch.float64).mT
+        cross[part] += alone * (rows.to(dtype) @ own)
         flat = alone * own.reshape(-1, total)
-        border += flat.T @ flat
+        border += (flat.T @ flat).double()
+    if modes:
+        shared_border[:modes] = alike * (shapes.to(dtype) @ model.identity.T).double().mT
     return ScoreCovariance(diagonal, cross, border, shared_frames, shared_border)
 
 

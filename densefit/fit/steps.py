@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from densefit.fit.newton_step import Deviations
+from densefit.fit.inverse import Deviations
 from densefit.fit.noise import Inflation
 from densefit.fit.priors import Told
 from densefit.fit.solver import Solution

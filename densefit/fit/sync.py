@@ -15,10 +15,11 @@ import torch
 from densefit.fit.data import FitData
 from densefit.fit.frame_derivatives import FrameDerivatives
 from densefit.fit.geometry import unit_columns
+from densefit.fit.inverse import deviations
 from densefit.fit.landmark_model import gaze_values
 from densefit.fit.landmark_term import coefficients, collapse, projection
 from densefit.fit.linearization import Linearization, LossSettings, Planes, chunks, linearize
-from densefit.fit.newton_step import deviations, solve_step
+from densefit.fit.newton_step import solve_step
 from densefit.fit.priors import Priors
 from densefit.fit.solver import step_box
 from densefit.fit.state import State

@@ -23,9 +23,10 @@ from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, pieces
 from densefit.fit.directions import noticed, square_root
+from densefit.fit.inverse import Deviations, deviations
 from densefit.fit.landmark_model import LandmarkModel, along
 from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
-from densefit.fit.newton_step import Deviations, deviations, explained, held_stiffness, weighed
+from densefit.fit.newton_step import explained, held_stiffness, weighed
 from densefit.fit.priors import Priors, frame_changes
 from densefit.fit.solver import approach, held_unknowns, minimize
 from densefit.fit.state import CameraState, Motion, State

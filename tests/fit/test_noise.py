@@ -10,8 +10,8 @@ import torch
 
 from densefit.fit import FitOptions, data, fit
 from densefit.fit import joint_fit as stage
+from densefit.fit.inverse import Deviations, deviations
 from densefit.fit.joint_fit import JointFit
-from densefit.fit.newton_step import Deviations, deviations
 from densefit.fit.noise import (
     EXPRESSIONS_MORE,
     IDENTITY_MORE,
@@ -99,11 +99,12 @@ def test_errors_that_shift_a_whole_picture_are_errors_of_the_pose(monkeypatch):
     assert float(frames[:44].max()) < 1.2  # expressions, held by their priors
 
 
-def test_expressions_at_a_bound_leave_the_others_less_uncertain(monkeypatch):
+@pytest.mark.parametrize("cameras", ["off", "all"])
+def test_expressions_at_a_bound_leave_the_others_less_uncertain(cameras, monkeypatch):
     """Against the whole matrices, written out without the held expressions."""
     rng = np.random.default_rng(3)
     noise = NoiseModel(torch.from_numpy(rng.normal(size=(90, 3, 4))), 0.2, shared=0.4)
-    alone = replace(LINEAR, independent_frames=True)
+    alone = replace(LINEAR, independent_frames=True, refine_cameras=cameras)
     job, start = spread_with(noise, monkeypatch, 1.0, alone, bounds=True)
     noisy, _ = job.spread(start)
     system, priors = start.solution.system, job.priors(start.picked)
@@ -116,7 +117,9 @@ def test_expressions_at_a_bound_leave_the_others_less_uncertain(monkeypatch):
     inverse = torch.linalg.inv(written_out(system)[free][:, free])
     frames = noisy.frames.clone()
     frames[:, :44] /= EXPRESSIONS_MORE
-    stated = torch.cat([frames.reshape(-1), noisy.border / IDENTITY_MORE])
+    border = noisy.border.clone()
+    border[: job.head.identity_count] /= IDENTITY_MORE
+    stated = torch.cat([frames.reshape(-1), border])
     expected = (inverse @ score @ inverse).diagonal().sqrt()
     assert float((stated[free] / expected - 1).abs().max()) < 0.03
     plain = deviations(system, priors).frames

@@ -14,11 +14,12 @@ from densefit.fit.camera_columns import camera_columns
 from densefit.fit.camera_prior import camera_prior
 from densefit.fit.data import frames_to_solve
 from densefit.fit.geometry import congruence
+from densefit.fit.inverse import Inverse, ScoreCovariance, deviations
 from densefit.fit.keyframes import choose_keyframes
 from densefit.fit.landmark_model import PAIRS, gaze_values, landmark_model
 from densefit.fit.landmark_term import collapse, project, projection, robust_residual
 from densefit.fit.linearization import FrameTerms, Linearization, Planes
-from densefit.fit.newton_step import Box, deviations, solve_step
+from densefit.fit.newton_step import Box, solve_step
 from densefit.fit.observations import landmark_region_weights, normalize_observations
 from densefit.fit.options import EXPRESSION_SD, FitOptions
 from densefit.fit.priors import Priors, expression_deviations, expression_precision, eye_precision
@@ -133,6 +134,36 @@ def test_step_and_deviations_equal_dense():
     spread = deviations(system, priors)
     got = torch.cat([spread.frames.flatten(), spread.border])
     torch.testing.assert_close(got, torch.linalg.inv(full).diagonal().sqrt(), rtol=1e-6, atol=1e-8)
+
+
+def test_a_strongly_curved_unknown_of_the_border_holds_no_other():
+    """Angles of a camera and identities differ in curvature by ten orders of magnitude."""
+    system, priors, full = bordered()
+    scale = torch.tensor([1.0, 1.0, 1e5], dtype=f8)
+    stiff = torch.outer(scale, scale) * system.border
+    system = replace(system, cross=system.cross * scale, border=stiff)
+    spread = deviations(system, priors)
+    expected = torch.linalg.inv(full).diagonal()[-3:].sqrt() / scale
+    torch.testing.assert_close(spread.border, expected, rtol=1e-6, atol=0.0)
+
+
+def test_sandwich_equals_dense():
+    system, priors, full = bordered()
+    frames = system.diagonal.shape[0] * system.diagonal.shape[1]
+    own, other = random(5, 4, 9, seed=6), random(3, 9, seed=7)
+    blocks = own @ own.mT
+    none = torch.zeros(5, 4, 1, dtype=f8), torch.zeros(3, 1, dtype=f8)
+    score = ScoreCovariance(blocks, own @ other.T, 5 * other @ other.T, *none)
+    matrix = torch.zeros_like(full)
+    matrix[:frames, :frames] = dense(blocks, priors.link, priors.link_weights)
+    matrix[:frames, frames:] = score.cross.reshape(frames, 3)
+    matrix[frames:, :frames] = matrix[:frames, frames:].T
+    matrix[frames:, frames:] = score.border
+    inverse = torch.linalg.inv(full)
+    expected = inverse @ matrix @ inverse
+    variance, border = Inverse.of(system, priors).sandwich(score, 1e-4)
+    torch.testing.assert_close(variance.flatten(), expected.diagonal()[:frames], rtol=1e-5, atol=0)
+    torch.testing.assert_close(border, expected[frames:, frames:], rtol=1e-6, atol=1e-9)
 
 
 def test_bounded_step_solves_the_box_problem():
