@@ -40,7 +40,7 @@ from densefit.fit.landmark_model import landmark_model
 from densefit.fit.linearization import LossSettings, Planes, linearize
 from densefit.fit.newton_step import solve_step
 from densefit.fit.priors import Priors
-from densefit.fit.solver import minimize, step_box
+from densefit.fit.solver import step_box
 from densefit.fit.state import State
 from densefit.head import HeadModel, load_head
 from tests.fit.batched_energy import BatchedEnergy
@@ -187,21 +187,18 @@ def alone(cameras: int, frames: int, threads: int) -> tuple[float, float]:
 def against_lbfgs(head: HeadModel, cameras: int, frames: int, limit: float) -> Row:
     """Seconds until within CLOSE of the lower energy, ours and the peer's; identity unknown."""
     _, observations = take_of(head, cameras, frames)
-    options = FitOptions(contact_sd=float("inf"))
+    options = FitOptions(contact_sd=float("inf"), sigma_scale=1.0)
     with torch.no_grad():
         job = JointFit(head, camera_ring(cameras), observations, options, np.arange(frames))
         start, planes, priors = job.first_state()
         # A start inside the bounds, which the peer's change of variables needs.
         start.motion.expression[:, job.model.free] = 0.05
         marks = [time.process_time()]
-        last, ones = (options.robust_scale,), torch.ones(cameras, dtype=torch.float64)
-        near = job.near(np.arange(frames), start, ones, scales=last)
-        near = job.begin_bias(near, planes)
+        ones = torch.ones(cameras, dtype=torch.float64)
+        near = job.near(np.arange(frames), start, ones)
+        assert near is not None
         start = replace(start, identity=torch.zeros_like(near.identity))
-        ours = minimize(
-            job.model, planes, priors, near, options, True, last,
-            on_iteration=lambda: marks.append(time.process_time()),
-        )  # fmt: skip
+        ours = job.together(planes, priors, near, lambda: marks.append(time.process_time()))
         marks.append(time.process_time())
     energies = [energy for _, energy in ours.history]
     peer = lbfgs(head, job, start, planes, priors, min(energies), limit)

@@ -231,10 +231,10 @@ class JointFit(FitData):
         )
         advance = self._count_iterations()
         near = self.near(picked, state, scale, advance)
-        # What frames between solved ones still have to find, a loose loss need not lead to.
-        loose = self.options.robust_start if near is state else self.options.robust_start[-1:]
-        scales = (*loose, self.options.robust_scale)
-        return self._solved(picked, near, scale, scales, advance, None, self.with_bias), scale
+        if near is None:
+            return self._solved(picked, state, scale, advance), scale
+        planes = self.planes(picked, near.motion, near.cameras, scale)
+        return self.together(planes, self.priors(picked), near, advance), scale
 
     def near(
         self,
@@ -242,17 +242,41 @@ class JointFit(FitData):
         state: State,
         scale: Tensor,
         advance: Callable[[], None] | None = None,
-        scales: tuple[float, ...] | None = None,
-    ) -> State:
-        """A better start than a state of the picked frames: a few of them solved, the others
-        between those. The state itself where frames do not follow one another."""
+    ) -> State | None:
+        """From a state of the picked frames to one near the minimum: a few of them solved, the
+        others put between those, and then all by themselves. None where frames do not follow one
+        another.
+
+        Args:
+            scale: (C,) of sigma, measured anew (in place), like the lengths of the network's bias.
+        """
         some = self._coarse_frames(picked)
         if not len(some):
-            return state
+            return None
         part = replace(state, motion=state.motion.take(torch.from_numpy(some)))
-        solved = self._solved(picked[some], part, scale, scales, advance, _NEAR).state
-        motion = spread_motion(state.motion, some, solved.motion, self.shot[picked])
-        return replace(solved, motion=motion)
+        solved = self._solved(picked[some], part, scale, advance, _NEAR)
+        motion = spread_motion(state.motion, some, solved.state.motion, self.shot[picked])
+        near = replace(solved.state, motion=motion)
+        planes = self.planes(picked, motion, near.cameras, scale)
+        fixed = replace(near, cameras=near.cameras.fixed())
+        # What frames between solved ones still have to find, a loose loss need not lead to.
+        scales = (*self.options.robust_start[-1:], self.options.robust_scale)
+        loosely = replace(self.options, tolerance=_NEAR)
+        alone = minimize(self.model, planes, self.priors(picked), fixed, loosely, False, scales)
+        return replace(near, motion=alone.state.motion)
+
+    def together(
+        self,
+        planes: Planes,
+        priors: Priors,
+        near: State,
+        advance: Callable[[], None] | None = None,
+    ) -> Solution:
+        """Identity, cameras and frames from what `near` makes of them."""
+        return minimize(
+            self.model, planes, priors, near, self.options, self.with_identity,
+            (self.options.robust_scale,), on_iteration=advance, near=True,
+        )  # fmt: skip
 
     def _coarse_frames(self, picked: np.ndarray) -> np.ndarray:
         """Rows of a few of the picked frames; none where those do not follow one another."""
@@ -267,16 +291,14 @@ class JointFit(FitData):
         picked: np.ndarray,
         state: State,
         scale: Tensor,
-        scales: tuple[float, ...] | None,
         advance: Callable[[], None] | None,
         tolerance: float | None = None,
-        with_bias: bool = False,
     ) -> Solution:
-        """Identity, cameras and the picked frames from a state of them; with_bias: and the
-        network's bias, in the last stage.
+        """Identity, cameras and the picked frames from a state of them; in the last stage the
+        network's bias, too.
 
-        scale: (C,) of sigma, measured anew after each stage (in place); scales: of the stages;
-        tolerance: of the last one, by default that of the options.
+        scale: (C,) of sigma, measured anew after each stage (in place); tolerance: of the last
+        stage, by default that of the options.
         """
         raw = self.raw_planes(picked)
 
@@ -287,7 +309,7 @@ class JointFit(FitData):
                 world = self.world(reached.identity, motion)
                 scale[:] = measured_sigma_scale(planes, world, reached.cameras)
             planes = scaled(planes, scale)
-            if with_bias and last:
+            if self.with_bias and last:
                 reached = self.begin_bias(reached, planes)
             return self.model, planes, reached
 
@@ -295,7 +317,7 @@ class JointFit(FitData):
         return minimize(
             self.model, planes, self.priors(picked), state,
             replace(self.options, tolerance=tolerance or self.options.tolerance),
-            self.with_identity, scales, on_stage=rescale, on_iteration=advance,
+            self.with_identity, on_stage=rescale, on_iteration=advance,
         )  # fmt: skip
 
     def _count_iterations(self) -> Callable[[], None]:

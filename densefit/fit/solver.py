@@ -59,10 +59,12 @@ def minimize(
     scales: tuple[float, ...] | None = None,
     on_stage: Callable[[State, bool], tuple[LandmarkModel, Planes, State]] | None = None,
     on_iteration: Callable[[], None] | None = None,
+    near: bool = False,
 ) -> Solution:
     """Minimise the energy from a state.
 
     Args:
+        near: it is near the minimum; the loss's true curvature is used from the start.
         scales: robust scales of the stages, by default those of the options.
         on_stage: called between stages with the state and whether the last one is next; returns
             what that stage starts with: other precisions, and a model of more modes.
@@ -72,9 +74,9 @@ def minimize(
     iterations, active = 0, None
     for number, scale in enumerate(scales):
         last = number + 1 == len(scales)
-        # Frames alone were solved or went through a stage before: near enough for true curvature.
-        near = last and not (with_identity or state.cameras.unknowns)
-        loss = LossSettings(scale, options.correlation, near, options.chunk)
+        # Frames alone were solved or went through a stage before: near enough for that, too.
+        curved = last and (near or not (with_identity or state.cameras.unknowns))
+        loss = LossSettings(scale, options.correlation, curved, options.chunk)
         tolerance = options.tolerance if last else STAGE_TOLERANCE
         run = _Stage(model, planes, priors, loss, with_identity, tolerance, last, active)
         state, count = run.minimize(state, options.max_iterations, history, on_iteration)
