@@ -53,7 +53,7 @@ def solve_step(
     box: Box,
     damping: float,
     active: Tensor | None,
-    passes: int = 2,
+    passes: int = 3,
 ) -> Step:
     """Minimise the damped quadratic model inside the box.
 
