@@ -30,9 +30,6 @@ MANY = 0.75
 """Share of the frames beyond which all of them are evaluated."""
 FELT = 0.03
 """Damping below which a frame's step hardly changes: its own unknowns are well determined."""
-GOOD, POOR = 0.5, 0.25
-"""Shares of the promised decrease that a step brought: above, the next is damped less, below,
-more."""
 MAX_DAMPING = 1e7
 MAX_FOCAL_STEP = 0.3
 """Largest change of log focal length in one step."""
@@ -162,16 +159,12 @@ class _Stage:
                 ended = abs(gain) < self.tolerance and expected < 10 * self.tolerance
                 if ended or abs(gain) < 1e-8 or damping > MAX_DAMPING:
                     return state, count
-                damping = max(10 * damping, FELT)
+                damping = max(10 * damping, 0.0 if rows is None else FELT)
                 continue
             state, system, self.system, self.active = moved, there, there, step.active
             self.curved = self.loss.newton
             history.append((self.loss.scale, there.cost))
-            kept = gain / max(expected, 1e-300)
-            if kept > GOOD:
-                damping = max(damping / 5, 1e-9)
-            elif kept < POOR:
-                damping = max(5 * damping, 0.1 * FELT)
+            damping = max(damping / 5, 1e-9)
             if gain < self.tolerance:
                 return state, count
         return state, limit
