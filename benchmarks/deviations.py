@@ -19,7 +19,9 @@ import torch
 
 from calibration import Camera
 from densefit.fit import FitOptions, Observations, fit
+from densefit.fit.intersection import contact_points, find_contacts
 from densefit.fit.joint_fit import JointFit
+from densefit.fit.landmark_model import landmark_model
 from densefit.fit.linearization import Linearization
 from densefit.fit.noise import ScoreCovariance, shipped_noise
 from densefit.fit.priors import expression_precision, expression_slopes
@@ -77,16 +79,30 @@ def draw_expressions(rng: np.random.Generator) -> np.ndarray:
     return expression
 
 
+def possible(
+    head: HeadModel, identity: np.ndarray, expression: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(FRAMES,) bool: with the odds of E_intersect, a third being lips behind the teeth."""
+    model = landmark_model(head, torch.float64).contacts
+    points = contact_points(model, torch.from_numpy(identity), torch.from_numpy(expression))
+    cost = find_contacts(model, points).energy(OPTIONS.contact_sd, FRAMES)
+    return rng.random(FRAMES) < np.exp(-cost.numpy())
+
+
 def draw(head: HeadModel, rng: np.random.Generator) -> Take:
     """Separate moments of a person, from the priors of identity, expressions, neck and eyes."""
-    expression = draw_expressions(rng)
     joints = np.zeros((FRAMES, 4, 3))
     joints[:, 0] = OPTIONS.neck_sd * rng.normal(size=(FRAMES, 3))
     gaze = OPTIONS.eye_sd * rng.normal(size=(FRAMES, 2))
     apart = rng.normal(size=(FRAMES, 2)) * [OPTIONS.eye_vertical_sd, OPTIONS.eye_vergence_sd]
     joints[:, 2, :2], joints[:, 3, :2] = gaze + apart / 2, gaze - apart / 2
     identity = rng.normal(size=head.identity_count)
-    expression = head.with_gaze(expression, joints)
+    expression, kept = np.zeros((FRAMES, len(EXPRESSION_NAMES))), np.zeros(FRAMES, bool)
+    while not kept.all():
+        fresh = head.with_gaze(draw_expressions(rng), joints)
+        taken = possible(head, identity, fresh, rng) & ~kept
+        expression[taken] = fresh[taken]
+        kept |= taken
     rotation = 0.25 * rng.normal(size=(FRAMES, 3))
     translation = 0.03 * rng.normal(size=(FRAMES, 3))
     points = head.landmarks(head.vertices(identity, expression, joints)).astype(np.float64)

@@ -78,7 +78,8 @@ def minimize(
         curved = last and (near or not (with_identity or state.cameras.unknowns))
         loss = LossSettings(scale, options.correlation, curved, options.chunk)
         tolerance = options.tolerance if last else STAGE_TOLERANCE
-        run = _Stage(model, planes, priors, loss, with_identity, tolerance, last, active)
+        soft = softened(priors, scale / scales[-1])
+        run = _Stage(model, planes, soft, loss, with_identity, tolerance, last, active)
         state, count = run.minimize(state, options.max_iterations, history, on_iteration)
         active = run.active
         iterations += count
@@ -91,6 +92,12 @@ def minimize(
     return Solution(state, system, system.cost - run.promised, iterations, tuple(history))
 
 
+def softened(priors: Priors, times: float) -> Priors:
+    """Priors with contacts that give way in a loose stage, as outliers do: lips that the first long
+    steps push through teeth would stop those, as no quadratic model sees it coming."""
+    return replace(priors, contact_sd=priors.contact_sd * times)
+
+
 def approach(
     model: LandmarkModel, planes: Planes, priors: Priors, state: State, options: FitOptions
 ) -> State:
@@ -98,7 +105,8 @@ def approach(
     active = None
     for scale in (*options.robust_start[-1:], options.robust_scale):
         loss = LossSettings(scale, options.correlation, False, options.chunk)
-        run = _Stage(model, planes, priors, loss, False, STAGE_TOLERANCE, False, active)
+        soft = softened(priors, scale / options.robust_scale)
+        run = _Stage(model, planes, soft, loss, False, STAGE_TOLERANCE, False, active)
         state, _ = run.minimize(state, options.max_iterations, [], None)
         active = run.active
     return state
