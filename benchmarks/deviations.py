@@ -159,7 +159,7 @@ def landmark_errors(
 
 
 def whole_covariance(job: JointFit, start: Start) -> torch.Tensor:
-    """H^-1 M H^-1 of all frames and identity, zero for expressions at a bound."""
+    """H^-1 M H^-1 of all frames and identity, as it is stated, zero for expressions at a bound."""
     priors, solution = job.priors(start.picked), start.solution
     held = held_unknowns(job.model, solution.state, solution.system.gradient)
     free = torch.cat([~held.reshape(-1), torch.ones(len(solution.system.border), dtype=bool)])
@@ -170,7 +170,9 @@ def whole_covariance(job: JointFit, start: Start) -> torch.Tensor:
     inverse = torch.linalg.inv(_whole(solution.system)[free][:, free])
     out = torch.zeros(len(free), len(free), dtype=torch.float64)
     out[torch.outer(free, free)] = (inverse @ whole @ inverse).reshape(-1)
-    return out
+    frame, border = job.excess(len(solution.system.border))
+    more = torch.cat([frame.repeat(FRAMES), border])
+    return torch.outer(more, more) * out
 
 
 def _whole(blocks: Linearization | ScoreCovariance) -> torch.Tensor:

@@ -33,6 +33,7 @@ from densefit.fit.noise import (
     NoiseModel,
     ScoreCovariance,
     error_level,
+    excess,
     noisy_deviations,
     scattered_more,
 )
@@ -106,10 +107,14 @@ class JointFit(FitData):
         held = held_unknowns(self.model, solution.state, solution.system.gradient)
         score = self.score(start, priors, self.noise)
         noisy = noisy_deviations(solution.system, priors, score, held, plain)
-        expression = FrameLayout(len(self.model.free)).expression
-        shapes = self.head.identity_count if self.with_identity else 0
-        noisy = scattered_more(noisy, expression, shapes)
+        noisy = scattered_more(noisy, *self.excess(len(noisy.border)))
         return noisy, Inflation.of(noisy, plain)
+
+    def excess(self, border: int) -> tuple[Tensor, Tensor]:
+        """Factors (P,) and (N,) of deviations beside the linear formula's (see `noise.excess`)."""
+        shapes = self.head.identity_count if self.with_identity else 0
+        alone = self.with_identity and self.viewpoint is not None
+        return excess(FrameLayout(len(self.model.free)), border, shapes, alone)
 
     def score(self, start: Start, priors: Priors, noise: NoiseModel) -> ScoreCovariance:
         """Covariance of the energy's slope at the truth, of the jointly solved frames."""

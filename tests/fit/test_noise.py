@@ -13,8 +13,11 @@ from densefit.fit import joint_fit as stage
 from densefit.fit.inverse import Deviations, deviations
 from densefit.fit.joint_fit import JointFit
 from densefit.fit.noise import (
+    EXPRESSIONS_ALONE,
     EXPRESSIONS_MORE,
     IDENTITY_MORE,
+    ROTATION_ALONE,
+    TRANSLATION_ALONE,
     NoiseModel,
     noise_model,
     shipped_noise,
@@ -60,6 +63,16 @@ def test_independent_errors_give_the_plain_deviations(cameras, monkeypatch):
     assert cameras == "off" or float((inflation.border[6:] - 1).abs().max()) < 0.02
 
 
+def test_one_camera_alone_says_more(monkeypatch):
+    noise = NoiseModel(torch.zeros(90, 3, 1, dtype=torch.float64), 1.0)
+    job, start = spread_with(noise, monkeypatch, LINEAR.correlation**0.5, cameras=1)
+    _, inflation = job.spread(start)
+    assert inflation is not None
+    assert float((inflation.frames[:44] / EXPRESSIONS_ALONE - 1).abs().max()) < 0.02
+    assert float((inflation.frames[47:50] / TRANSLATION_ALONE - 1).abs().max()) < 0.02
+    assert float((inflation.frames[44:47] / ROTATION_ALONE - 1).abs().max()) < 0.02
+
+
 def test_cameras_do_not_average_out_what_is_alike_in_all(monkeypatch):
     """Each landmark displaced by itself: to one camera that is as good as independent errors of
     its picture; four cameras do not halve the deviations, as independent errors would have them."""
@@ -69,7 +82,8 @@ def test_cameras_do_not_average_out_what_is_alike_in_all(monkeypatch):
     for count in (1, 4):
         job, start = spread_with(each, monkeypatch, level, cameras=count)
         inflation[count] = job.spread(start)[1]
-    assert float((inflation[1].frames[44:47] - 1).abs().max()) < 0.05  # rotation
+    rotation = inflation[1].frames[44:47] / ROTATION_ALONE
+    assert float((rotation - 1).abs().max()) < 0.05
     assert float((inflation[1].border - IDENTITY_MORE).abs().max()) < 0.05
     assert 1.25 < float(inflation[4].frames[44:47].min())
     assert float(inflation[4].frames[44:47].max()) < 2.1
