@@ -12,12 +12,11 @@ landmarks tell it. That is how the priors pull the head nearer, and
 
     E_distance = - n log(d / f)
 
-for each frame takes it out; identity's part is shared among the frames. A parameter that is half
-known is larger than its most probable value, which is drawn towards zero: of identities the
-expected b^2 + v counts. Were people spread as the priors say, n would so be the number of
-parameters that landmarks tell, which is also what integrating them out adds (Laplace's
-approximation: their information goes with 1/d^2); people are spread less. Values of expressions,
-most of which stand at rest or near it, and of the network's bias count as they are.
+for each frame takes it out; identity's part is shared among the frames. Were people spread as the
+priors say, n would be the number of parameters that landmarks tell, which is also what integrating
+them out adds (Laplace's approximation: their information goes with 1/d^2); people are spread less,
+and with b^2 + v instead of b^2, which is that number on takes drawn from the priors, 16 rendered
+people were 1.6 % too large instead of 0.2.
 """
 
 from __future__ import annotations
@@ -63,11 +62,9 @@ def with_distance_term(
     psi, some = state.motion.expression[:, model.free], layout.expression
     cost = psi * (psi @ priors.frame[some, some] + priors.rest[some])
     share = (1 - priors.identity_weight * spread.border[:modes].square()).clamp(0, 1)
-    shapes = state.identity[:modes].square()
-    shapes[: modes - model.bias] += spread.border[: modes - model.bias].square()
     told = Told(
         float((known[:, some] * cost)[seen].sum(1).mean()),
-        float(options.identity_weight * (share * shapes).sum()),
+        float(options.identity_weight * (share * state.identity[:modes].square()).sum()),
     )
     n = seen * told.share(int(seen.sum()), options)
     pull = system.gradient.new_zeros(*held.shape, 1)
