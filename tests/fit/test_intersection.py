@@ -9,13 +9,14 @@ import open3d as o3d
 import pytest
 import torch
 
-from densefit.fit import FitOptions, fit
+from densefit.fit import FitOptions, fit, solver
 from densefit.fit.contact_model import contact_model, lip_vertices
 from densefit.fit.intersection import contact_points, contact_system, find_contacts
 from densefit.fit.landmark_model import gaze_values, landmark_model
+from densefit.fit.linearization import linearize
 from densefit.head import load_head
 from densefit.head.model import EXPRESSION_INDEX
-from tests.fit.synthetic import Truth, camera_ring, observe
+from tests.fit.synthetic import Truth, camera_ring, observe, sample_truth
 
 f8 = torch.float64
 
@@ -146,3 +147,20 @@ def test_lids_and_lips_stay_outside_where_landmarks_pull_them_in(head, weight):
         assert deepest < 0.3e-3 and behind == 0
     else:
         assert behind > 0  # the head itself keeps the lids of everybody off the eyeballs
+
+
+def test_contacts_give_way_in_loose_stages(head, monkeypatch):
+    """As outliers do: lips that a first long step pushes through the teeth must not stop it."""
+    seen = []
+
+    def spy(model, planes, priors, state, loss, with_identity):
+        seen.append((loss.scale, priors.contact_sd))
+        return linearize(model, planes, priors, state, loss, with_identity)
+
+    monkeypatch.setattr(solver, "linearize", spy)
+    options = FitOptions()
+    rig, truth = camera_ring(2), sample_truth(head, 2)
+    fit(head, rig, observe(head, rig, truth, 1.0), options)
+    assert {scale for scale, _ in seen} == {*options.robust_start, options.robust_scale}
+    for scale, sd in seen:
+        assert sd == pytest.approx(options.contact_sd * scale / options.robust_scale)
