@@ -114,7 +114,8 @@ class JointFit(FitData):
         """Factors (P,) and (N,) of deviations beside the linear formula's (see `noise.excess`)."""
         shapes = self.head.identity_count if self.with_identity else 0
         alone = self.with_identity and self.viewpoint is not None
-        return excess(FrameLayout(len(self.model.free)), border, shapes, alone)
+        cameras = border - (self.model.modes if self.with_identity else 0)
+        return excess(FrameLayout(len(self.model.free)), border, shapes, alone, cameras)
 
     def score(self, start: Start, priors: Priors, noise: NoiseModel) -> ScoreCovariance:
         """Covariance of the energy's slope at the truth, of the jointly solved frames."""

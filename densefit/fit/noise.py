@@ -171,19 +171,23 @@ def noisy_deviations(
     )
 
 
-def excess(layout: FrameLayout, border: int, shapes: int, alone: bool) -> tuple[Tensor, Tensor]:
+def excess(
+    layout: FrameLayout, border: int, shapes: int, alone: bool, cameras: int
+) -> tuple[Tensor, Tensor]:
     """By how much the unknowns of a frame (P,) and of the border (N,) scatter more than the linear
     formula says.
 
     Args:
         border: N. shapes: modes of identity, the first unknowns of the border.
         alone: one camera sees the head, whose identity is unknown.
+        cameras: unknowns of the cameras; with some, where the head is hangs on those above all.
     """
     frames = torch.ones(layout.size, dtype=torch.float64)
     frames[layout.expression] = EXPRESSIONS_ALONE if alone else EXPRESSIONS_MORE
     if alone:
         frames[layout.rotation] = ROTATION_ALONE
-        frames[layout.translation] = TRANSLATION_ALONE
+        if not cameras:
+            frames[layout.translation] = TRANSLATION_ALONE
     more = torch.ones(border, dtype=torch.float64)
     more[:shapes] = IDENTITY_MORE
     return frames, more
