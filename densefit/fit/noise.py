@@ -161,11 +161,11 @@ def noisy_deviations(
     variance = own_frames.clamp_min(0) + frames.square().sum(2)
     covariance = own_border + border @ border.mT
     border_variance = own_border.diagonal().clamp_min(0) + border.square().sum(1)
-    frame_std = torch.where(own_frames > 0, variance.sqrt(), plain.frames)
+    frame_std = torch.where(variance > 0, variance.sqrt(), plain.frames)
     ratio = _typical_ratio(frame_std / plain.frames, held)
     return NoisyDeviations(
         torch.where(held, ratio * plain.frames, frame_std),
-        border_variance.sqrt(),
+        torch.where(border_variance > 0, border_variance.sqrt(), plain.border),
         covariance,
         border.square().sum(1) / border_variance.clamp_min(1e-300),
     )

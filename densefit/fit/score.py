@@ -113,7 +113,8 @@ def _landmark_scatter(
         flat = alone * own.reshape(-1, total)
         border += (flat.T @ flat).double()
     if modes:
-        shared_border[:modes] = alike * (shapes.to(dtype) @ model.identity.T).double().mT
+        # Errors of all frames pull against one another in ways that all but cancel: in float64.
+        shared_border[:modes] = alike * (shapes @ model.identity.T.double()).mT
     return ScoreCovariance(diagonal, cross, border, shared_frames, shared_border)
 
 
