@@ -289,7 +289,10 @@ class JointFit(FitData):
         consecutive = np.array_equal(picked, np.arange(len(self.frames)))
         if self.options.independent_frames or not consecutive:
             return np.zeros(0, int)
+        valid = np.asarray(self.observations.valid)[self.frames[picked]]
         some = coarse_frames(self.observations.seen[self.frames[picked]], self.shot[picked])
+        # They tell every camera's sigma, too.
+        some = with_frames_of(some, valid, list(range(valid.shape[1])), np.zeros(len(valid)))
         return some if len(picked) > 2 * len(some) else some[:0]
 
     def _solved(

@@ -43,13 +43,13 @@ def choose_keyframes(
 def with_frames_of(
     picked: np.ndarray, valid: np.ndarray, cameras: list[int], score: np.ndarray
 ) -> np.ndarray:
-    """Keyframes and as many more as leave no unknown camera without some.
+    """Frames and as many more as leave no camera of some without any.
 
-    A camera that sees the head now and then would else keep its first guess until the whole take is
-    polished, too far off for that.
+    An unknown camera that sees the head now and then would else keep its first guess until the
+    whole take is polished, too far off for that; sigmas of any would not be measured.
 
     Args:
-        picked: keyframes. valid: (T, C) bool. cameras: the unknown ones. score: (T,) as above.
+        picked: the frames. valid: (T, C) bool. cameras: those of them. score: (T,) as above.
     Returns:
         Indices in ascending order.
     """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from densefit.fit import so3
+from densefit.fit import FitOptions, fit, so3
 from densefit.fit.coarse import STRIDE, coarse_frames, spread_motion
 from densefit.fit.state import Motion
+from tests.fit.synthetic import camera_ring, observe, sample_truth, tiny_head
 
 f8 = torch.float64
 
@@ -46,3 +49,15 @@ def test_nothing_is_carried_across_a_cut():
     out = spread_motion(first, np.array([0, 5]), solved, np.array([0, 0, 0, 1, 1, 1]))
     torch.testing.assert_close(out.neck[:3], solved.neck[:1].expand(3, -1))
     torch.testing.assert_close(out.neck[3:], solved.neck[1:].expand(3, -1))
+
+
+def test_sigmas_of_a_camera_that_no_coarse_frame_shows_are_measured():
+    head, rig = tiny_head(), camera_ring(2)
+    seen = observe(head, rig, sample_truth(head, 30, 3), 1.0)
+    valid = seen.valid.copy()
+    valid[:, 1] = False
+    valid[1 : STRIDE - 1, 1] = True
+    whole = fit(head, rig, seen, FitOptions()).sigma_scale
+    part = fit(head, rig, replace(seen, valid=valid), FitOptions()).sigma_scale
+    np.testing.assert_allclose(part, whole, rtol=0.25)
+    assert part[1] != 1.0
