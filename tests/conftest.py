@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from recordings import MakeVideo, encode_video
 
+from densefit.cli import wait_asleep
+
+# As the program does, before torch is imported: a busy machine made single tests take minutes.
+wait_asleep()
 # Jobs in the background of a shell ignore Ctrl-C, and so would the programs under test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -255,3 +255,26 @@ def test_a_reader_who_goes_away_is_no_error() -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, None),
+    ],
+)
+def test_threads_wait_asleep_unless_told_otherwise(
+    given: dict[str, str], expected: str | None
+) -> None:
+    """Before torch and its threads are there."""
+    code = (
+        "import os, sys; from densefit.cli import wait_asleep; wait_asleep(); "
+        "print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    plain = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=plain | given, capture_output=True, text=True, check=True
+    )
+    assert out.stdout.split() == [str(expected), "False"]
