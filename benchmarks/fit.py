@@ -1,7 +1,7 @@
 """Speed of the joint fit.
 
     python benchmarks/fit.py [--json FILE] [--cameras 1 4 8 16] [--frames 100] [--threads 1]
-        [--long 0] [--peer-frames 100]
+        [--phone 200] [--long 0] [--peer-frames 100]
 
 The default takes about two minutes; `--frames 100 1000 10000 --threads 1 2` is everything.
 Landmarks are those of the shipped head with 1 px noise and 2 % outliers, of a face whose lips do
@@ -126,6 +126,16 @@ def throughput(head: HeadModel, cameras: int, frames: int, known: bool, name: st
     options = FitOptions(identity=truth.identity if known else None)
     start = clock()
     fit(head, camera_ring(cameras), observations, options)
+    return Row(name, frames / (clock() - start), "frames/s")
+
+
+def phone(head: HeadModel, frames: int) -> Row:
+    """Frames a second of the whole fit of one video: focal length and identity unknown."""
+    _, observations = take_of(head, 1, frames)
+    unknown = [replace(camera, K=None, T_camera_world=None) for camera in camera_ring(1)]
+    start = clock()
+    fit(head, unknown, observations, FitOptions())
+    name = f"identity and focal length unknown, one camera, {frames} frames"
     return Row(name, frames / (clock() - start), "frames/s")
 
 
@@ -279,6 +289,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cameras", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--long", type=int, nargs="*", default=[], help="frames of takes by memory")
+    parser.add_argument("--phone", type=int, default=200, help="frames of one video; 0: without")
     parser.add_argument("--peer-frames", type=int, default=100, help="0: without the peer")
     parser.add_argument("--peer-limit", type=float, default=40.0, help="seconds for the peer")
     return parser.parse_args()
@@ -308,6 +319,8 @@ def main() -> None:
                 add(throughput(head, cameras, frames, False, f"identity unknown, {what}"))
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 add(Row(f"peak memory after {what}", peak, "MB"))
+        if chosen.phone:
+            add(phone(head, chosen.phone))
     for frames in chosen.long:
         speed, peak = alone(4, frames, chosen.threads[0])
         add(Row(f"identity known, 4 cameras, {frames} frames, by itself", speed, "frames/s"))

@@ -25,8 +25,15 @@ class CameraColumns:
     """(N,) float64."""
 
 
-def camera_columns(cameras: CameraState, residual: RobustResidual, posed: Posed) -> CameraColumns:
-    """All camera columns. A camera moves as T' = exp(w) T + shift in its own frame."""
+def camera_columns(
+    cameras: CameraState, residual: RobustResidual, posed: Posed, relief: Tensor | None = None
+) -> CameraColumns:
+    """All camera columns. A camera moves as T' = exp(w) T + shift in its own frame.
+
+    Args:
+        relief: (t, L), how much a landmark moves in the picture where heads go with the focal
+            length, over what the focal length alone makes of it (see `dolly.py`).
+    """
     dtype, device = posed.world.dtype, posed.world.device
     information, gradient = coefficients(residual)
     frames, _, landmarks = posed.world.shape
@@ -53,14 +60,15 @@ def camera_columns(cameras: CameraState, residual: RobustResidual, posed: Posed)
         if focal is not None:
             h = residual.curvature[:, c] * residual.inverse_depth[:, c]
             u, v = residual.u[:, c], residual.v[:, c]
+            x, y = (u, v) if relief is None else (u * relief, v * relief)
             parts.append(
-                (own.to_gradient @ torch.stack([h * u, h * v, h * (u * u + v * v)], 1))[:, None]
+                (own.to_gradient @ torch.stack([h * x, h * y, h * (u * x + v * y)], 1))[:, None]
             )
             where.append(focal)
             slope = residual.slope[:, c]
-            moment = slope * (residual.residual_u[:, c] * u + residual.residual_v[:, c] * v)
+            moment = slope * (residual.residual_u[:, c] * x + residual.residual_v[:, c] * y)
             pull[focal] = moment.sum(dtype=torch.float64)
-            block[focal, focal] = (residual.curvature[:, c] * (u * u + v * v)).sum(
+            block[focal, focal] = (residual.curvature[:, c] * (x * x + y * y)).sum(
                 dtype=torch.float64
             )
         stacked = torch.cat(parts, 1)

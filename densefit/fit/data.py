@@ -12,6 +12,7 @@ import torch
 from densefit.fit.bias import bias_lengths, with_bias
 from densefit.fit.camera_prior import camera_prior
 from densefit.fit.cameras import camera_state, guessed_intrinsics
+from densefit.fit.dolly import alone
 from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
 from densefit.fit.landmark_model import LandmarkModel, landmark_model
 from densefit.fit.linearization import Planes
@@ -72,8 +73,7 @@ class FitData:
             c if c.K is not None else replace(c, K=guessed_intrinsics(c, options.focal_factor))
             for c in cameras
         ]
-        # Focal length against depth and shape is a matter of the last digits of a float32.
-        unknown = camera_state(self.cameras, self.free_focal, self.refine)[0].unknowns > 0
+        unknown = camera_state(self.cameras, self.free_focal, self.refine)[0]
         self.landmark_weights = landmark_region_weights(head, options)
         self.with_identity = options.identity is None
         self.noise = noise_model(len(head.landmark_vertices), options)
@@ -226,9 +226,11 @@ def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> 
     return np.flatnonzero(bridged)
 
 
-def precision(options: FitOptions, unknown_cameras: bool) -> torch.dtype:
-    """Of the landmark planes."""
-    return torch.float64 if options.double or unknown_cameras else torch.float32
+def precision(options: FitOptions, cameras: CameraState) -> torch.dtype:
+    """Of the landmark planes: where cameras stand against depth and shape is a matter of the last
+    digits of a float32, but for the one case in which `dolly.py` takes that out."""
+    single = not cameras.unknowns or alone(cameras)
+    return torch.float32 if single and not options.double else torch.float64
 
 
 def pieces(count: int, size: int) -> Iterator[np.ndarray]:

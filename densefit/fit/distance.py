@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import torch
 
+from densefit.fit.dolly import move_together
 from densefit.fit.inverse import Inverse
 from densefit.fit.landmark_model import LandmarkModel
 from densefit.fit.newton_step import held_stiffness
@@ -30,7 +31,7 @@ from densefit.fit.noise import HOLD
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Outward, Priors, Told, motion_prior_diagonal, outward_term
 from densefit.fit.solver import Solution, held_unknowns
-from densefit.fit.state import FrameLayout, State, move
+from densefit.fit.state import FrameLayout, State
 
 Tensor = torch.Tensor
 
@@ -73,8 +74,10 @@ def with_distance_term(
     for _, focal in state.cameras.columns():
         if focal is not None:
             border[modes + focal] = -n.sum()
+    if system.dolly is not None:
+        border[-1] += (pull[..., 0] * system.dolly.shift).sum()
     frames, across = inverse.columns(pull, border)
-    moved = move(
+    moved = move_together(
         model, state, frames[..., 0], across[:modes, 0] if modes else None, across[modes:, 0]
     )
     return moved, told

@@ -1,4 +1,4 @@
-"""A start for an unknown focal length: short fits of one camera from several guesses.
+"""A start for an unknown focal length of one camera of several: a short fit of it alone.
 
 Rigid poses of a mean head cannot tell a long lens from a flat face; a fit with identity can, a
 little, and the prior decides the rest.
@@ -21,8 +21,6 @@ from densefit.fit.state import CameraState, State, rest
 
 Tensor = torch.Tensor
 
-STARTS = (-0.7, 0.0, 0.7)
-"""Offsets of log focal length from the prior's median."""
 FRAMES = 8
 SCALES = (30.0, 8.0)
 ITERATIONS = 15
@@ -38,8 +36,7 @@ def start_focal(
     options: FitOptions,
     prior: CameraPrior,
 ) -> CameraState:
-    """The cameras with the focal length of one replaced by the best of several short fits of it
-    alone.
+    """The cameras with the focal length of one replaced by that of a short fit of it alone.
 
     Args:
         points: (3, L) mean head. planes: some frames of all cameras. identity: (K,) start, or the
@@ -54,17 +51,13 @@ def start_focal(
     time = torch.arange(len(index), dtype=torch.float64)
     priors = make_priors(model, short, time, len(index), prior)
     eye = torch.eye(3, dtype=torch.float64)[None]
-    found: list[tuple[float, float]] = []
-    for offset in STARTS:
-        alone = replace(
-            select_cameras(cameras, [camera]),
-            rotation=eye, translation=torch.zeros(1, 3, dtype=torch.float64),
-            log_focal=torch.tensor([offset], dtype=torch.float64), free_extrinsics=(False,),
-        )  # fmt: skip
-        rotation, shift, _ = initial_poses(points, alone, part, [0])
-        state = State(identity, rest(rotation, shift), alone)
-        solution = minimize(model, part, priors, state, short, options.identity is None, SCALES)
-        found.append((solution.energy, float(solution.state.cameras.log_focal[0])))
+    alone = replace(
+        select_cameras(cameras, [camera]),
+        rotation=eye, translation=torch.zeros(1, 3, dtype=torch.float64), free_extrinsics=(False,),
+    )  # fmt: skip
+    rotation, shift, _ = initial_poses(points, alone, part, [0])
+    state = State(identity, rest(rotation, shift), alone)
+    solution = minimize(model, part, priors, state, short, options.identity is None, SCALES)
     log_focal = cameras.log_focal.clone()
-    log_focal[camera] = min(found)[1]
+    log_focal[camera] = solution.state.cameras.log_focal[0]
     return replace(cameras, log_focal=log_focal)

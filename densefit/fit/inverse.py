@@ -79,6 +79,12 @@ class Inverse:
                 continue
         raise tridiagonal.NotPositiveDefinite
 
+    @property
+    def response(self) -> Tensor:
+        """(T, P, N): what a step of the border's unknowns by themselves takes from the frames."""
+        dolly = self.system.dolly
+        return self.follow if dolly is None else dolly.unmixed(self.follow)
+
     def columns(self, frames: Tensor, border: Tensor) -> tuple[Tensor, Tensor]:
         """The inverse times some columns, frames (T, P, m) and border (N, m), float64."""
         factor, cross = self.factor, self.system.cross.double()
@@ -99,7 +105,7 @@ class Inverse:
         covariance = torch.cholesky_inverse(self.lower)
         unit = torch.eye(len(self.lower), dtype=torch.float64, device=self.lower.device)
         root = torch.linalg.solve_triangular(self.lower, unit, upper=False).T
-        inherited = (self.follow @ root.to(self.follow.dtype)).square().sum(2)
+        inherited = (self.response @ root.to(self.follow.dtype)).square().sum(2)
         return Deviations(
             (variance + inherited).clamp_min(0).sqrt(),
             covariance.diagonal().clamp_min(0).sqrt(),
@@ -124,8 +130,9 @@ class Inverse:
         border = inverse @ (0.5 * (matrix + matrix.T)) @ inverse
         alone = tridiagonal.forward(self.factor, pulled - cross)
         alone = tridiagonal.backward(self.factor, alone)
-        rows = 2 * (alone @ inverse.to(dtype)) + follow @ border.to(dtype)
-        return frames + (rows * follow).sum(2), border
+        response = self.response
+        rows = 2 * (alone @ inverse.to(dtype)) + response @ border.to(dtype)
+        return frames + (rows * response).sum(2), border
 
     def _alone(self, score: ScoreCovariance, step: float) -> Tensor:
         """Diagonal (T, P) of A^-1 M A^-1: minus the derivative by e of that of (A + e M)^-1, from

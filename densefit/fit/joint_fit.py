@@ -23,6 +23,7 @@ from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, frames_to_solve, pieces
 from densefit.fit.distance import with_distance_term
+from densefit.fit.dolly import alone
 from densefit.fit.focal import start_focal
 from densefit.fit.inverse import Deviations, deviations
 from densefit.fit.keyframes import choose_keyframes, with_frames_of
@@ -202,6 +203,8 @@ class JointFit(FitData):
             planes = self.raw_planes(sample)
             start = (self.points, self.first_identity, self.options)
             for c in np.flatnonzero(self.unknown_focal):
+                if alone(cameras):  # The joint solve itself finds it from anywhere.
+                    continue
                 cameras = start_focal(
                     self.model, cameras, planes, int(c), *start, self.prior.take([int(c)])
                 )

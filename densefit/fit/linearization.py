@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 
 from densefit.fit.camera_columns import CameraColumns, camera_columns
 from densefit.fit.camera_prior import camera_prior_term
+from densefit.fit.dolly import Dolly
 from densefit.fit.frame_derivatives import FrameDerivatives, symmetric_row
 from densefit.fit.geometry import (
     Posed,
@@ -94,6 +95,8 @@ class Linearization:
     """(T, P, N) in the planes' dtype."""
     terms: FrameTerms
     """The part of cost, gradient and diagonal that is not quadratic."""
+    dolly: Dolly | None = None
+    """The border's last unknown is a focal length that takes the heads along."""
 
 
 def linearize(
@@ -113,14 +116,16 @@ def linearize(
     cross = torch.zeros(frames, size, total, dtype=model.dtype, device=device)
     border_gradient = torch.zeros(total, dtype=torch.float64, device=device)
     border = torch.zeros(total, total, dtype=torch.float64, device=device)
-    sums = _IdentitySums(model)
+    sums, dolly = _IdentitySums(model), Dolly.of(model, state)
 
     def visit(chunk: Chunk, block: FrameDerivatives, shape: Tensor, pull: Tensor) -> None:
         if with_identity:
             cross[chunk.part, :, :modes] = block.identity_cross()
             sums.add(block, shape, _joint_pull(model, chunk.turns, pull))
         if cameras.unknowns:
-            columns = camera_columns(cameras, chunk.residual, chunk.posed)
+            inverse = chunk.residual.inverse_depth[:, 0]
+            relief = None if dolly is None else dolly.relief(chunk.part, inverse)
+            columns = camera_columns(cameras, chunk.residual, chunk.posed, relief)
             own = cross[chunk.part]
             _add_cameras(model, block, columns, own, border, border_gradient, modes)
 
@@ -135,7 +140,14 @@ def linearize(
     border[modes:, modes:] += known.block
     border_gradient[modes:] += known.gradient
     cost = known.cost + 0.5 * priors.identity_weight * (state.identity @ state.identity)
-    return _with_priors(model, priors, motion, terms, cost, (border_gradient, border, cross))
+    system = _with_priors(model, priors, motion, terms, cost, (border_gradient, border, cross))
+    if dolly is not None:
+        pull, own = dolly.prior_columns(priors)
+        cross[..., -1] += pull.to(cross.dtype)
+        border[-1, -1] += own
+        # What the landmarks say of the move is in the gradient already.
+        border_gradient[-1] += ((system.gradient - terms.gradient) * dolly.shift).sum()
+    return replace(system, dolly=dolly)
 
 
 def relinearize(

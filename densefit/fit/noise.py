@@ -158,6 +158,8 @@ def noisy_deviations(
     inverse = Inverse.of(system, priors, held_stiffness(system.diagonal, held, HOLD))
     own_frames, own_border = inverse.sandwich(score, step)
     frames, border = inverse.columns(score.shared_frames, score.shared_border)
+    if system.dolly is not None:
+        frames = frames + system.dolly.shift[..., None] * border[-1]
     variance = own_frames.clamp_min(0) + frames.square().sum(2)
     covariance = own_border + border @ border.mT
     border_variance = own_border.diagonal().clamp_min(0) + border.square().sum(1)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from densefit.fit.inverse import Deviations
-from densefit.fit.state import State, move_cameras
+from densefit.fit.state import State
 from densefit.fit.windows import LongSolution, Windows
 
 Tensor = torch.Tensor
@@ -59,7 +59,7 @@ def solve_together(
         step = -covariance @ slope
         begun = 0.6 + 0.3 * turn / rounds
         states = [
-            take.motion(_moved(state, step[own], modes), False, begun, begun + 0.3 / rounds)
+            take.motion(take.moved(state, step[own]), False, begun, begun + 0.3 / rounds)
             for take, state, own in zip(takes, states, index, strict=True)
         ]
         if takes[0].movement(step[:modes]) < (SETTLED_WITH_CAMERAS if total > modes else SETTLED):
@@ -81,8 +81,3 @@ def _border_index(states: list[State], modes: int) -> list[Tensor]:
         out.append(torch.cat([torch.arange(modes), own]))
         at += state.cameras.unknowns
     return out
-
-
-def _moved(state: State, step: Tensor, modes: int) -> State:
-    identity = state.identity + step[:modes] if modes else state.identity
-    return State(identity, state.motion, move_cameras(state.cameras, step[modes:]))

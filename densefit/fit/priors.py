@@ -216,8 +216,7 @@ def motion_prior(model: LandmarkModel, priors: Priors, motion: Motion) -> tuple[
     if len(motion) > 1:
         change = frame_changes(model, motion)
         pull = (change @ priors.link) * priors.link_weights[:, None]
-        gradient[1:] += pull
-        gradient[:-1] -= pull
+        gradient = gradient + _on_both(pull)
         cost = cost + 0.5 * (change * pull).sum()
     if priors.outward is not None:
         layout = FrameLayout(len(model.free))
@@ -225,6 +224,19 @@ def motion_prior(model: LandmarkModel, priors: Priors, motion: Motion) -> tuple[
         cost = cost + more
         gradient[:, layout.translation] += slope
     return cost, gradient
+
+
+def linked(priors: Priors, step: Tensor) -> Tensor:
+    """(T, P): second derivative of E_temporal times a step (T, P)."""
+    return _on_both(((step[1:] - step[:-1]) @ priors.link) * priors.link_weights[:, None])
+
+
+def _on_both(pull: Tensor) -> Tensor:
+    """What pulls (T - 1, P) on changes between frames are on the frames, (T, P)."""
+    out = pull.new_zeros(len(pull) + 1, pull.shape[1])
+    out[1:] += pull
+    out[:-1] -= pull
+    return out
 
 
 def outward_term(outward: Outward, motion: Motion) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,11 @@ def score_covariance(
     border_prior = torch.zeros_like(system.border)
     border_prior.diagonal()[:modes] += priors.identity_weight
     border_prior[modes:, modes:] += camera_prior_term(priors.cameras, state.cameras).block
+    cross_prior = torch.zeros_like(system.cross)
+    if system.dolly is not None:
+        pull, more = system.dolly.prior_columns(priors)
+        cross_prior[..., -1] = pull.to(cross_prior.dtype)
+        border_prior[-1, -1] += more
     # Identities scatter by one, whatever the weight that their prior has: its slope by the weight.
     people = border_prior.clone()
     people.diagonal()[:modes] *= priors.identity_weight
@@ -56,7 +61,7 @@ def score_covariance(
     own = noise.rest * float(level.square().mean()) / loss.correlation
     return ScoreCovariance(
         scatter.diagonal + own * (system.diagonal - prior) + prior,
-        scatter.cross + own * system.cross,
+        scatter.cross + own * (system.cross - cross_prior) + cross_prior,
         scatter.border + own * (system.border - border_prior) + people,
         scatter.shared_frames,
         scatter.shared_border,
@@ -107,7 +112,11 @@ def _landmark_scatter(
         if total > modes:
             for c in range(len(state.cameras.free_focal)):
                 image = _image_forces(seen, c, moved, residual)
-                own[..., modes:] += _on_camera(state.cameras, c, image, residual, posed).to(dtype)
+                relief = None
+                if system.dolly is not None:
+                    relief = system.dolly.relief(part, residual.inverse_depth[:, c])
+                on_camera = _on_camera(state.cameras, c, image, residual, posed, relief)
+                own[..., modes:] += on_camera.to(dtype)
         shared_border[modes:] += alike * own[..., modes:].sum(0, dtype=torch.float64).mT
         cross[part] += alone * (rows.to(dtype) @ own)
         flat = alone * own.reshape(-1, total)
@@ -153,9 +162,18 @@ def _image_forces(view: Projection, c: int, moved: Tensor, residual: RobustResid
 
 
 def _on_camera(
-    cameras: CameraState, c: int, image: Tensor, residual: RobustResidual, posed: Posed
+    cameras: CameraState,
+    c: int,
+    image: Tensor,
+    residual: RobustResidual,
+    posed: Posed,
+    relief: Tensor | None,
 ) -> Tensor:
-    """Products (t, m, N) of image forces (t, m, 3, L) in camera c with all camera unknowns."""
+    """Products (t, m, N) of image forces (t, m, 3, L) in camera c with all camera unknowns.
+
+    Args:
+        relief: as in `camera_columns`.
+    """
     out = torch.zeros(*image.shape[:2], cameras.unknowns, dtype=torch.float64)
     extrinsics, focal = cameras.columns()[c]
     dtype = posed.world.dtype
@@ -169,5 +187,6 @@ def _on_camera(
         out[..., extrinsics.start + 3 : extrinsics.stop] = forces.sum(3, dtype=torch.float64)
     if focal is not None:
         depth = 1 / residual.inverse_depth[:, c, None].clamp_min(1e-9)
+        depth = depth if relief is None else depth * relief[:, None]
         out[..., focal] = (image[:, :, 2] * depth).sum(2, dtype=torch.float64)
     return out

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from densefit.fit.dolly import move_together
 from densefit.fit.landmark_model import LandmarkModel
 from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize, relinearize
 from densefit.fit.newton_step import Box, Step, solve_step
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import Priors
-from densefit.fit.state import FrameLayout, State, move
+from densefit.fit.state import FrameLayout, State
 from densefit.fit.tridiagonal import NotPositiveDefinite
 
 Tensor = torch.Tensor
@@ -215,7 +216,7 @@ class _Stage:
             if focal is not None and abs(float(cameras[focal])) > MAX_FOCAL_STEP:
                 return None
         identity = step.border[:modes] if modes else None
-        return move(self.model, state, step.frames, identity, cameras), step
+        return move_together(self.model, state, step.frames, identity, cameras), step
 
 
 def expected_gain(system: Linearization, step: Step) -> float:

@@ -23,13 +23,14 @@ from densefit.fit.checkpoints import Checkpoints
 from densefit.fit.coarse import coarse_frames, spread_motion
 from densefit.fit.data import FitData, pieces
 from densefit.fit.directions import noticed, square_root
+from densefit.fit.dolly import carried
 from densefit.fit.inverse import Deviations, deviations
 from densefit.fit.landmark_model import LandmarkModel, along
 from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
 from densefit.fit.newton_step import explained, held_stiffness, weighed
 from densefit.fit.priors import Priors, frame_changes
 from densefit.fit.solver import approach, held_unknowns, minimize
-from densefit.fit.state import CameraState, Motion, State
+from densefit.fit.state import CameraState, Motion, State, move_cameras
 from densefit.fit.weights import scaled
 
 Tensor = torch.Tensor
@@ -126,6 +127,15 @@ class Windows:
             return 0.0
         model = self.data.model
         return float((step.to(model.dtype) @ model.identity).reshape(3, -1).norm(dim=0).mean())
+
+    def moved(self, state: State, step: Tensor) -> State:
+        """After a step of identity and this take's cameras; no frame moves by itself."""
+        identity, cameras = step[: self.modes], step[self.modes :]
+        return State(
+            state.identity + identity if self.modes else state.identity,
+            carried(self.data.model, state, cameras),
+            move_cameras(state.cameras, cameras),
+        )
 
     def _windows(self) -> Iterator[Window]:
         for core in pieces(self.count, self.options.window):
@@ -267,7 +277,11 @@ class Windows:
                 continue
             weight = wide.link_weights[edge - first]
             gradient[frame] += sign * weight * (change[edge - first] @ wide.link)
-        return replace(system, gradient=gradient)
+        if system.dolly is None:
+            return replace(system, gradient=gradient)
+        border_gradient = system.border_gradient.clone()
+        border_gradient[-1] += ((gradient - system.gradient) * system.dolly.shift).sum()
+        return replace(system, gradient=gradient, border_gradient=border_gradient)
 
     def _held(self, system: Linearization, state: State, low: int, high: int) -> Tensor:
         """(t, P) bool: unknowns that are held by a bound."""
@@ -305,13 +319,17 @@ class Windows:
     ) -> Spread:
         """Args: half: root (N, m) of the border's covariance."""
         system, priors = self._linearized(state, window.low, window.high, model)
-        none = replace(system, cross=system.cross[..., :0], border=system.border[:0, :0])
+        none = replace(
+            system, cross=system.cross[..., :0], border=system.border[:0, :0], dolly=None
+        )
         variance = deviations(none, priors).frames.square()
         if len(half):
-            cross = system.cross @ half.to(system.cross.dtype)
+            half = half.to(system.cross.dtype)
             none_held = torch.zeros_like(system.gradient, dtype=torch.bool)
             factor = _factor(system, priors, none_held)
-            bent = tridiagonal.backward(factor, tridiagonal.forward(factor, cross))
+            bent = tridiagonal.backward(factor, tridiagonal.forward(factor, system.cross @ half))
+            if system.dolly is not None:
+                bent -= system.dolly.shift[..., None].to(bent.dtype) * half[-1]
             variance = variance + bent.square().sum(2)
         return Spread(variance[window.keep].sqrt())
 
