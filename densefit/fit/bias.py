@@ -76,10 +76,6 @@ def with_bias(
         model,
         bias=rank,
         identity=torch.cat([model.identity, columns.flatten(1)]),
-        groups=tuple(
-            replace(g, identity=torch.cat([g.identity, columns[..., g.index].flatten(1)]))
-            for g in model.groups
-        ),
         joint_basis=longer(model.joint_basis),
         contacts=replace(model.contacts, identity=longer(model.contacts.identity)),
     )

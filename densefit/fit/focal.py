@@ -57,7 +57,9 @@ def start_focal(
     )  # fmt: skip
     rotation, shift, _ = initial_poses(points, alone, part, [0])
     state = State(identity, rest(rotation, shift), alone)
-    solution = minimize(model, part, priors, state, short, options.identity is None, SCALES)
+    found = minimize(
+        model, part, priors, state, short, options.identity is None, SCALES, with_system=False
+    )
     log_focal = cameras.log_focal.clone()
-    log_focal[camera] = solution.state.cameras.log_focal[0]
+    log_focal[camera] = found.state.cameras.log_focal[0]
     return replace(cameras, log_focal=log_focal)

@@ -124,21 +124,22 @@ class FrameDerivatives:
         jacobian = self.pose_jacobian
         return jacobian.mT @ pose @ jacobian, jacobian.mT @ mixed
 
-    def identity_cross(self) -> Tensor:
-        """Cross blocks (t, P, K) with identity, in the planes' dtype."""
-        model, identity = self.model, self.model.identity
-        frames = len(self.information)
-        expression = identity.new_zeros(frames, len(model.expression), len(identity))
-        for group in model.groups:
-            six = self.shape_information[..., group.index]
-            rows = torch.stack([symmetric_row(group.expression, six, b) for b in range(3)], 2)
-            products = rows.reshape(frames * len(group.shapes), -1) @ group.identity.T
-            products = products.reshape(frames, len(group.shapes), -1)
-            expression.index_add_(1, group.shapes, products)
+    def identity_cross(self, out: Tensor) -> None:
+        """Write the cross blocks (t, P, K) with identity."""
+        model, identity, size = self.model, self.model.identity, len(self.model.free)
+        # Frames innermost, as in `_expression_pairs`.
+        six = self.shape_information.permute(1, 2, 0).contiguous()
+        drawn = out.new_empty(len(out), len(model.gaze), len(identity))
+        place = dict(zip(model.free.tolist(), out[:, :size].unbind(1), strict=True))
+        place |= dict(zip(model.gaze.tolist(), drawn.unbind(1), strict=True))
+        for number, moved in enumerate(model.moved):
+            rows = _bent(moved.expression, six.index_select(1, moved.index))
+            torch.mm(rows.flatten(0, 1).T, moved.identity, out=place[number])
         pairs = zip(model.eyes, self._eye_columns, strict=True)
         eyes = [self._on_eye(columns, eye, identity) for eye, columns in pairs]
         rows = torch.cat([self._on_rigid(identity), self._on_neck(identity), *eyes], 1)
-        return self._to_unknowns(expression, self.pose_jacobian.mT.to(model.dtype) @ rows)
+        out[:, size:] = self.pose_jacobian.mT.to(out.dtype) @ rows
+        out[:, size + 9 :] += self.gaze.mT.to(out.dtype) @ drawn
 
     @cached_property
     def shape_information(self) -> Tensor:
@@ -226,3 +227,12 @@ def symmetric_row(basis: Tensor, six: Tensor, b: int) -> Tensor:
     out = basis[:, 0] * six[:, None, SIX[0][b]]
     out.addcmul_(basis[:, 1], six[:, None, SIX[1][b]])
     return out.addcmul_(basis[:, 2], six[:, None, SIX[2][b]])
+
+
+def _bent(basis: Tensor, six: Tensor) -> Tensor:
+    """G e: basis (3, L, 1), six planes of G (6, L, t) to (3, L, t)."""
+    out = six.new_empty(3, *six.shape[1:])
+    for b in range(3):
+        row = torch.mul(six[SIX[0][b]], basis[0], out=out[b])
+        row.addcmul_(six[SIX[1][b]], basis[1]).addcmul_(six[SIX[2][b]], basis[2])
+    return out

@@ -15,8 +15,9 @@ import torch
 
 from densefit.fit import tridiagonal
 from densefit.fit.linearization import Linearization
-from densefit.fit.newton_step import damped, damping_of, products
+from densefit.fit.newton_step import damped, damping_of
 from densefit.fit.priors import Priors
+from densefit.fit.products import products, symmetric_products
 
 Tensor = torch.Tensor
 DAMPING = (0.0, 1e-6, 1e-4, 1e-2, 1.0)
@@ -177,7 +178,7 @@ def _inverse(
     if not cross.shape[2]:
         return Inverse(system, priors, added, factor, cross, system.border)
     whitened = tridiagonal.forward(factor, cross)
-    schur = damped(system.border, damping) - products(whitened, whitened)
+    schur = damped(system.border, damping) - symmetric_products(whitened, whitened)
     lower, info = torch.linalg.cholesky_ex(schur)
     if int(info):
         raise tridiagonal.NotPositiveDefinite

@@ -145,7 +145,7 @@ class JointFit(FitData):
         system = linearize(
             self.model, planes, self.priors(picked), state, self._final_loss, self.with_identity
         )
-        return replace(solution, system=system)
+        return replace(solution, last=system)
 
     def start(self, checkpoints: Checkpoints | None = None) -> Start:
         """Joint solve over all frames, or over keyframes with first poses of all frames."""
@@ -271,7 +271,10 @@ class JointFit(FitData):
         # What frames between solved ones still have to find, a loose loss need not lead to.
         scales = (*self.options.robust_start[-1:], self.options.robust_scale)
         loosely = replace(self.options, tolerance=_NEAR)
-        alone = minimize(self.model, planes, self.priors(picked), fixed, loosely, False, scales)
+        alone = minimize(
+            self.model, planes, self.priors(picked), fixed, loosely, False, scales,
+            with_system=False,
+        )  # fmt: skip
         return replace(near, motion=alone.state.motion)
 
     def together(
@@ -310,7 +313,7 @@ class JointFit(FitData):
         network's bias, too.
 
         scale: (C,) of sigma, measured anew after each stage (in place); tolerance: of the last
-        stage, by default that of the options.
+        stage, by default that of the options; with another the state is all that is wanted.
         """
         raw = self.raw_planes(picked)
 
@@ -330,6 +333,7 @@ class JointFit(FitData):
             self.model, planes, self.priors(picked), state,
             replace(self.options, tolerance=tolerance or self.options.tolerance),
             self.with_identity, on_stage=rescale, on_iteration=advance,
+            with_system=tolerance is None,
         )  # fmt: skip
 
     def _count_iterations(self) -> Callable[[], None]:

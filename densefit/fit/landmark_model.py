@@ -8,6 +8,7 @@ corners by less than 0.1 mm at the largest neck rotations.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,21 @@ class ShapeGroup:
     """(Lg,) landmarks."""
     shapes: Tensor
     """(m,) expressions."""
-    expression: Tensor
-    """(m, 3, Lg)."""
-    identity: Tensor
-    """(K, 3 Lg)."""
     gram: Tensor
     """(6 Lg, m (m + 1) / 2): products of pairs of expression rows, so that E^T G E is one
     product."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Ls landmarks that one expression moves."""
+
+    index: Tensor
+    """(Ls,) landmarks."""
+    expression: Tensor
+    """(3, Ls, 1): how far."""
+    identity: Tensor
+    """(3 Ls, K): how far the modes of identity move them."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,17 @@ class LandmarkModel:
     bias: int = 0
     """So many of the K modes, the last ones, are no shape but the network's bias (`bias.py`)."""
 
+    @cached_property
+    def moved(self) -> tuple[Moved, ...]:
+        """By expression, 52: made where identity is unknown."""
+        identity = self.identity.T.contiguous().reshape(3, -1, self.modes)
+        out = []
+        for planes in self.expression.reshape(len(self.expression), 3, -1):
+            index = torch.nonzero(planes.abs().amax(0)).flatten()
+            own = identity.index_select(1, index).flatten(0, 1)
+            out.append(Moved(index, planes[:, index, None].contiguous(), own))
+        return tuple(out)
+
     @property
     def modes(self) -> int:
         """K."""
@@ -147,7 +167,7 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
         template=planes(head.template),
         identity=identity.reshape(modes, -1),
         expression=expression.reshape(len(expression), -1),
-        groups=tuple(_shape_group(expression, identity, *group) for group in groups),
+        groups=tuple(_shape_group(expression, *group) for group in groups),
         group_rows=_group_rows(groups, len(weights[NECK])),
         **_pair_sums(groups, len(expression)),
         neck=neck,
@@ -177,7 +197,6 @@ def along(model: LandmarkModel, identity: Tensor, directions: Tensor) -> Landmar
         model,
         template=model.template + (own @ model.identity).reshape(3, -1),
         identity=turn @ model.identity,
-        groups=tuple(replace(g, identity=turn @ g.identity) for g in model.groups),
         joint_centres=model.joint_centres + (identity @ model.joint_basis).reshape(4, 3),
         joint_basis=directions.T @ model.joint_basis,
         contacts=replace(
@@ -226,9 +245,7 @@ def _pairs(count: np.ndarray) -> np.ndarray:
     return count * (count + 1) // 2
 
 
-def _shape_group(
-    expression: Tensor, identity: Tensor, landmarks: np.ndarray, shapes: np.ndarray
-) -> ShapeGroup:
+def _shape_group(expression: Tensor, landmarks: np.ndarray, shapes: np.ndarray) -> ShapeGroup:
     index, which = torch.from_numpy(landmarks), torch.from_numpy(shapes)
     rows = expression[which][..., index].contiguous()
     i, j = torch.triu_indices(len(rows), len(rows))
@@ -239,8 +256,6 @@ def _shape_group(
     return ShapeGroup(
         index=index,
         shapes=which,
-        expression=rows,
-        identity=identity[..., index].flatten(1).contiguous(),
         gram=torch.cat(products).contiguous(),
     )
 

@@ -40,6 +40,7 @@ from densefit.fit.landmark_term import (
     robust_residual,
 )
 from densefit.fit.priors import Priors, motion_prior, motion_prior_diagonal
+from densefit.fit.products import symmetric_products
 from densefit.fit.state import Motion, State
 
 Tensor = torch.Tensor
@@ -120,7 +121,7 @@ def linearize(
 
     def visit(chunk: Chunk, block: FrameDerivatives, shape: Tensor, pull: Tensor) -> None:
         if with_identity:
-            cross[chunk.part, :, :modes] = block.identity_cross()
+            block.identity_cross(out=cross[chunk.part, :, :modes])
             sums.add(block, shape, _joint_pull(model, chunk.turns, pull))
         if cameras.unknowns:
             inverse = chunk.residual.inverse_depth[:, 0]
@@ -267,8 +268,10 @@ def chunks(
     views = head_projection(
         state.cameras.matrices, motion.rotation, motion.translation, model.dtype
     )
-    for start in range(0, len(motion), loss.chunk):
-        part = slice(start, min(len(motion), start + loss.chunk))
+    count = -(-len(motion) // loss.chunk)
+    size = -(-len(motion) // max(1, count))  # A few frames left over would cost as much as many.
+    for start in range(0, len(motion), max(1, size)):
+        part = slice(start, min(len(motion), start + size))
         turns, view = turns_all.take(part), views.take(part)
         posed = pose_landmarks(model, neutral, centres, motion.take(part), turns)
         residual = robust_residual(
@@ -317,8 +320,7 @@ def _finish_identity(
     basis = model.identity.reshape(modes, 3, -1)
     six = sums.information.to(model.dtype).reshape(1, len(PAIRS), -1)
     bent = torch.stack([symmetric_row(basis, six, b)[0] for b in range(3)], 1).reshape(modes, -1)
-    block = (bent @ model.identity.T).double()
-    border[:modes, :modes] += 0.5 * (block + block.T)
+    border[:modes, :modes] += symmetric_products(bent.T[None], model.identity.T[None])
     border[:modes, :modes].diagonal().add_(priors.identity_weight)
     border_gradient[:modes] += (
         (model.identity @ sums.shape_gradient.to(model.dtype)).double()

@@ -7,6 +7,7 @@ correct the guess from the signs of steps and multipliers.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +15,16 @@ import torch
 from densefit.fit import tridiagonal
 from densefit.fit.linearization import Linearization
 from densefit.fit.priors import Priors
+from densefit.fit.products import symmetric_products
 
 Tensor = torch.Tensor
 TINY = 1e-8
 """Added to diagonals relative to their mean: an unknown that nothing depends on stays where it
 is."""
-STACK_ROWS = 8192
 FEW_CHANGES = 2e-3
 """Share of all unknowns whose bounds were guessed wrongly that is left to the next step."""
+CLOSE_ENOUGH, MAX_GRADIENTS = 1e-6, 60
+"""Relative error of a step of the border by conjugate gradients, and most of their iterations."""
 HOLD = 1e8
 """An unknown at a bound is held there by a spring this many times as stiff as its own curvature:
 the factorization then needs no rows taken out."""
@@ -72,6 +75,7 @@ def solve_step(
     kept = torch.zeros_like(pushed) if active is None else active & (at_low | at_high) & ~leaving
     active = pushed | kept
     target = torch.zeros_like(gradient)
+    schur: SchurComplement | None = None
     for attempt in range(passes):
         stiffness = held_stiffness(system.diagonal, active)
         factor = tridiagonal.factorize(
@@ -81,7 +85,9 @@ def solve_step(
         step = tridiagonal.solve(factor, right)
         border_step = gradient.new_zeros(0)
         if system.cross.shape[2]:
-            step, border_step = _solve_border(system, factor, step, damping)
+            schur = SchurComplement.of(system, damping, factor, schur)
+            border_step = schur.solve(-system.border_gradient - weighed(system.cross, step))
+            step = step - schur.followed(border_step)
         if attempt + 1 == passes:
             break
         # The spring that holds an unknown shows which way it is pulled: out of the bound, or in.
@@ -115,23 +121,68 @@ def damped(matrix: Tensor, damping: float) -> Tensor:
     return matrix + torch.diag(damping * size + TINY * floor)
 
 
-def _solve_border(
-    system: Linearization, factor: tridiagonal.Factor, alone: Tensor, damping: float
-) -> tuple[Tensor, Tensor]:
-    """Steps (T, P) of the frames and (N,) of the border from the Schur complement of the frames.
+@dataclass(frozen=True)
+class SchurComplement:
+    """S = B - X^T A^-1 X of the border, the frames eliminated, and how to solve with it."""
 
-    Args:
-        alone: (T, P) step of the frames if the border stood still.
-    """
-    cross = system.cross
-    schur = damped(system.border, damping) - explained(factor, cross)
-    target = -system.border_gradient - weighed(cross, alone)
-    lower, info = torch.linalg.cholesky_ex(schur)
+    cross: Tensor
+    """X (T, P, N)."""
+    border: Tensor
+    """B (N, N), damped."""
+    factor: tridiagonal.Factor
+    """Of A."""
+    lower: Tensor
+    """(N, N): Cholesky factor of S, or of an S in which other unknowns stood at their bounds."""
+    exact: bool
+
+    @staticmethod
+    def of(
+        system: Linearization,
+        damping: float,
+        factor: tridiagonal.Factor,
+        near: SchurComplement | None = None,
+    ) -> SchurComplement:
+        """Factorized, or with the factor of one that is near."""
+        border = damped(system.border, damping)
+        if near is not None:
+            return SchurComplement(system.cross, border, factor, near.lower, False)
+        lower = _cholesky(border - explained(factor, system.cross))
+        return SchurComplement(system.cross, border, factor, lower, True)
+
+    def followed(self, step: Tensor) -> Tensor:
+        """A^-1 X b (T, P): what a step b (N,) of the border takes from the frames."""
+        pulled = (self.cross @ step.to(self.cross.dtype)).double()
+        return tridiagonal.solve(self.factor, pulled)
+
+    def solve(self, right: Tensor) -> Tensor:
+        """S^-1 b (N,): by the factor, or by conjugate gradients from there, which take a few passes
+        over X where a factor of its own takes N of them."""
+        if self.exact:
+            return _by_factor(self.lower, right)
+        out, rest = torch.zeros_like(right), right
+        way, size = out, math.inf
+        goal = CLOSE_ENOUGH**2 * float(right @ _by_factor(self.lower, right))
+        for _ in range(MAX_GRADIENTS):
+            towards = _by_factor(self.lower, rest)
+            before, size = size, float(rest @ towards)
+            if size <= goal:
+                return out
+            way = towards + (size / before) * way
+            bent = self.border @ way - weighed(self.cross, self.followed(way))
+            length = size / float(way @ bent)
+            out, rest = out + length * way, rest - length * bent
+        return _by_factor(_cholesky(self.border - explained(self.factor, self.cross)), right)
+
+
+def _cholesky(matrix: Tensor) -> Tensor:
+    lower, info = torch.linalg.cholesky_ex(matrix)
     if int(info):
         raise tridiagonal.NotPositiveDefinite
-    step = torch.cholesky_solve(target[:, None], lower)[:, 0]
-    follow = tridiagonal.solve(factor, (cross @ step.to(cross.dtype)).double())
-    return alone - follow, step
+    return lower
+
+
+def _by_factor(lower: Tensor, right: Tensor) -> Tensor:
+    return torch.cholesky_solve(right[:, None], lower)[:, 0]
 
 
 def weighed(cross: Tensor, step: Tensor) -> Tensor:
@@ -142,16 +193,4 @@ def weighed(cross: Tensor, step: Tensor) -> Tensor:
 def explained(factor: tridiagonal.Factor, cross: Tensor) -> Tensor:
     """X^T A^-1 X (N, N) float64: what eliminating the frames takes from the border."""
     whitened = tridiagonal.forward(factor, cross)
-    return products(whitened, whitened)
-
-
-def products(a: Tensor, b: Tensor) -> Tensor:
-    """A^T B (N, M) float64 of rows (T, P, N) and (T, P, M)."""
-    out = torch.zeros(a.shape[2], b.shape[2], dtype=torch.float64, device=a.device)
-    for some, others in zip(_stacks(a), _stacks(b), strict=True):
-        out += (some.T @ others).double()
-    return out
-
-
-def _stacks(blocks: Tensor) -> tuple[Tensor, ...]:
-    return blocks.reshape(-1, blocks.shape[2]).split(STACK_ROWS)
+    return symmetric_products(whitened, whitened)

@@ -41,13 +41,19 @@ class Solution:
     """Where the solver ended."""
 
     state: State
-    system: Linearization
+    last: Linearization | None
     """At that state, or one negligible step before it."""
     energy: float
-    """Of the last stage."""
+    """Of the last stage; NaN without `last`."""
     iterations: int
     history: tuple[tuple[float, float], ...]
     """(c, energy) after each accepted step."""
+
+    @property
+    def system(self) -> Linearization:
+        """`last`, where it was asked for."""
+        assert self.last is not None
+        return self.last
 
 
 def minimize(
@@ -61,11 +67,14 @@ def minimize(
     on_stage: Callable[[State, bool], tuple[LandmarkModel, Planes, State]] | None = None,
     on_iteration: Callable[[], None] | None = None,
     near: bool = False,
+    with_system: bool = True,
 ) -> Solution:
     """Minimise the energy from a state.
 
     Args:
         near: it is near the minimum; the loss's true curvature is used from the start.
+        with_system: where the state is all that is wanted, as a start of something else, its system
+            may be left out, and so may the end of the way to the minimum.
         scales: robust scales of the stages, by default those of the options.
         on_stage: called between stages with the state and whether the last one is next; returns
             what that stage starts with: other precisions, and a model of more modes.
@@ -75,22 +84,24 @@ def minimize(
     iterations, active = 0, None
     for number, scale in enumerate(scales):
         last = number + 1 == len(scales)
+        exact = last and with_system
         # Frames alone were solved or went through a stage before: near enough for that, too.
         curved = last and (near or not (with_identity or state.cameras.unknowns))
         loss = LossSettings(scale, options.correlation, curved, options.chunk)
         tolerance = options.tolerance if last else STAGE_TOLERANCE
         soft = softened(priors, scale / scales[-1])
-        run = _Stage(model, planes, soft, loss, with_identity, tolerance, last, active)
+        run = _Stage(model, planes, soft, loss, with_identity, tolerance, exact, active)
         state, count = run.minimize(state, options.max_iterations, history, on_iteration)
         active = run.active
         iterations += count
         if on_stage is not None and not last:
             model, planes, state = on_stage(state, number + 2 == len(scales))
-    system = run.system
-    if system is None or not run.curved:
+    if with_system and (run.system is None or not run.curved):
         final = replace(run.loss, newton=True)
-        system, run.promised = linearize(model, planes, priors, state, final, with_identity), 0.0
-    return Solution(state, system, system.cost - run.promised, iterations, tuple(history))
+        run.system = linearize(model, planes, priors, state, final, with_identity)
+        run.promised = 0.0
+    energy = math.nan if run.system is None else run.system.cost - run.promised
+    return Solution(state, run.system, energy, iterations, tuple(history))
 
 
 def softened(priors: Priors, times: float) -> Priors:

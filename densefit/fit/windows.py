@@ -192,11 +192,13 @@ class Windows:
             return data.model, self._planes(raw, reached.motion, cameras), reached
 
         planes = adjusted(first)[1]
+        told = not self.modes and not state.cameras.unknowns
         solution = minimize(
-            data.model, planes, priors, first, self.options, False, scales, on_stage=adjusted
-        )
+            data.model, planes, priors, first, self.options, False, scales, on_stage=adjusted,
+            with_system=told,
+        )  # fmt: skip
         spread = None
-        if not self.modes and not state.cameras.unknowns:
+        if told:
             spread = Spread(deviations(solution.system, priors).frames[window.keep])
         return Solved(solution.state.motion.take(window.keep), spread)
 
