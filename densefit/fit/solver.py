@@ -30,7 +30,12 @@ posterior deviation is 0.5, and one more step would be about a seventh of this o
 MANY = 0.75
 """Share of the frames beyond which all of them are evaluated."""
 FELT = 0.03
-"""Damping below which a frame's step hardly changes: its own unknowns are well determined."""
+"""Damping below which a frame's step hardly changes: its own unknowns are well determined. What
+refuses a step near the minimum are single frames, too."""
+DAMPING, NEAR_DAMPING = 1e-3, 1e-6
+"""Of a stage's first step, and where it begins near the minimum: directions that little is known of
+(the size of a rig that only the head tells, say) are made of unknowns with large curvatures, and
+damping by those would end the stage before it has gone along them."""
 MAX_DAMPING = 1e7
 MAX_FOCAL_STEP = 0.3
 """Largest change of log focal length in one step."""
@@ -90,7 +95,7 @@ def minimize(
         loss = LossSettings(scale, options.correlation, curved, options.chunk)
         tolerance = options.tolerance if last else STAGE_TOLERANCE
         soft = softened(priors, scale / scales[-1])
-        run = _Stage(model, planes, soft, loss, with_identity, tolerance, exact, active)
+        run = _Stage(model, planes, soft, loss, with_identity, tolerance, exact, active, near)
         state, count = run.minimize(state, options.max_iterations, history, on_iteration)
         active = run.active
         iterations += count
@@ -134,6 +139,8 @@ class _Stage:
     tolerance: float
     last: bool
     active: Tensor | None
+    near: bool = False
+    """It begins near the minimum."""
     system: Linearization | None = None
     """At the state reached, if that was evaluated."""
     curved: bool = False
@@ -150,7 +157,7 @@ class _Stage:
     ) -> tuple[State, int]:
         """The state reached and the number of steps. Each trial is linearized at once: nearly all
         are taken."""
-        damping = 1e-3
+        damping = NEAR_DAMPING if self.near else DAMPING
         system = self.system = self._linearize(state)
         for count in range(1, limit + 1):
             if on_iteration is not None:
@@ -179,7 +186,8 @@ class _Stage:
                 ended = abs(gain) < self.tolerance and expected < 10 * self.tolerance
                 if ended or abs(gain) < 1e-8 or damping > MAX_DAMPING:
                     return state, count
-                damping = max(10 * damping, 0.0 if rows is None else FELT)
+                felt = self.near or rows is not None
+                damping = max(10 * damping, FELT if felt else 0.0)
                 continue
             state, system, self.system, self.active = moved, there, there, step.active
             self.curved = self.loss.newton
