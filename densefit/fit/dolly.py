@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from densefit.fit.geometry import Posed
 from densefit.fit.landmark_model import LandmarkModel
 from densefit.fit.priors import Priors, linked
 from densefit.fit.state import CameraState, FrameLayout, Motion, State, move
@@ -56,6 +57,15 @@ class Dolly:
     def relief(self, part: slice, inverse_depth: Tensor) -> Tensor:
         """1 - Z / z (t, L) of some frames' landmarks at 1 / z (t, L)."""
         return 1 - self.depth[part, None].to(inverse_depth.dtype) * inverse_depth
+
+    def column(self, part: slice, posed: Posed, inverse_depth: Tensor) -> Tensor:
+        """(t, 3, L): moves of some frames' landmarks, head frame, that look like the unknown's."""
+        nearer = (
+            self.depth[part, None].to(inverse_depth.dtype)
+            - inverse_depth.clamp_min(1e-9).reciprocal()
+        )
+        axis = posed.head_rotation.mT @ self.axis.to(inverse_depth.dtype)
+        return axis[..., None] * nearer[:, None]
 
     def prior_columns(self, priors: Priors) -> tuple[Tensor, Tensor]:
         """What the links between frames add to the cross blocks' last column, (T, P), and to the

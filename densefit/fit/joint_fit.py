@@ -360,8 +360,8 @@ class JointFit(FitData):
         modes = len(border_std) - state.cameras.unknowns
         camera_std = border_std[modes:]
         if alone(state.cameras) and self.with_identity:
-            told = 1 / (camera_std**2 + FOCAL_UNTOLD**2)
-            camera_std = (told + float(self.prior.focal_sd[0]) ** -2) ** -0.5
+            told = 1 / (np.square(camera_std) + FOCAL_UNTOLD**2)
+            camera_std = 1 / np.sqrt(told + float(self.prior.focal_sd[0]) ** -2)
         cameras = estimated_cameras(self.cameras, state.cameras, camera_std, self.placed)
         valid = np.asarray(self.observations.valid)
         scale = scale_source(self.cameras, valid)

@@ -109,14 +109,13 @@ def _landmark_scatter(
         if modes:
             own[..., :modes] = shape @ model.identity.T
             shapes += shape.sum(0, dtype=torch.float64)
-        if total > modes:
+        if system.dolly is not None:
+            column = system.dolly.column(part, posed, residual.inverse_depth[:, 0])
+            own[..., -1] = (forces.flatten(2) @ column.flatten(1)[..., None])[..., 0]
+        elif total > modes:
             for c in range(len(state.cameras.free_focal)):
                 image = _image_forces(seen, c, moved, residual)
-                relief = None
-                if system.dolly is not None:
-                    relief = system.dolly.relief(part, residual.inverse_depth[:, c])
-                on_camera = _on_camera(state.cameras, c, image, residual, posed, relief)
-                own[..., modes:] += on_camera.to(dtype)
+                own[..., modes:] += _on_camera(state.cameras, c, image, residual, posed).to(dtype)
         shared_border[modes:] += alike * own[..., modes:].sum(0, dtype=torch.float64).mT
         cross[part] += alone * (rows.to(dtype) @ own)
         flat = alone * own.reshape(-1, total)
@@ -162,18 +161,9 @@ def _image_forces(view: Projection, c: int, moved: Tensor, residual: RobustResid
 
 
 def _on_camera(
-    cameras: CameraState,
-    c: int,
-    image: Tensor,
-    residual: RobustResidual,
-    posed: Posed,
-    relief: Tensor | None,
+    cameras: CameraState, c: int, image: Tensor, residual: RobustResidual, posed: Posed
 ) -> Tensor:
-    """Products (t, m, N) of image forces (t, m, 3, L) in camera c with all camera unknowns.
-
-    Args:
-        relief: as in `camera_columns`.
-    """
+    """Products (t, m, N) of image forces (t, m, 3, L) in camera c with all camera unknowns."""
     out = torch.zeros(*image.shape[:2], cameras.unknowns, dtype=torch.float64)
     extrinsics, focal = cameras.columns()[c]
     dtype = posed.world.dtype
@@ -187,6 +177,5 @@ def _on_camera(
         out[..., extrinsics.start + 3 : extrinsics.stop] = forces.sum(3, dtype=torch.float64)
     if focal is not None:
         depth = 1 / residual.inverse_depth[:, c, None].clamp_min(1e-9)
-        depth = depth if relief is None else depth * relief[:, None]
         out[..., focal] = (image[:, :, 2] * depth).sum(2, dtype=torch.float64)
     return out
