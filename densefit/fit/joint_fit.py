@@ -64,7 +64,7 @@ stated (see docs/fit.md)."""
 FOCAL_UNTOLD = 0.15
 """Perspective, which is all that tells the focal length of one camera alone, is flattened by what
 networks make of faces and by shapes that the prior does not know: focal lengths of rendered people
-were off by 14 % and of real ones by 20 % where 8 % were stated (see docs/fit.md)."""
+were off by 14 % and of real ones by 22 % where 8 % were stated (see docs/fit.md)."""
 KNOWN_KEYFRAMES = 32
 """Where identity and cameras are known, keyframes only tell the landmarks' sigma."""
 

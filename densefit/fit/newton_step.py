@@ -169,7 +169,10 @@ class SchurComplement:
                 return out
             way = towards + (size / before) * way
             bent = self.border @ way - weighed(self.cross, self.followed(way))
-            length = size / float(way @ bent)
+            curvature = float(way @ bent)
+            if not curvature > 0:
+                break
+            length = size / curvature
             out, rest = out + length * way, rest - length * bent
         return _by_factor(_cholesky(self.border - explained(self.factor, self.cross)), right)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from densefit.fit import initial, so3, tridiagonal
+from densefit.fit import initial, newton_step, so3, tridiagonal
 from densefit.fit.camera_columns import camera_columns
 from densefit.fit.camera_prior import camera_prior
 from densefit.fit.data import frames_to_solve
@@ -19,10 +19,11 @@ from densefit.fit.keyframes import choose_keyframes
 from densefit.fit.landmark_model import PAIRS, gaze_values, landmark_model
 from densefit.fit.landmark_term import collapse, project, projection, robust_residual
 from densefit.fit.linearization import FrameTerms, Linearization, Planes
-from densefit.fit.newton_step import Box, solve_step
+from densefit.fit.newton_step import Box, SchurComplement, solve_step
 from densefit.fit.observations import landmark_region_weights, normalize_observations
 from densefit.fit.options import EXPRESSION_SD, FitOptions
 from densefit.fit.priors import Priors, expression_deviations, expression_precision, eye_precision
+from densefit.fit.products import products, symmetric_products
 from densefit.fit.state import CameraState
 from densefit.fit.weights import facing_weight, landmark_normals
 from densefit.head.model import EXPRESSION_NAMES
@@ -183,6 +184,26 @@ def test_bounded_step_solves_the_box_problem():
     got = torch.cat([step.frames.flatten(), step.border])
     torch.testing.assert_close(got, x, rtol=1e-6, atol=1e-7)
     assert step.active.any()
+
+
+@pytest.mark.parametrize("gradients", [0, 60])
+def test_a_factor_of_another_schur_complement_solves(gradients, monkeypatch):
+    """By conjugate gradients from it, or, where those take too many, by a factor of its own."""
+    monkeypatch.setattr(newton_step, "MAX_GRADIENTS", gradients)
+    system, priors, full = bordered()
+    factor = tridiagonal.factorize(system.diagonal, priors.link, priors.link_weights)
+    exact = SchurComplement.of(system, 0.0, factor)
+    near = replace(exact, lower=torch.diag(torch.tensor([2.0, 3.0, 4.0], dtype=f8)), exact=False)
+    right = random(3, seed=9)
+    inverse = torch.linalg.inv(full)[-3:, -3:]
+    torch.testing.assert_close(exact.solve(right), inverse @ right, rtol=1e-6, atol=0)
+    torch.testing.assert_close(near.solve(right), inverse @ right, rtol=1e-5, atol=0)
+
+
+def test_half_of_a_symmetric_product_is_enough():
+    a = random(7, 4, 10)
+    b = random(7, 4, 1, seed=1) * a
+    torch.testing.assert_close(symmetric_products(a, b), products(a, b))
 
 
 def camera_pair() -> CameraState:
