@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,32 @@ def test_imported_head_works_like_the_shipped_one(
         torch.tensor(joints).float(),
     )  # fmt: skip
     np.testing.assert_allclose(twin.numpy(), posed, atol=2e-6)
+
+
+def test_landmarks_of_lips_that_touch_lie_on_their_own_lip(head: HeadModel, tmp_path: Path) -> None:
+    """Here the lower lip reaches up to the landmarks of the upper one, nearer than that is itself."""
+    foreign = gnm.read(write_gnm(head, tmp_path / "gnm_head.npz"))
+    jaw = head.expression_names.index("jawOpen")
+    drop = head.expression_basis[jaw, body(head)["used"]].astype(np.float64)
+    edge = head.landmarks(head.template)[
+        head.landmark_region == head.region_names.index("lips_inner_upper")
+    ]
+    own = foreign.vertices - foreign.eye_centres.mean(0)
+    near = np.linalg.norm(own[:, None] - edge, axis=2).min(1) < 4e-3
+    hangs = np.linalg.norm(drop, axis=1) > 0.4 * np.linalg.norm(drop, axis=1).max()
+    shut = foreign.vertices.copy()
+    shut[near & hangs] += [0, 1.5e-3, 0.5e-3]
+    foreign = replace(foreign, vertices=shut, expression={"jawOpen": drop})
+    other = load_head(convert(foreign, head, tmp_path / "shut.npz"))
+    moved = other.landmarks(other.template + other.expression_basis[jaw]) - other.landmarks(
+        other.template
+    )
+    ours = head.landmarks(head.template + head.expression_basis[jaw]) - head.landmarks(
+        head.template
+    )
+    names = np.array(head.region_names)[head.landmark_region]
+    lips = np.char.startswith(names, "lips")
+    np.testing.assert_allclose(moved[lips, 1], ours[lips, 1], atol=8e-3)
 
 
 def test_files_of_other_versions_are_refused(head: HeadModel, tmp_path: Path) -> None:

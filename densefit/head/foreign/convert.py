@@ -24,6 +24,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 EYE_DISTANCE = (0.050, 0.075)
 """Metres: distance of the eyeball centres of a mean adult, which tells the file's unit."""
 SAMPLES = 3000
+JAW_SHARE = 0.4
+"""Of the longest way that a vertex goes in jawOpen: the lower lip goes farther, the upper less."""
 SURFACES = {
     "skin": OUTSIDE, "eyes": ("eyes", "iris", "pupil"), "teeth": ("teeth",), "tongue": ("tongue",),
 }  # fmt: skip
@@ -184,17 +186,33 @@ def _landmarks(
     if not len(present["tongue"]):
         present["tongue"] = _faces(foreign, head, part, ("gums",))
     # Teeth and tongue that the other model lacks are looked for on its skin.
-    kind_of = np.full(703, "skin", dtype="<U8")
+    kind_of = np.full(703, "skin", dtype="<U9")
     for kind, words in kinds.items():
         if len(present[kind]):
             kind_of[[any(w in n for w in words) for n in names]] = kind
-    for kind in ("skin", "teeth", "tongue"):
+    kind_of[["lips" in n and "upper" in n for n in names]] = "upper lip"
+    kind_of[["lips" in n and "lower" in n for n in names]] = "lower lip"
+    upper, lower = _lips(foreign, present["skin"])
+    present |= {"upper lip": upper, "lower lip": lower}
+    for kind in ("skin", "upper lip", "lower lip", "teeth", "tongue"):
         mine = kind_of == kind
         if mine.any():
             near = closest_on(vertices, present[kind], points[mine])
             corners[mine], weights[mine] = present[kind][near.triangle], near.weights
     _on_eyes(foreign, vertices, head, kind_of == "eyes", present["eyes"], corners, weights)
     return corners, weights
+
+
+def _lips(foreign: ForeignHead, faces: Array) -> tuple[Array, Array]:
+    """Triangles on which landmarks of the upper lip may lie, and of the lower: those that go with
+    the jaw. Lips touch, and the closest place to a landmark of one may be on the other. All for
+    both, of a model that has no such shape."""
+    drop = foreign.expression.get("jawOpen")
+    if drop is None:
+        return faces, faces
+    length = np.linalg.norm(drop, axis=1)
+    hangs = length[faces].mean(1) > JAW_SHARE * length.max()
+    return faces[~hangs], faces[hangs]
 
 
 def _faces(foreign: ForeignHead, head: HeadModel, part: Array, labels: tuple[str, ...]) -> Array:
