@@ -119,7 +119,7 @@ def test_imported_head_works_like_the_shipped_one(
 
 
 def test_landmarks_of_lips_that_touch_lie_on_their_own_lip(head: HeadModel, tmp_path: Path) -> None:
-    """Here the lower lip reaches up to the landmarks of the upper one, nearer than that is itself."""
+    """Here the lower lip reaches up to the upper one's landmarks, nearer than that is itself."""
     foreign = gnm.read(write_gnm(head, tmp_path / "gnm_head.npz"))
     jaw = head.expression_names.index("jawOpen")
     drop = head.expression_basis[jaw, body(head)["used"]].astype(np.float64)
