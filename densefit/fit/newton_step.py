@@ -25,6 +25,9 @@ FEW_CHANGES = 2e-3
 """Share of all unknowns whose bounds were guessed wrongly that is left to the next step."""
 CLOSE_ENOUGH, MAX_GRADIENTS = 1e-6, 60
 """Relative error of a step of the border by conjugate gradients, and most of their iterations."""
+OTHERWISE = 0.3
+"""Share of all unknowns whose bounds are guessed otherwise than for a factor that no longer helps:
+conjugate gradients take thirty iterations from there."""
 HOLD = 1e8
 """An unknown at a bound is held there by a spring this many times as stiff as its own curvature:
 the factorization then needs no rows taken out."""
@@ -75,7 +78,7 @@ def solve_step(
     kept = torch.zeros_like(pushed) if active is None else active & (at_low | at_high) & ~leaving
     active = pushed | kept
     target = torch.zeros_like(gradient)
-    schur: SchurComplement | None = None
+    schur, factored = None, active
     for attempt in range(passes):
         stiffness = held_stiffness(system.diagonal, active)
         factor = tridiagonal.factorize(
@@ -85,7 +88,10 @@ def solve_step(
         step = tridiagonal.solve(factor, right)
         border_step = gradient.new_zeros(0)
         if system.cross.shape[2]:
+            if float((active != factored).sum()) > OTHERWISE * active.numel():
+                schur = None
             schur = SchurComplement.of(system, damping, factor, schur)
+            factored = active if schur.exact else factored
             border_step = schur.solve(-system.border_gradient - weighed(system.cross, step))
             step = step - schur.followed(border_step)
         if attempt + 1 == passes:
