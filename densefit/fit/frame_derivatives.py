@@ -88,10 +88,10 @@ class FrameDerivatives:
         # Frames innermost: what is gathered then are rows, many times faster than columns.
         model, first = self.model, self.model.pair_rounds[0]
         rows = self.shape_information.flatten(1).T.contiguous().index_select(0, model.group_rows)
-        products = rows.new_empty(sum(g.gram.shape[1] for g in model.groups), rows.shape[1])
+        products = rows.new_empty(sum(gram.shape[1] for gram in model.grams), rows.shape[1])
         out = rows.new_zeros(len(first) + 1, rows.shape[1])
         high, end = 0, 0
-        for gram in (g.gram for g in model.groups):
+        for gram in model.grams:
             low, start = high, end
             high, end = low + len(gram), start + gram.shape[1]
             torch.mm(gram.T, rows[low:high], out=products[start:end])

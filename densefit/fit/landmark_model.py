@@ -41,23 +41,6 @@ class Eye:
 
 
 @dataclass(frozen=True)
-class ShapeGroup:
-    """Lg landmarks that much the same m expressions move: lids, brows, cheeks, lips.
-
-    Products of pairs of expressions vanish but for a tenth of all landmarks; by groups, most of
-    the others are never computed.
-    """
-
-    index: Tensor
-    """(Lg,) landmarks."""
-    shapes: Tensor
-    """(m,) expressions."""
-    gram: Tensor
-    """(6 Lg, m (m + 1) / 2): products of pairs of expression rows, so that E^T G E is one
-    product."""
-
-
-@dataclass(frozen=True)
 class Moved:
     """Ls landmarks that one expression moves."""
 
@@ -79,10 +62,13 @@ class LandmarkModel:
     """(K, 3 L)."""
     expression: Tensor
     """(52, 3 L)."""
-    groups: tuple[ShapeGroup, ...]
-    """All landmarks that any expression moves; scalp, ears and neck are not among them."""
+    grams: tuple[Tensor, ...]
+    """(6 Lg, m (m + 1) / 2) of each group of Lg landmarks that much the same m expressions move
+    (lids, brows, cheeks, lips): products of pairs of expression rows, so that E^T G E is one
+    product. Those vanish but for a tenth of all landmarks; by groups, most of the others are never
+    computed."""
     group_rows: Tensor
-    """Rows of (6 L) information planes, group after group as in their `gram`."""
+    """Rows of (6 L) information planes, group after group as in `grams`."""
     pair_rounds: tuple[Tensor, ...]
     """Places in the groups' products one after the other: all pairs at work, then the first ones
     that have a second product to add, and so on."""
@@ -167,7 +153,7 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
         template=planes(head.template),
         identity=identity.reshape(modes, -1),
         expression=expression.reshape(len(expression), -1),
-        groups=tuple(_shape_group(expression, *group) for group in groups),
+        grams=tuple(_gram(expression, *group) for group in groups),
         group_rows=_group_rows(groups, len(weights[NECK])),
         **_pair_sums(groups, len(expression)),
         neck=neck,
@@ -245,19 +231,14 @@ def _pairs(count: np.ndarray) -> np.ndarray:
     return count * (count + 1) // 2
 
 
-def _shape_group(expression: Tensor, landmarks: np.ndarray, shapes: np.ndarray) -> ShapeGroup:
-    index, which = torch.from_numpy(landmarks), torch.from_numpy(shapes)
-    rows = expression[which][..., index].contiguous()
+def _gram(expression: Tensor, landmarks: np.ndarray, shapes: np.ndarray) -> Tensor:
+    rows = expression[torch.from_numpy(shapes)][..., torch.from_numpy(landmarks)].contiguous()
     i, j = torch.triu_indices(len(rows), len(rows))
     products = []
     for a, b in PAIRS:
         product = rows[i, a] * rows[j, b]
         products.append((product + rows[i, b] * rows[j, a] if a != b else product).T)
-    return ShapeGroup(
-        index=index,
-        shapes=which,
-        gram=torch.cat(products).contiguous(),
-    )
+    return torch.cat(products).contiguous()
 
 
 def _group_rows(groups: list[tuple[np.ndarray, np.ndarray]], landmarks: int) -> Tensor:
