@@ -35,6 +35,7 @@ from densefit.synth.render import Renderer
 from densefit.synth.room import make_room
 from densefit.synth.sampling import rows
 from densefit.synth.scene import Scene, sample_scene
+from densefit.synth.scheduling import kept_policy
 from densefit.synth.views import Views
 
 CHUNK = 2
@@ -297,7 +298,9 @@ class _Encoder:
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
         frame.pts, frame.time_base = self.count, 1 / self.rate
         self.count += 1
-        self.container.mux(self.stream.encode(frame))
+        with kept_policy():
+            packets = self.stream.encode(frame)
+        self.container.mux(packets)
 
     def close(self) -> None:
         self.container.mux(self.stream.encode(None))

@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from densefit.synth.scheduling import kept_policy
+
 WIDTH, HEIGHT, BITS = 96, 64, 8
 
 MakeVideo = Callable[..., Path]
@@ -83,6 +85,8 @@ def encode_video(
                 frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             frame.pts = i if pts is None else pts[i]
             frame.time_base = base
-            container.mux(stream.encode(frame))
+            with kept_policy():
+                packets = stream.encode(frame)
+            container.mux(packets)
         container.mux(stream.encode(None))
     return path
