@@ -206,13 +206,13 @@ def _landmarks(
 def _lips(foreign: ForeignHead, faces: Array) -> tuple[Array, Array]:
     """Triangles on which landmarks of the upper lip may lie, and of the lower: those that go with
     the jaw. Lips touch, and the closest place to a landmark of one may be on the other. All for
-    both, of a model that has no such shape."""
+    both, of a model that has no such shape or whose shape moves nothing."""
     drop = foreign.expression.get("jawOpen")
     if drop is None:
         return faces, faces
     length = np.linalg.norm(drop, axis=1)
     hangs = length[faces].mean(1) > JAW_SHARE * length.max()
-    return faces[~hangs], faces[hangs]
+    return (faces[~hangs], faces[hangs]) if hangs.any() and not hangs.all() else (faces, faces)
 
 
 def _faces(foreign: ForeignHead, head: HeadModel, part: Array, labels: tuple[str, ...]) -> Array:
