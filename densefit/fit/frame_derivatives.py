@@ -133,7 +133,7 @@ class FrameDerivatives:
         place = dict(zip(model.free.tolist(), out[:, :size].unbind(1), strict=True))
         place |= dict(zip(model.gaze.tolist(), drawn.unbind(1), strict=True))
         for number, moved in enumerate(model.moved):
-            rows = _bent(moved.expression, six.index_select(1, moved.index))
+            rows = bent(moved.expression, six.index_select(1, moved.index))
             torch.mm(rows.flatten(0, 1).T, moved.identity, out=place[number])
         pairs = zip(model.eyes, self._eye_columns, strict=True)
         eyes = [self._on_eye(columns, eye, identity) for eye, columns in pairs]
@@ -222,16 +222,9 @@ def _matrix(pairs: Tensor, places: Tensor) -> Tensor:
     return pairs.index_select(1, places.reshape(-1)).reshape(len(pairs), *places.shape)
 
 
-def symmetric_row(basis: Tensor, six: Tensor, b: int) -> Tensor:
-    """Row b of G basis: basis (m, 3, L), six planes of G (t, 6, L) to (t, m, L)."""
-    out = basis[:, 0] * six[:, None, SIX[0][b]]
-    out.addcmul_(basis[:, 1], six[:, None, SIX[1][b]])
-    return out.addcmul_(basis[:, 2], six[:, None, SIX[2][b]])
-
-
-def _bent(basis: Tensor, six: Tensor) -> Tensor:
-    """G e: basis (3, L, 1), six planes of G (6, L, t) to (3, L, t)."""
-    out = six.new_empty(3, *six.shape[1:])
+def bent(basis: Tensor, six: Tensor) -> Tensor:
+    """G e: basis (3, L, m) and six planes of G (6, L, n) to (3, L, m or n), one of which is 1."""
+    out = six.new_empty(3, *torch.broadcast_shapes(basis.shape[1:], six.shape[1:]))
     for b in range(3):
         row = torch.mul(six[SIX[0][b]], basis[0], out=out[b])
         row.addcmul_(six[SIX[1][b]], basis[1]).addcmul_(six[SIX[2][b]], basis[2])

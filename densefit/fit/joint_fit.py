@@ -275,11 +275,11 @@ class JointFit(FitData):
         # What frames between solved ones still have to find, a loose loss need not lead to.
         scales = (*self.options.robust_start[-1:], self.options.robust_scale)
         loosely = replace(self.options, tolerance=_NEAR)
-        alone = minimize(
+        between = minimize(
             self.model, planes, self.priors(picked), fixed, loosely, False, scales,
             with_system=False,
         )  # fmt: skip
-        return replace(near, motion=alone.state.motion)
+        return replace(near, motion=between.state.motion)
 
     def together(
         self,

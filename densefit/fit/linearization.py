@@ -20,7 +20,7 @@ import torch
 from densefit.fit.camera_columns import CameraColumns, camera_columns
 from densefit.fit.camera_prior import camera_prior_term
 from densefit.fit.dolly import Dolly
-from densefit.fit.frame_derivatives import FrameDerivatives, symmetric_row
+from densefit.fit.frame_derivatives import FrameDerivatives, bent
 from densefit.fit.geometry import (
     Posed,
     Rotations,
@@ -317,10 +317,10 @@ def _finish_identity(
     border_gradient: Tensor,
 ) -> None:
     modes = model.modes
-    basis = model.identity.reshape(modes, 3, -1)
-    six = sums.information.to(model.dtype).reshape(1, len(PAIRS), -1)
-    bent = torch.stack([symmetric_row(basis, six, b)[0] for b in range(3)], 1).reshape(modes, -1)
-    border[:modes, :modes] += symmetric_products(bent.T[None], model.identity.T[None])
+    basis = model.identity.T.contiguous()
+    six = sums.information.to(model.dtype).reshape(len(PAIRS), -1, 1)
+    rows = bent(basis.reshape(3, -1, modes), six).flatten(0, 1)
+    border[:modes, :modes] += symmetric_products(rows[None], basis[None])
     border[:modes, :modes].diagonal().add_(priors.identity_weight)
     border_gradient[:modes] += (
         (model.identity @ sums.shape_gradient.to(model.dtype)).double()
