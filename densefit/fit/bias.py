@@ -12,7 +12,8 @@ solved for with identity: generalised least squares (Aitken) with the errors' me
 instead of independent errors with larger sigmas. The head that comes out is identity's alone.
 
 To the solver they are modes of identity that move landmarks only: not the joints, nor anything that
-could touch teeth or eyes.
+could touch teeth or eyes. G is known in the head frame: an eye that turns takes its landmarks
+along, but not what they are seen beside them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import replace
 
 import torch
 
-from densefit.fit.landmark_model import LandmarkModel
+from densefit.fit.landmark_model import Eye, LandmarkModel
 from densefit.fit.landmark_term import NEAREST
 from densefit.fit.linearization import Planes
 from densefit.fit.state import CameraState, Motion
@@ -72,10 +73,14 @@ def with_bias(
     def longer(basis: Tensor) -> Tensor:
         return torch.cat([basis, basis.new_zeros(rank, *basis.shape[1:])])
 
+    def beside(eye: Eye) -> Eye:
+        return replace(eye, basis=torch.cat([eye.basis, columns[..., eye.index].flatten(1)]))
+
     return replace(
         model,
         bias=rank,
         identity=torch.cat([model.identity, columns.flatten(1)]),
-        joint_basis=longer(model.joint_basis),
+        neck_basis=longer(model.neck_basis),
+        eyes=(beside(model.eyes[0]), beside(model.eyes[1])),
         contacts=replace(model.contacts, identity=longer(model.contacts.identity)),
     )

@@ -13,7 +13,7 @@ from densefit.fit.bias import bias_lengths, with_bias
 from densefit.fit.camera_prior import camera_prior
 from densefit.fit.cameras import camera_state, guessed_intrinsics
 from densefit.fit.dolly import alone
-from densefit.fit.geometry import joint_positions, neutral_planes, pose_landmarks, rotations
+from densefit.fit.geometry import neutral_planes, person, pose_landmarks, rotations
 from densefit.fit.landmark_model import LandmarkModel, landmark_model
 from densefit.fit.linearization import Planes
 from densefit.fit.noise import error_level, noise_model
@@ -207,11 +207,8 @@ class FitData:
 
     def world(self, identity: Tensor, motion: Motion) -> Tensor:
         """Landmarks (t, 3, L) in the world."""
-        neutral, centres = (
-            neutral_planes(self.model, identity),
-            joint_positions(self.model, identity),
-        )
-        return pose_landmarks(self.model, neutral, centres, motion, rotations(motion)).world
+        whose = person(self.model, identity)
+        return pose_landmarks(self.model, whose, motion, rotations(motion)).world
 
 
 def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> np.ndarray:

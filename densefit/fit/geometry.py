@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 
 from densefit.fit import so3
-from densefit.fit.landmark_model import NECK, PAIRS, SIX, LandmarkModel
+from densefit.fit.landmark_model import PAIRS, SIX, LandmarkModel
 from densefit.fit.state import Motion
 
 Tensor = torch.Tensor
@@ -85,30 +85,41 @@ def neutral_planes(model: LandmarkModel, identity: Tensor) -> Tensor:
     return model.template + (identity.to(model.dtype) @ model.identity).reshape(3, -1)
 
 
-def joint_positions(model: LandmarkModel, identity: Tensor) -> Tensor:
-    """Joint centres (4, 3) float64."""
-    return model.joint_centres + (identity @ model.joint_basis).reshape(4, 3)
+@dataclass(frozen=True)
+class Person:
+    """A head at rest, in the planes' dtype."""
+
+    planes: Tensor
+    """(3, L)."""
+    neck: Tensor
+    """(3, 1): the neck joint."""
+    eyes: tuple[Tensor, Tensor]
+    """(3, Le): what the landmarks of each eye turn about."""
 
 
-def pose_landmarks(
-    model: LandmarkModel, neutral: Tensor, centres: Tensor, motion: Motion, turns: Rotations
-) -> Posed:
-    """Pose the landmarks of t frames of a person with rest planes (3, L) and joint centres (4,
-    3)."""
+def person(model: LandmarkModel, identity: Tensor) -> Person:
+    """The head that an identity (K,) makes."""
+    own = identity.to(model.dtype)
+    left, right = (eye.centre + (own @ eye.basis).reshape(3, -1) for eye in model.eyes)
+    neck = (model.neck_centre + identity @ model.neck_basis).to(model.dtype)
+    return Person(neutral_planes(model, identity), neck[:, None], (left, right))
+
+
+def pose_landmarks(model: LandmarkModel, whose: Person, motion: Motion, turns: Rotations) -> Posed:
+    """Pose the landmarks of t frames of a person."""
     dtype = model.dtype
-    shape = torch.addmm(neutral.reshape(-1), motion.expression.to(dtype), model.expression)
+    shape = torch.addmm(whose.planes.reshape(-1), motion.expression.to(dtype), model.expression)
     shape = shape.reshape(len(motion), 3, -1)
-    centre = centres.to(dtype)[..., None]
     neck = turns.neck.to(dtype)
     bent, weight = model.neck, model.neck_weight[model.neck]
-    neck_arm = weight * (neck @ (shape[..., bent] - centre[NECK]))
+    neck_arm = weight * (neck @ (shape[..., bent] - whose.neck))
     head = shape * model.still_weight
-    head.index_add_(2, bent, neck_arm + weight * centre[NECK])
+    head.index_add_(2, bent, neck_arm + weight * whose.neck)
     arms, eye_rotations = [], []
-    for eye, rotation in zip(model.eyes, turns.eyes, strict=True):
+    for eye, centre, rotation in zip(model.eyes, whose.eyes, turns.eyes, strict=True):
         turn = rotation.to(dtype)
-        arm = eye.weight * (turn @ (shape[..., eye.index] - centre[eye.joint]))
-        head.index_add_(2, eye.index, arm + eye.weight * centre[eye.joint])
+        arm = eye.weight * (turn @ (shape[..., eye.index] - centre))
+        head.index_add_(2, eye.index, arm + eye.weight * centre)
         arms.append(arm)
         eye_rotations.append(turn)
     return Posed(
@@ -183,8 +194,9 @@ def shape_planes_rigid_eyes(model: LandmarkModel, posed: Posed, planes: Tensor) 
     """M^T planes (t, m, 3, L) with eyes that follow identity without turning, for second
     derivatives.
 
-    An eyeball's landmarks move with its centre when identity changes, whatever its rotation: for
-    them M = I comes closer to the true derivative than the turned basis does.
+    An eyeball's landmarks move with what they turn about when identity or the network's bias
+    changes, whatever its rotation: for them M = I is next to the true derivative, and the turned
+    basis is not.
     """
     out = planes.clone()
     out[..., model.neck] = neck_planes(model, posed, planes[..., model.neck])

@@ -31,11 +31,15 @@ GROUP_OVERHEAD = 3000
 class Eye:
     """Landmarks that one eye joint turns."""
 
-    joint: int
     index: Tensor
     """(Le,) landmarks."""
     weight: Tensor
     """(Le,) skinning weight."""
+    centre: Tensor
+    """(3, Le): what each of them turns about: the joint's place, and with a network's bias among
+    the modes as far beside it as the landmark is seen beside its own, whatever the eye's turn."""
+    basis: Tensor
+    """(K, 3 Le): how identity moves these."""
     shared: tuple[Tensor, Tensor]
     """Places, here and among the neck's, of landmarks that the neck turns too."""
 
@@ -81,12 +85,10 @@ class LandmarkModel:
     still_weight: Tensor
     """(L,): of the head joint, which never turns."""
     eyes: tuple[Eye, Eye]
-    joint_weights: Tensor
-    """(4, L)."""
-    joint_centres: Tensor
-    """(4, 3) float64."""
-    joint_basis: Tensor
-    """(K, 12) float64."""
+    neck_centre: Tensor
+    """(3,) float64: of the neck joint."""
+    neck_basis: Tensor
+    """(K, 3) float64."""
     vertex_gram: Tensor
     """(52, 52) float64: mean over the vertices of the products of the expression deltas, m^2."""
     free: Tensor
@@ -135,6 +137,7 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
         return torch.tensor(np.asarray(array), dtype=kind)
 
     modes = head.identity_count
+    centres, moved = numbers(head.joint_centres), numbers(head.joint_basis.reshape(modes, 4, 3))
     weights = numbers(
         np.einsum("kcj,kc->jk", head.skinning[head.landmark_vertices], head.landmark_weights), dtype
     )
@@ -143,7 +146,9 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
     for joint in (LEFT_EYE, RIGHT_EYE):
         index = torch.nonzero(weights[joint] > 1e-6).flatten()
         own, bent = torch.nonzero(index[:, None] == neck).unbind(1)
-        eyes.append(Eye(joint, index, weights[joint][index], (own, bent)))
+        centre = centres[joint, :, None].expand(-1, len(index)).to(dtype)
+        basis = moved[:, joint, :, None].expand(-1, -1, len(index)).flatten(1).to(dtype)
+        eyes.append(Eye(index, weights[joint][index], centre, basis, (own, bent)))
     expression = planes(head.expression_basis)
     identity = planes(head.identity_basis)
     groups = shape_groups((expression.abs().amax(1) > 0).T.numpy())
@@ -160,9 +165,8 @@ def landmark_model(head: HeadModel, dtype: torch.dtype) -> LandmarkModel:
         neck_weight=weights[NECK],
         still_weight=weights[1],
         eyes=(eyes[0], eyes[1]),
-        joint_weights=weights,
-        joint_centres=numbers(head.joint_centres),
-        joint_basis=numbers(head.joint_basis.reshape(modes, 12)),
+        neck_centre=centres[NECK],
+        neck_basis=moved[:, NECK],
         vertex_gram=numbers(flat @ flat.T / head.template.shape[0]),
         free=numbers(np.array(free), torch.long),
         gaze=numbers(np.array(GAZE_EXPRESSIONS), torch.long),
@@ -179,12 +183,19 @@ def along(model: LandmarkModel, identity: Tensor, directions: Tensor) -> Landmar
     """
     own, turn = identity.to(model.dtype), directions.T.to(model.dtype)
     contacts = model.contacts
+    left, right = (
+        replace(
+            eye, centre=eye.centre + (own @ eye.basis).reshape(3, -1), basis=turn @ eye.basis
+        )
+        for eye in model.eyes
+    )  # fmt: skip
     return replace(
         model,
         template=model.template + (own @ model.identity).reshape(3, -1),
         identity=turn @ model.identity,
-        joint_centres=model.joint_centres + (identity @ model.joint_basis).reshape(4, 3),
-        joint_basis=directions.T @ model.joint_basis,
+        neck_centre=model.neck_centre + identity @ model.neck_basis,
+        neck_basis=directions.T @ model.neck_basis,
+        eyes=(left, right),
         contacts=replace(
             contacts,
             template=contacts.template + (own @ contacts.identity).reshape(3, -1),

@@ -24,12 +24,16 @@ from densefit.fit.frame_derivatives import FrameDerivatives, bent
 from densefit.fit.geometry import (
     Posed,
     Rotations,
-    joint_positions,
-    neutral_planes,
+    person,
     pose_landmarks,
     rotations,
 )
-from densefit.fit.intersection import ContactSystem, contact_system
+from densefit.fit.intersection import (
+    ContactSystem,
+    contact_points,
+    contact_system,
+    find_contacts,
+)
 from densefit.fit.landmark_model import PAIRS, LandmarkModel, gaze_values
 from densefit.fit.landmark_term import (
     Projection,
@@ -122,7 +126,7 @@ def linearize(
     def visit(chunk: Chunk, block: FrameDerivatives, shape: Tensor, pull: Tensor) -> None:
         if with_identity:
             block.identity_cross(out=cross[chunk.part, :, :modes])
-            sums.add(block, shape, _joint_pull(model, chunk.turns, pull))
+            sums.add(block, shape, *_joint_pulls(model, chunk.turns, pull))
         if cameras.unknowns:
             inverse = chunk.residual.inverse_depth[:, 0]
             relief = None if dolly is None else dolly.relief(chunk.part, inverse)
@@ -234,6 +238,20 @@ def frame_terms(
     return FrameTerms(cost, gradient, blocks), touching
 
 
+def energy(
+    model: LandmarkModel, planes: Planes, priors: Priors, state: State, loss: LossSettings
+) -> float:
+    """All terms of the frames, and none of identity's and the cameras' own."""
+    total = motion_prior(model, priors, state.motion)[0]
+    for chunk in chunks(model, planes, state, loss):
+        total = total + chunk.residual.cost.sum()
+    if math.isfinite(priors.contact_sd) and model.contacts.count:
+        points = contact_points(model.contacts, state.identity, state.motion.expression)
+        touching = find_contacts(model.contacts, points)
+        total = total + touching.energy(priors.contact_sd, len(state.motion)).sum()
+    return float(total)
+
+
 def _contacts(
     model: LandmarkModel, priors: Priors, state: State, with_identity: bool
 ) -> ContactSystem | None:
@@ -262,8 +280,7 @@ def chunks(
 ) -> Iterator[Chunk]:
     """Posed landmarks, the cameras as seen from the heads, and residuals, a few frames at a
     time."""
-    neutral, centres = neutral_planes(model, state.identity), joint_positions(model, state.identity)
-    motion = state.motion
+    whose, motion = person(model, state.identity), state.motion
     turns_all = rotations(motion)
     views = head_projection(
         state.cameras.matrices, motion.rotation, motion.translation, model.dtype
@@ -273,7 +290,7 @@ def chunks(
     for start in range(0, len(motion), max(1, size)):
         part = slice(start, min(len(motion), start + size))
         turns, view = turns_all.take(part), views.take(part)
-        posed = pose_landmarks(model, neutral, centres, motion.take(part), turns)
+        posed = pose_landmarks(model, whose, motion.take(part), turns)
         residual = robust_residual(
             project(view, posed.head), planes.xy[part], planes.precision[part],
             loss.scale, 1 / loss.correlation, loss.newton,
@@ -288,24 +305,36 @@ class _IdentitySums:
         count, device = model.template.shape[1], model.template.device
         self.information = torch.zeros(6 * count, dtype=torch.float64, device=device)
         self.shape_gradient = torch.zeros(3 * count, dtype=torch.float64, device=device)
-        self.joint_gradient = torch.zeros(12, dtype=torch.float64, device=device)
+        self.neck_gradient = torch.zeros(3, dtype=torch.float64, device=device)
+        self.eye_gradients = [
+            torch.zeros(3, len(eye.index), dtype=torch.float64, device=device) for eye in model.eyes
+        ]
 
-    def add(self, block: FrameDerivatives, shape: Tensor, joints: Tensor) -> None:
-        """Add some frames: their information, shape planes of their gradient, pull on the joint
-        centres."""
+    def add(
+        self, block: FrameDerivatives, shape: Tensor, neck: Tensor, eyes: tuple[Tensor, Tensor]
+    ) -> None:
+        """Add some frames: their information, shape planes of their gradient, pulls on what neck
+        and eyes turn about."""
         self.information += block.shape_information.sum(0, dtype=torch.float64).reshape(-1)
         self.shape_gradient += shape.sum((0, 1), dtype=torch.float64)
-        self.joint_gradient += joints
+        self.neck_gradient += neck
+        for total, own in zip(self.eye_gradients, eyes, strict=True):
+            total += own
 
 
-def _joint_pull(model: LandmarkModel, turns: Rotations, pull: Tensor) -> Tensor:
-    """Gradient (12,) by the joint centres: a centre moves its landmarks by weight (I - R_j)."""
-    forces = (pull @ model.joint_weights.T).double()
-    out = torch.zeros(4, 3, dtype=torch.float64, device=pull.device)
-    for joint, turn in ((0, turns.neck), (2, turns.eyes[0]), (3, turns.eyes[1])):
-        force = forces[:, :, joint : joint + 1]
-        out[joint] = (force - turn.mT @ force).sum(0)[:, 0]
-    return out.reshape(-1)
+def _joint_pulls(
+    model: LandmarkModel, turns: Rotations, pull: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Gradient by the neck joint (3,) and by what each eye's landmarks turn about (3, Le), float64:
+    such a centre moves its landmarks by weight (I - R_j)."""
+    force = (pull @ model.neck_weight[:, None]).double()
+    neck = (force - turns.neck.mT @ force).sum(0)[:, 0]
+    left, right = (
+        eye.weight.double() * (own - turn.mT @ own).sum(0)
+        for eye, turn in zip(model.eyes, turns.eyes, strict=True)
+        for own in [pull[..., eye.index].double()]
+    )
+    return neck, (left, right)
 
 
 def _finish_identity(
@@ -324,9 +353,11 @@ def _finish_identity(
     border[:modes, :modes].diagonal().add_(priors.identity_weight)
     border_gradient[:modes] += (
         (model.identity @ sums.shape_gradient.to(model.dtype)).double()
-        + model.joint_basis @ sums.joint_gradient
+        + model.neck_basis @ sums.neck_gradient
         + priors.identity_weight * state.identity
     )
+    for eye, own in zip(model.eyes, sums.eye_gradients, strict=True):
+        border_gradient[:modes] += (eye.basis @ own.reshape(-1).to(model.dtype)).double()
 
 
 def _add_cameras(

@@ -23,7 +23,7 @@ TINY = 1e-8
 is."""
 FEW_CHANGES = 2e-3
 """Share of all unknowns whose bounds were guessed wrongly that is left to the next step."""
-CLOSE_ENOUGH, MAX_GRADIENTS = 1e-6, 60
+CLOSE_ENOUGH, MAX_GRADIENTS = 1e-4, 60
 """Relative error of a step of the border by conjugate gradients, and most of their iterations."""
 OTHERWISE = 0.3
 """Share of all unknowns whose bounds are guessed otherwise than for a factor that no longer helps:
@@ -60,17 +60,19 @@ def solve_step(
     damping: float,
     active: Tensor | None,
     passes: int = 3,
+    frame_damping: Tensor | None = None,
 ) -> Step:
     """Minimise the damped quadratic model inside the box.
 
     Args:
         damping: adds this multiple of its diagonal to the matrix.
+        frame_damping: (T,) for each frame's unknowns, where it is another.
         active: (T, P) first guess of the unknowns at a bound, from the step before.
     Raises:
         NotPositiveDefinite: more damping is needed.
     """
     size = system.diagonal.diagonal(dim1=1, dim2=2)
-    added = damping_of(size, damping)
+    added = damping_of(size, damping if frame_damping is None else frame_damping[:, None])
     gradient = system.gradient
     at_low, at_high = box.low >= 0, box.high <= 0
     pushed = at_low & (gradient > 0) | at_high & (gradient < 0)
@@ -114,8 +116,9 @@ def held_stiffness(blocks: Tensor, held: Tensor, hold: float = HOLD) -> Tensor:
     return held * (hold * blocks.diagonal(dim1=1, dim2=2))
 
 
-def damping_of(size: Tensor, damping: float) -> Tensor:
-    """What to add to a diagonal (..., N): a multiple of itself, and a floor."""
+def damping_of(size: Tensor, damping: float | Tensor) -> Tensor:
+    """What to add to a diagonal (..., N): a multiple (or multiples, (..., 1)) of itself, and a
+    floor."""
     return damping * size + TINY * size.mean(-1, keepdim=True)
 
 

@@ -32,6 +32,9 @@ MANY = 0.75
 FELT = 0.03
 """Damping below which a frame's step hardly changes: its own unknowns are well determined. What
 refuses a step near the minimum are single frames, too."""
+SHY, MOST_SHY = 0.3, 10.0
+"""Damping of a frame whose cost rose in a step that was refused, ten times as much if it does so
+again; from where on all frames are damped with it."""
 DAMPING, NEAR_DAMPING = 1e-3, 1e-6
 """Of a stage's first step, and where it begins near the minimum: directions that little is known of
 (the size of a rig that only the head tells, say) are made of unknowns with large curvatures, and
@@ -159,10 +162,11 @@ class _Stage:
         are taken."""
         damping = NEAR_DAMPING if self.near else DAMPING
         system = self.system = self._linearize(state)
+        shy = torch.zeros_like(system.terms.cost)
         for count in range(1, limit + 1):
             if on_iteration is not None:
                 on_iteration()
-            trial = self._trial(state, system, damping)
+            trial = self._trial(state, system, damping, shy)
             if trial is None:
                 damping *= 10
                 if damping > MAX_DAMPING:
@@ -186,13 +190,17 @@ class _Stage:
                 ended = abs(gain) < self.tolerance and expected < 10 * self.tolerance
                 if ended or abs(gain) < 1e-8 or damping > MAX_DAMPING:
                     return state, count
-                felt = self.near or rows is not None
-                damping = max(10 * damping, FELT if felt else 0.0)
+                blamed = (there.terms.cost - system.terms.cost > QUIET) & (shy < MOST_SHY)
+                if blamed.any():
+                    shy = torch.where(blamed, (10 * shy).clamp_min(SHY), shy)
+                else:
+                    felt = self.near or rows is not None
+                    damping = max(10 * damping, FELT if felt else 0.0)
                 continue
             state, system, self.system, self.active = moved, there, there, step.active
             self.curved = self.loss.newton
             history.append((self.loss.scale, there.cost))
-            damping = max(damping / 5, 1e-9)
+            damping, shy = max(damping / 5, 1e-9), shy / 5
             if gain < self.tolerance:
                 return state, count
         return state, limit
@@ -221,12 +229,11 @@ class _Stage:
         )
 
     def _trial(
-        self, state: State, system: Linearization, damping: float
+        self, state: State, system: Linearization, damping: float, shy: Tensor
     ) -> tuple[State, Step] | None:
+        box, frames = step_box(self.model, state), shy.clamp_min(damping)
         try:
-            step = solve_step(
-                system, self.priors, step_box(self.model, state), damping, self.active
-            )
+            step = solve_step(system, self.priors, box, damping, self.active, frame_damping=frames)
         except NotPositiveDefinite:
             return None
         modes = self.model.modes if self.with_identity else 0

@@ -26,11 +26,11 @@ from densefit.fit.directions import noticed, square_root
 from densefit.fit.dolly import carried
 from densefit.fit.inverse import Deviations, deviations
 from densefit.fit.landmark_model import LandmarkModel, along
-from densefit.fit.linearization import Linearization, LossSettings, Planes, linearize
+from densefit.fit.linearization import Linearization, LossSettings, Planes, energy, linearize
 from densefit.fit.newton_step import explained, held_stiffness, weighed
 from densefit.fit.priors import Priors, frame_changes
 from densefit.fit.solver import approach, held_unknowns, minimize
-from densefit.fit.state import CameraState, Motion, State, move_cameras
+from densefit.fit.state import CameraState, Motion, State, move_cameras, move_frames
 from densefit.fit.weights import scaled
 
 Tensor = torch.Tensor
@@ -117,6 +117,11 @@ class Windows:
         """Identity coefficients that are unknowns."""
         return self.data.model.modes if self.data.with_identity else 0
 
+    @property
+    def _loss(self) -> LossSettings:
+        options = self.options
+        return LossSettings(options.robust_scale, options.correlation, True, options.chunk)
+
     def _use(self, dtype: torch.dtype) -> None:
         if self.data.model.dtype != dtype:
             self.data.set_model(dtype)
@@ -128,7 +133,7 @@ class Windows:
         model = self.data.model
         return float((step.to(model.dtype) @ model.identity).reshape(3, -1).norm(dim=0).mean())
 
-    def moved(self, state: State, step: Tensor) -> State:
+    def _moved(self, state: State, step: Tensor) -> State:
         """After a step of identity and this take's cameras; no frame moves by itself."""
         identity, cameras = step[: self.modes], step[self.modes :]
         return State(
@@ -136,6 +141,21 @@ class Windows:
             carried(self.data.model, state, cameras),
             move_cameras(state.cameras, cameras),
         )
+
+    def _followed(self, state: State, window: Window, step: Tensor) -> State:
+        """Some frames after a step of identity and cameras from where they are at their minimum:
+        - A^-1 X b, X b being the cross block with one unknown, the step itself."""
+        model, before, direction = self.data.model, state, step[self.modes :]
+        if self.modes:
+            model = along(model, state.identity, step[: self.modes, None])
+            before = replace(state, identity=step.new_zeros(1))
+            direction = torch.cat([step.new_ones(1), direction])
+        system, priors = self._linearized(before, window.picked, model)
+        held = held_unknowns(model, before, system.gradient)
+        pulled = (system.cross @ direction.to(system.cross.dtype)).double()
+        follow = tridiagonal.solve(_factor(system, priors, held), pulled)
+        moved = self._moved(state, step)
+        return replace(moved, motion=move_frames(self.data.model, moved.motion, -follow))
 
     def _windows(self) -> Iterator[Window]:
         for core in pieces(self.count, self.options.window):
@@ -147,11 +167,14 @@ class Windows:
         planes = self.data.adjusted(raw, cameras, motion.rotation, motion.translation)
         return scaled(planes, self.sigma_scale)
 
-    def motion(self, state: State, fresh: bool, start: float, end: float) -> State:
+    def motion(
+        self, state: State, fresh: bool, start: float, end: float, step: Tensor | None = None
+    ) -> State:
         """Solve every window at the state's identity, from the state's motion.
 
         Args:
             fresh: the motion is no more than first poses. start, end: of the progress.
+            step: (N,) of identity and cameras to take first; the frames follow.
         """
         self._use(torch.float64 if self.options.double else torch.float32)
         self._turn += 1
@@ -160,13 +183,14 @@ class Windows:
         motion, self._spread = state.motion.clone(), None
         for window in self._windows():
             name = f"motion{self._turn}_{window.low:08d}"
-            solve = partial(self._window_motion, state, window, fresh)
+            solve = partial(self._window_motion, state, window, fresh, step)
             part = self.checkpoints.keep(name, Solved, solve)
             motion.put(window.kept, part.motion)
             if part.spread is not None:
                 self._spread = self._with_rows(self._spread, window, part.spread)
             self.progress(start + (end - start) * (window.high / self.count))
-        return replace(state, motion=motion)
+        there = state if step is None else self._moved(state, step)
+        return replace(there, motion=motion)
 
     def _with_rows(self, table: Tensor | None, window: Window, spread: Spread) -> Tensor:
         """The table (T, P) of all frames, made at the first window, with a window's rows in it."""
@@ -176,11 +200,16 @@ class Windows:
         table[window.kept] = rows
         return table
 
-    def _window_motion(self, state: State, window: Window, fresh: bool) -> Solved:
+    def _window_motion(
+        self, state: State, window: Window, fresh: bool, step: Tensor | None
+    ) -> Solved:
         """Solve one window; the frames that it keeps."""
-        data, cameras = self.data, state.cameras.fixed()
+        first = replace(state, motion=state.motion.take(slice(window.low, window.high)))
+        if step is not None:
+            first = self._followed(first, window, step)
+        data, cameras = self.data, first.cameras.fixed()
+        first = replace(first, cameras=cameras)
         raw, priors = data.raw_planes(window.picked), data.priors(window.picked)
-        first = State(state.identity, state.motion.take(slice(window.low, window.high)), cameras)
 
         scales: tuple[float, ...] = (self.options.robust_scale,)
         if fresh:
@@ -217,19 +246,30 @@ class Windows:
         return replace(first, motion=motion)
 
     def _linearized(
-        self, state: State, low: int, high: int, model: LandmarkModel | None = None
+        self, part: State, picked: np.ndarray, model: LandmarkModel | None = None
     ) -> tuple[Linearization, Priors]:
-        """The quadratic model of some frames with its border, priors of the border left out."""
-        data, picked = self.data, np.arange(low, high)
+        """The quadratic model of some frames with its border, priors of the border left out.
+
+        Args:
+            part: state of the picked frames.
+        """
+        data = self.data
         model = model or data.model
         priors = data.priors(picked)
         bare = replace(priors, identity_weight=0.0, cameras=priors.cameras.narrowed(0.0))
-        part = State(state.identity, state.motion.take(slice(low, high)), state.cameras)
-        loss = LossSettings(
-            self.options.robust_scale, self.options.correlation, True, self.options.chunk
-        )
-        planes = data.planes(picked, part.motion, state.cameras, self.sigma_scale)
-        return linearize(model, planes, bare, part, loss, data.with_identity), priors
+        planes = data.planes(picked, part.motion, part.cameras, self.sigma_scale)
+        return linearize(model, planes, bare, part, self._loss, data.with_identity), priors
+
+    def energy(self, state: State) -> float:
+        """Of a take by itself, but for the links between pieces."""
+        self._use(self.border_dtype)
+        data, total = self.data, 0.0
+        for core in pieces(self.count, self.options.window):
+            part = replace(state, motion=state.motion.take(slice(int(core[0]), int(core[-1]) + 1)))
+            planes = data.planes(core, part.motion, part.cameras, self.sigma_scale)
+            total += energy(data.model, planes, data.priors(core), part, self._loss)
+        known = data.priors(np.zeros(1, int), self.seen).cameras
+        return total + float(camera_prior_term(known, state.cameras).cost)
 
     def reduced(self, state: State) -> Reduced:
         """Matrix and gradient of the energy by the border (identity, this take's cameras), the
@@ -252,9 +292,11 @@ class Windows:
         taken = torch.zeros_like(matrix)
         for core in pieces(self.count, self.options.window):
             low, high = int(core[0]), int(core[-1]) + 1
-            system, priors = self._linearized(state, low, high)
+            part = replace(state, motion=state.motion.take(slice(low, high)))
+            system, priors = self._linearized(part, core)
             system = self._with_neighbours(system, state, low, high)
-            factor = _factor(system, priors, self._held(system, state, low, high))
+            held = held_unknowns(self.data.model, part, system.gradient)
+            factor = _factor(system, priors, held)
             own = explained(factor, system.cross)
             matrix += system.border - own
             taken += own
@@ -284,11 +326,6 @@ class Windows:
         border_gradient = system.border_gradient.clone()
         border_gradient[-1] += ((gradient - system.gradient) * system.dolly.shift).sum()
         return replace(system, gradient=gradient, border_gradient=border_gradient)
-
-    def _held(self, system: Linearization, state: State, low: int, high: int) -> Tensor:
-        """(t, P) bool: unknowns that are held by a bound."""
-        part = State(state.identity, state.motion.take(slice(low, high)), state.cameras)
-        return held_unknowns(self.data.model, part, system.gradient)
 
     def deviations(self, state: State, covariance: Tensor) -> Tensor:
         """(T, P): of the frames, with what they inherit from identity and cameras.
@@ -320,7 +357,8 @@ class Windows:
         self, state: State, window: Window, half: Tensor, model: LandmarkModel
     ) -> Spread:
         """Args: half: root (N, m) of the border's covariance."""
-        system, priors = self._linearized(state, window.low, window.high, model)
+        part = replace(state, motion=state.motion.take(slice(window.low, window.high)))
+        system, priors = self._linearized(part, window.picked, model)
         none = replace(
             system, cross=system.cross[..., :0], border=system.border[:0, :0], dolly=None
         )

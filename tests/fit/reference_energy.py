@@ -37,6 +37,7 @@ class ReferenceEnergy:
         self.skinning = (skin * torch.tensor(head.landmark_weights, dtype=f8)[..., None]).sum(1)
         self.centres = torch.tensor(head.joint_centres, dtype=f8)
         self.joint_basis = torch.tensor(head.joint_basis, dtype=f8)
+        self.bias_basis = self.identity_basis[:0]
         self.limits = torch.tensor(head.lid_limits, dtype=f8)
         self.free = [i for i in range(52) if i not in GAZE_EXPRESSIONS]
         self.base, self.cameras = base, cameras
@@ -44,12 +45,10 @@ class ReferenceEnergy:
         self.priors, self.scale, self.correlation = priors, scale, correlation
 
     def add_bias(self, model: LandmarkModel) -> None:
-        """The model's modes of bias, which move landmarks and nothing else."""
+        """The model's modes of bias, which move landmarks and nothing else, in the frame that the
+        neck turns but no eye."""
         columns = model.identity[len(model.identity) - model.bias :].double()
-        columns = columns.reshape(model.bias, 3, -1).mT
-        still = self.joint_basis.new_zeros(model.bias, *self.joint_basis.shape[1:])
-        self.identity_basis = torch.cat([self.identity_basis, columns])
-        self.joint_basis = torch.cat([self.joint_basis, still])
+        self.bias_basis = columns.reshape(model.bias, 3, -1).mT
 
     def gaze(self, eyes: torch.Tensor) -> torch.Tensor:
         """(T, 8) in index order: Down, In, Out, Up of the left eye, then of the right eye."""
@@ -66,6 +65,8 @@ class ReferenceEnergy:
         psi = torch.zeros(count, 52, dtype=frames.dtype)
         psi = psi.index_copy(1, torch.tensor(self.free), free)
         psi = psi.index_copy(1, torch.tensor(GAZE_EXPRESSIONS), self.gaze(eyes))
+        identity, bias = identity.split([len(self.identity_basis), len(self.bias_basis)])
+        beside = torch.einsum("k,klc->lc", bias, self.bias_basis)
         shape = self.template + torch.einsum("k,klc->lc", identity, self.identity_basis)
         shape = shape + torch.einsum("te,elc->tlc", psi, self.expression_basis)
         centres = self.centres + torch.einsum("k,kjc->jc", identity, self.joint_basis)
@@ -79,6 +80,7 @@ class ReferenceEnergy:
         head = 0
         for j, vector in enumerate(joints):
             turned = (shape - centres[j]) @ rotation(vector).mT + centres[j]
+            turned = turned + (beside if j > 1 else beside @ rotation(vector).mT)
             head = head + self.skinning[:, j, None] * turned
         return head @ (self.base @ rotation(turn)).mT + shift[:, None]
 

@@ -16,11 +16,12 @@ from densefit.fit.inverse import deviations
 from densefit.fit.joint_fit import JointFit
 from densefit.fit.linearization import Linearization
 from densefit.fit.noise import NoiseModel
+from densefit.fit.polish import solve_together
 from densefit.fit.priors import linked
 from densefit.fit.solver import minimize
 from densefit.fit.state import move_cameras
 from densefit.fit.steps import Start
-from densefit.fit.windows import Windows
+from densefit.fit.windows import Window, Windows
 from tests.fit.synthetic import look_at_camera, observe, sample_truth, tiny_head
 
 FRAMES, FOCAL = 9, 1400.0
@@ -170,3 +171,31 @@ def test_only_a_camera_that_is_alone_takes_the_heads_along() -> None:
     assert not alone(replace(state.cameras, free_extrinsics=(True,)))
     several = replace(state.cameras, free_focal=(True, False), free_extrinsics=(False, False))
     assert not alone(several)
+
+
+def test_windows_follow_a_step_of_identity_and_focal_length() -> None:
+    """To first order, from where frames are at their minimum."""
+    job = job_of()
+    start = job.start()
+    windows = Windows(job, start.sigma_scale, lambda _: None, Checkpoints())
+    solved = windows.motion(start.solution.state, False, 0.0, 1.0)
+    step = torch.zeros(windows.modes + 1, dtype=f8)
+    step[0], step[-1] = 0.1, 0.01
+    window = Window(0, FRAMES, slice(0, FRAMES))
+    left, followed = windows._moved(solved, step), windows._followed(solved, window, step)
+    there = windows.motion(solved, False, 0.0, 1.0, step)
+    torch.testing.assert_close(there.identity, left.identity)
+    torch.testing.assert_close(there.cameras.log_focal, left.cameras.log_focal)
+    lowest = windows.energy(there)
+    assert windows.energy(left) - lowest > 20 * abs(windows.energy(followed) - lowest)
+
+
+def test_a_step_that_costs_more_is_taken_back(monkeypatch) -> None:
+    job = job_of()
+    start = job.start()
+    windows = Windows(job, start.sigma_scale, lambda _: None, Checkpoints())
+    energies = iter([10.0, 11.0])
+    monkeypatch.setattr(windows, "energy", lambda state: next(energies))
+    (found,) = solve_together([windows], [start.state], [True])
+    assert torch.equal(found.state.identity, start.state.identity)
+    assert torch.equal(found.state.cameras.log_focal, start.state.cameras.log_focal)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from densefit.fit.bias import with_bias
 from densefit.fit.camera_prior import CameraPrior, camera_prior_term
 from densefit.fit.landmark_model import along, landmark_model
 from densefit.fit.linearization import LossSettings, Planes, linearize, relinearize
@@ -28,8 +29,8 @@ def head():
     return tiny_head(modes=MODES, landmarks=60)
 
 
-def make_problem(head, seed=0, free_cameras=True, still_eyes=False, noise=0.02):
-    """A state in the middle of nowhere, with every term at work."""
+def make_problem(head, seed=0, free_cameras=True, still_eyes=False, noise=0.02, bias=0):
+    """A state in the middle of nowhere, with every term at work; `bias` modes of the network's."""
     g = torch.Generator().manual_seed(seed)
     normal = lambda *s: torch.randn(*s, generator=g, dtype=f8)  # noqa: E731
     model = landmark_model(head, f8)
@@ -49,7 +50,7 @@ def make_problem(head, seed=0, free_cameras=True, still_eyes=False, noise=0.02):
         0.2 * normal(FRAMES, 3),
         eyes,
     )
-    state = State(normal(MODES), motion, cameras)
+    state = State(normal(MODES + bias), motion, cameras)
     time = torch.tensor([0.0, 0.03, 0.07, 1.0], dtype=f8)
     options = FitOptions(correlation=3.0, identity_frames=2.0)
     known = CameraPrior(
@@ -65,6 +66,10 @@ def make_problem(head, seed=0, free_cameras=True, still_eyes=False, noise=0.02):
     state = move(model, state, zero, None, torch.zeros(cameras.unknowns, dtype=f8))
     landmarks = model.template.shape[1]
     reference = ReferenceEnergy(head, state.motion.rotation, cameras, None, None, priors, 4.0, 3.0)
+    if bias:
+        length = torch.full((landmarks,), 2e-3, dtype=f8)
+        model = with_bias(model, normal(landmarks, 3, bias), length, priors.identity_weight)
+        reference.add_bias(model)
     frames0 = torch.cat(
         [motion.expression[:, model.free], 0 * zero[:, :3], motion.translation, motion.neck, eyes],
         1,
@@ -94,8 +99,10 @@ def flat_energy(reference, identity, frames0, cameras_count):
     return energy, start
 
 
-def test_cost_and_gradient_equal_autograd(head):
-    model, planes, priors, state, reference, frames0 = make_problem(head)
+@pytest.mark.parametrize("bias", [0, 3])
+def test_cost_and_gradient_equal_autograd(head, bias):
+    model, planes, priors, state, reference, frames0 = make_problem(head, bias=bias)
+    modes = MODES + bias
     system = linearize(model, planes, priors, state, LossSettings(4.0, 3.0, False, 3), True)
     energy, start = flat_energy(reference, state.identity, frames0, state.cameras.unknowns)
     x = start.clone().requires_grad_(True)
@@ -104,21 +111,22 @@ def test_cost_and_gradient_equal_autograd(head):
     assert system.cost == pytest.approx(float(cost.detach()), rel=1e-7)
     ours = torch.cat(
         [
-            system.border_gradient[:MODES],
+            system.border_gradient[:modes],
             system.gradient.reshape(-1),
-            system.border_gradient[MODES:],
+            system.border_gradient[modes:],
         ]
     )
     torch.testing.assert_close(ours, x.grad, rtol=1e-6, atol=1e-6 * float(x.grad.abs().max()))
 
 
-def test_gauss_newton_matrix_equals_autograd_without_noise(head):
-    """At zero residual the Gauss-Newton matrix is the exact Hessian; eyes straight, where it is
-    exact."""
+@pytest.mark.parametrize(("still_eyes", "bias"), [(True, 0), (False, 3)])
+def test_gauss_newton_matrix_equals_autograd_without_noise(head, still_eyes, bias):
+    """At zero residual the Gauss-Newton matrix is the exact Hessian where the neck does not turn:
+    eyeballs are rigid, and what landmarks are seen beside them turns with no eye."""
     model, planes, priors, state, reference, frames0 = make_problem(
-        head, still_eyes=True, noise=0.0
+        head, still_eyes=still_eyes, noise=0.0, bias=bias
     )
-    motion = state.motion
+    modes, motion = MODES + bias, state.motion
     still = Motion(
         motion.expression, motion.rotation, motion.translation, 0 * motion.neck, motion.eyes
     )
@@ -140,11 +148,11 @@ def test_gauss_newton_matrix_equals_autograd_without_noise(head):
     energy, start = flat_energy(reference, state.identity, frames0, state.cameras.unknowns)
     hessian = torch.autograd.functional.hessian(lambda x: energy(x, "landmarks"), start)
     size, unknowns = frames0.shape[1], state.cameras.unknowns
-    at = MODES + size * np.arange(FRAMES + 1)
+    at = modes + size * np.arange(FRAMES + 1)
     from densefit.fit.priors import motion_prior_diagonal
 
     ours = system.diagonal - motion_prior_diagonal(priors, FRAMES)
-    border = torch.cat([torch.arange(MODES), torch.arange(len(start) - unknowns, len(start))])
+    border = torch.cat([torch.arange(modes), torch.arange(len(start) - unknowns, len(start))])
     # Lids have a kink at straight gaze: autograd takes one side, so leave the eyes out of the
     # comparison.
     keep = torch.arange(size - 4)
@@ -156,9 +164,9 @@ def test_gauss_newton_matrix_equals_autograd_without_noise(head):
         cross = hessian[at[t] : at[t + 1]][:, border]
         torch.testing.assert_close(system.cross[t][keep], cross[keep], rtol=1e-6, atol=1e-3)
     expected = hessian[border][:, border] + torch.diag(
-        torch.tensor([priors.identity_weight] * MODES + [0.0] * 7, dtype=f8)
+        torch.tensor([priors.identity_weight] * modes + [0.0] * 7, dtype=f8)
     )
-    expected[MODES:, MODES:] += camera_prior_term(priors.cameras, state.cameras).block
+    expected[modes:, modes:] += camera_prior_term(priors.cameras, state.cameras).block
     torch.testing.assert_close(system.border, expected, rtol=1e-6, atol=1e-3)
 
 

@@ -167,8 +167,9 @@ def test_sandwich_equals_dense():
     torch.testing.assert_close(border, expected[frames:, frames:], rtol=1e-6, atol=1e-9)
 
 
-def test_bounded_step_solves_the_box_problem():
+def test_bounded_step_solves_the_box_problem(monkeypatch):
     """Against projected gradient descent on the same quadratic."""
+    monkeypatch.setattr(newton_step, "CLOSE_ENOUGH", 1e-9)
     system, priors, full = bordered()
     low = torch.full_like(system.gradient, -math.inf)
     high = torch.full_like(low, math.inf)
@@ -190,6 +191,7 @@ def test_bounded_step_solves_the_box_problem():
 def test_a_factor_of_another_schur_complement_solves(gradients, monkeypatch):
     """By conjugate gradients from it, or, where those take too many, by a factor of its own."""
     monkeypatch.setattr(newton_step, "MAX_GRADIENTS", gradients)
+    monkeypatch.setattr(newton_step, "CLOSE_ENOUGH", 1e-9)
     system, priors, full = bordered()
     factor = tridiagonal.factorize(system.diagonal, priors.link, priors.link_weights)
     exact = SchurComplement.of(system, 0.0, factor)
@@ -250,15 +252,15 @@ def test_points_behind_a_camera_cost_most_and_pull_nothing():
 
 def test_camera_columns_agree_with_finite_differences():
     """The gradient by extrinsics and focal length; the matrix is checked in test_linearization."""
-    from densefit.fit.geometry import neutral_planes, pose_landmarks, rotations
+    from densefit.fit.geometry import person, pose_landmarks, rotations
     from densefit.fit.state import move_cameras, rest
 
     head = tiny_head()
     model = landmark_model(head, f8)
     cameras = camera_pair()
     motion = rest(so3.exp(0.2 * random(2, 3)), 0.01 * random(2, 3))
-    neutral = neutral_planes(model, torch.zeros(model.modes, dtype=f8))
-    posed = pose_landmarks(model, neutral, model.joint_centres, motion, rotations(motion))
+    whose = person(model, torch.zeros(model.modes, dtype=f8))
+    posed = pose_landmarks(model, whose, motion, rotations(motion))
     xy = 0.05 * random(2, 2, 2, 90)
     precision = torch.full((2, 2, 90), 1e4, dtype=f8)
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from densefit.fit import solver
 from densefit.fit.bias import with_bias
 from densefit.fit.camera_prior import camera_prior
 from densefit.fit.landmark_model import landmark_model
 from densefit.fit.linearization import LossSettings, Planes, linearize
+from densefit.fit.newton_step import solve_step
 from densefit.fit.observations import normalize_observations
 from densefit.fit.options import FitOptions
 from densefit.fit.priors import make_priors
@@ -147,3 +149,29 @@ def test_float32_planes_reach_the_same_minimum():
     torch.testing.assert_close(
         rough.state.motion.translation, exact.state.motion.translation, atol=2e-5, rtol=0
     )
+
+
+def test_a_frame_that_refuses_a_step_is_damped_alone(monkeypatch):
+    """The cost of one frame rises as it moves, which no derivative says."""
+    model, planes, priors, start, options, _ = take(frames=3, modes=4)
+    before = start.motion.translation[1]
+    plain, steps = solver.linearize, []
+
+    def with_wall(*arguments):
+        system, state = plain(*arguments), arguments[3]
+        wall = 1e9 * float((state.motion.translation[1] - before).norm())
+        cost = system.terms.cost.clone()
+        cost[1] += wall
+        terms = replace(system.terms, cost=cost)
+        return replace(system, cost=system.cost + wall, terms=terms)
+
+    def recorded(*arguments, frame_damping, **more):
+        steps.append((arguments[3], frame_damping))
+        return solve_step(*arguments, frame_damping=frame_damping, **more)
+
+    monkeypatch.setattr(solver, "linearize", with_wall)
+    monkeypatch.setattr(solver, "solve_step", recorded)
+    solver.minimize(model, planes, priors, start, options, True, scales=(4.0,))
+    damping, each = steps[1]
+    assert damping == solver.DAMPING  # a trial was refused, and the others go on as they did
+    assert each.tolist() == [damping, solver.SHY, damping]
