@@ -124,16 +124,17 @@ def scale_deviation(
 ) -> float:
     """Standard deviation of all sizes relative to themselves, where no calibration gives them.
 
-    That of the longest distance between the first camera and one placed by the head; with one
-    camera that of the head's distance, in the middle of the frames.
+    That of the longest distance between a camera that is the world, or known in it, and one placed
+    by the head; with one camera that of the head's distance, in the middle of the frames.
 
     Args:
         covariance: (N, N) of the camera columns. spread: (T, 3) deviations of the head's positions.
     """
     centres = -(cameras.rotation.mT @ cameras.translation[..., None])[..., 0]
+    known = next((c for c, free in enumerate(cameras.free_extrinsics) if not free), 0)
     best, relative = 0.0, None
     for c, (extrinsics, _) in enumerate(cameras.columns()):
-        apart = centres[c] - centres[0]
+        apart = centres[c] - centres[known]
         length = float(apart.norm())
         if extrinsics is None or length <= best:
             continue
@@ -142,6 +143,6 @@ def scale_deviation(
         best, relative = length, float(np.sqrt(along @ shift @ along)) / length
     if relative is not None:
         return relative
-    view = (motion.translation - centres[0]).numpy()
+    view = (motion.translation - centres[known]).numpy()
     distance = np.linalg.norm(view, axis=1)
     return float(np.median(np.sqrt(np.square(view * spread).sum(1)) / np.square(distance)))

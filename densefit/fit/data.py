@@ -151,6 +151,13 @@ class FitData:
         self._kept = (picked, planes)
         return planes
 
+    @property
+    def seen(self) -> np.ndarray:
+        """(F,) bool, of the frames to solve: a camera found the head whose place is known or was
+        found. What others see tells nothing."""
+        valid = np.asarray(self.observations.valid)[self.frames]
+        return np.asarray(valid[:, self.placed].any(axis=1))
+
     def planes(
         self, picked: np.ndarray, motion: Motion, cameras: CameraState, sigma_scale: Tensor
     ) -> Planes:
@@ -177,7 +184,7 @@ class FitData:
         """Priors of some frames, as part of `seen` frames with landmarks (default: themselves)."""
         time = torch.tensor(self.observations.time[self.frames[picked]], dtype=torch.float64)
         if seen is None:
-            seen = int(self.observations.seen[self.frames[picked]].sum())
+            seen = int(self.seen[picked].sum())
         shot = torch.from_numpy(self.shot[picked])
         priors = make_priors(self.model, self.options, time, seen, self.prior, shot)
         return priors if self.told is None else self._outward(priors, picked, seen)
@@ -185,7 +192,7 @@ class FitData:
     def _outward(self, priors: Priors, picked: np.ndarray, seen: int) -> Priors:
         """With E_distance, identity's part of it shared among all frames of the take."""
         assert self.told is not None and self.viewpoint is not None
-        every = self.observations.seen[self.frames]
+        every = self.seen
         each = self.told.share(int(every.sum()), self.options)
         share = each * torch.from_numpy(every[picked].astype(np.float64))
         cameras = replace(
@@ -197,7 +204,8 @@ class FitData:
     def viewpoint(self) -> Tensor | None:
         """(3,): where the camera stands that alone sees the head, in the world; None where several
         see it."""
-        (seeing,) = np.nonzero(np.asarray(self.observations.valid).any(axis=0))
+        valid = np.asarray(self.observations.valid)
+        seeing = [c for c in self.placed if valid[:, c].any()]
         if len(seeing) > 1:
             return None
         given = self.cameras[int(seeing[0])].T_camera_world
@@ -211,14 +219,22 @@ class FitData:
         return pose_landmarks(self.model, whose, motion, rotations(motion)).world
 
 
-def frames_to_solve(seen: np.ndarray, time: np.ndarray, options: FitOptions) -> np.ndarray:
+def frames_to_solve(
+    seen: np.ndarray, time: np.ndarray, options: FitOptions, shot: np.ndarray | None = None
+) -> np.ndarray:
     """Indices of the frames that get a pose: seen by a camera, or inside a gap that the smoother
-    bridges."""
+    bridges.
+
+    Args:
+        shot: (T,) number of the shot each frame belongs to, once known; no gap between two shots is
+            bridged.
+    """
     bridged = seen.copy()
     index = np.flatnonzero(seen)
     if not options.independent_frames and options.temporal_weight > 0:
         for before, after in zip(index[:-1], index[1:], strict=True):
-            if time[after] - time[before] <= options.max_gap * (1 + 1e-6):
+            near = time[after] - time[before] <= options.max_gap * (1 + 1e-6)
+            if near and (shot is None or shot[before] == shot[after]):
                 bridged[before:after] = True
     return np.flatnonzero(bridged)
 

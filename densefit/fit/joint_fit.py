@@ -164,13 +164,14 @@ class JointFit(FitData):
             if not self.with_identity and not cameras.unknowns:
                 count = min(count, KNOWN_KEYFRAMES)
             picked = choose_keyframes(rotation.numpy(), time, score.numpy(), count)
-            picked = self._with_unknown(picked, cameras, score.numpy())
+            every = np.arange(len(self.frames))
+            picked = self._with_frames_of(picked, cameras, every, score.numpy())
         solution, sigma_scale = self._joint(picked, cameras, rotation, shift)
         if self.noise is not None:
             solution = self._at_rest(solution, picked, sigma_scale)
         state, viewpoint = solution.state, self.viewpoint
         if self.with_identity and viewpoint is not None:
-            seen = torch.from_numpy(self.observations.seen[self.frames[picked]])
+            seen = torch.from_numpy(self.seen[picked])
             state, self.told = with_distance_term(
                 self.model, solution, self.priors(picked), seen, viewpoint, self.options
             )
@@ -178,13 +179,13 @@ class JointFit(FitData):
             state = replace(state, motion=rest(rotation, shift))
         return Start(solution, state, sigma_scale, whole, picked, self.bias_lengths)
 
-    def _with_unknown(
-        self, picked: np.ndarray, cameras: CameraState, score: np.ndarray
+    def _with_frames_of(
+        self, picked: np.ndarray, cameras: CameraState, among: np.ndarray, score: np.ndarray
     ) -> np.ndarray:
-        """Some frames, and more where a camera with unknowns has too few among them."""
-        valid = np.asarray(self.observations.valid)[self.frames]
-        unknown = [c for c, of in enumerate(cameras.columns()) if of != (None, None)]
-        return with_frames_of(picked, valid, unknown, score)
+        """Rows of `among`, and more of them where a camera has too few among the picked ones."""
+        valid = np.asarray(self.observations.valid)[self.frames[among]]
+        unplaced = np.flatnonzero(cameras.free_extrinsics).tolist()
+        return with_frames_of(picked, valid, unplaced, score)
 
     def first_state(self) -> tuple[State, Planes, Priors]:
         """Start, landmarks and priors of a joint solve over all frames."""
@@ -202,8 +203,9 @@ class JointFit(FitData):
         cameras, self.placed = camera_state(self.cameras, self.free_focal, self.refine)
         if cameras.unknowns:
             count = len(self.frames)
-            spread = np.linspace(0, count - 1, min(count, START_FRAMES)).round()
-            sample = self._with_unknown(np.unique(spread.astype(int)), cameras, np.zeros(count))
+            spread = np.unique(np.linspace(0, count - 1, min(count, START_FRAMES)).round())
+            every, alike = np.arange(count), np.zeros(count)
+            sample = self._with_frames_of(spread.astype(int), cameras, every, alike)
             planes = self.raw_planes(sample)
             start = (self.points, self.first_identity, self.options)
             for c in np.flatnonzero(self.unknown_focal):
@@ -263,7 +265,7 @@ class JointFit(FitData):
         Args:
             scale: (C,) of sigma, measured anew (in place), like the lengths of the network's bias.
         """
-        some = self._coarse_frames(picked)
+        some = self._coarse_frames(picked, state.cameras)
         if not len(some):
             return None
         part = replace(state, motion=state.motion.take(torch.from_numpy(some)))
@@ -294,15 +296,13 @@ class JointFit(FitData):
             (self.options.robust_scale,), on_iteration=advance, near=True,
         )  # fmt: skip
 
-    def _coarse_frames(self, picked: np.ndarray) -> np.ndarray:
+    def _coarse_frames(self, picked: np.ndarray, cameras: CameraState) -> np.ndarray:
         """Rows of a few of the picked frames; none where those do not follow one another."""
         consecutive = np.array_equal(picked, np.arange(len(self.frames)))
         if self.options.independent_frames or not consecutive:
             return np.zeros(0, int)
-        valid = np.asarray(self.observations.valid)[self.frames[picked]]
-        some = coarse_frames(self.observations.seen[self.frames[picked]], self.shot[picked])
-        # They tell every camera's sigma, too.
-        some = with_frames_of(some, valid, list(range(valid.shape[1])), np.zeros(len(valid)))
+        some = coarse_frames(self.seen[picked], self.shot[picked])
+        some = self._with_frames_of(some, cameras, picked, np.zeros(len(picked)))
         return some if len(picked) > 2 * len(some) else some[:0]
 
     def _solved(

@@ -9,7 +9,8 @@ VIEW_SCALE = 0.15
 TIME_STEPS = 4.0
 """The whole take counts as this many steps: other moments have other expressions."""
 OF_EACH_CAMERA = 8
-"""Keyframes (all, if fewer) in which an unknown camera must see the head, where it can."""
+"""Keyframes (all, if fewer) in which a camera must see the head, where it can, and one that is not
+placed must see it together with another."""
 
 
 def choose_keyframes(
@@ -41,25 +42,28 @@ def choose_keyframes(
 
 
 def with_frames_of(
-    picked: np.ndarray, valid: np.ndarray, cameras: list[int], score: np.ndarray
+    picked: np.ndarray, valid: np.ndarray, unplaced: list[int], score: np.ndarray
 ) -> np.ndarray:
-    """Frames and as many more as leave no camera of some without any.
+    """Frames and as many more as leave no camera without any, by which its sigma is measured.
 
-    An unknown camera that sees the head now and then would else keep its first guess until the
-    whole take is polished, too far off for that; sigmas of any would not be measured.
+    Where one stands that is not known only tells a head that another sees, too: without such frames
+    it would keep its first place until the whole take is polished, too far off for that.
 
     Args:
-        picked: the frames. valid: (T, C) bool. cameras: those of them. score: (T,) as above.
+        picked: the frames. valid: (T, C) bool. unplaced: cameras of unknown extrinsics. score: (T,)
+            as above.
     Returns:
         Indices in ascending order.
     """
     least = min(OF_EACH_CAMERA, len(picked))
-    for camera in cameras:
-        lacking = least - int(valid[picked, camera].sum())
+    several = valid.sum(axis=1) > 1
+    wanted = [valid[:, camera] & several for camera in unplaced] + list(valid.T)
+    for use in wanted:
+        lacking = least - int(use[picked].sum())
         if lacking <= 0:
             continue
-        own = np.setdiff1d(np.flatnonzero(valid[:, camera] & np.isfinite(score)), picked)
-        # Seen together with others a head tells where the camera stands; good first poses first.
+        own = np.setdiff1d(np.flatnonzero(use & np.isfinite(score)), picked)
+        # Seen together with others a head tells most; good first poses first.
         order = np.lexsort((score[own], -valid[own].sum(axis=1)))
         picked = np.union1d(picked, own[order[:lacking]])
     return picked

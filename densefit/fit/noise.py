@@ -90,9 +90,10 @@ class Inflation:
 
     @staticmethod
     def of(noisy: NoisyDeviations, plain: Deviations) -> Inflation:
-        """From one system's deviations both ways."""
+        """From one system both ways: windows ignore bounds in the frames' own deviations, and hold
+        expressions at them in the border's."""
         frames = (noisy.frames / plain.frames.clamp_min(1e-300)).median(0).values
-        border = noisy.border / plain.border.clamp_min(1e-300)
+        border = noisy.border / noisy.alone.clamp_min(1e-300)
         return Inflation(frames, border, noisy.shared, len(noisy.frames))
 
     def apply(self, plain: Deviations) -> Deviations:
@@ -110,6 +111,8 @@ class NoisyDeviations(Deviations):
 
     shared: Tensor
     """(N,): part of the border's variance that comes from errors common to all frames."""
+    alone: Tensor
+    """(N,): the border's if errors were independent, expressions at a bound held as well."""
 
 
 @cache
@@ -170,6 +173,7 @@ def noisy_deviations(
         torch.where(border_variance > 0, border_variance.sqrt(), plain.border),
         covariance,
         border.square().sum(1) / border_variance.clamp_min(1e-300),
+        torch.cholesky_inverse(inverse.lower).diagonal().clamp_min(0).sqrt(),
     )
 
 

@@ -110,7 +110,7 @@ class Windows:
         """(T, P) deviations, where they were found with the motion."""
         self.options, self.count = data.options, len(data.frames)
         self.border_dtype = data.model.dtype
-        self.seen = int(data.observations.seen[data.frames].sum())
+        self.seen = int(data.seen.sum())
 
     @property
     def modes(self) -> int:
@@ -234,7 +234,7 @@ class Windows:
     def _coarse(self, first: State, raw: Planes, picked: np.ndarray) -> State:
         """A better start than first poses: a few of the frames solved, the others between them."""
         data = self.data
-        shot, seen = data.shot[picked], data.observations.seen[data.frames[picked]]
+        shot, seen = data.shot[picked], data.seen[picked]
         some = coarse_frames(seen, shot)
         if self.options.independent_frames or not len(some):
             return first
