@@ -1,13 +1,15 @@
 """Renders takes of people who are in no training data, with their true surfaces.
 
     python benchmarks/people_takes.py ../shared/data/ict_facekit -o OUT [--people 12] [--frames 5]
+        [--distance 0.5]
 
 Each person is drawn from ICT-FaceKit with an odd seed (even ones made the head's priors); the head
 model is registered to that surface (0.2 mm from it) and rendered with hair, clothes and light of
-its own before three cameras half a metre away, 20 degrees apart. The frames are separate moments
-with expressions as people make them. OUT/person_NN gets take.yaml, rig.yaml, a folder of pictures
-for each camera and truth.npz: besides what `densefit.synth.take` writes, `scan` (N, 3) and
-`scan_normals`, points of the true neutral face in the head frame of the registered head, metres.
+its own before three cameras half a metre away (or --distance), 20 degrees apart. The frames are
+separate moments with expressions as people make them. OUT/person_NN gets take.yaml, rig.yaml, a
+folder of pictures for each camera and truth.npz: besides what `densefit.synth.take` writes, `scan`
+(N, 3) and `scan_normals`, points of the true neutral face in the head frame of the registered head,
+metres.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from densefit.synth.sampling import Dice
 from densefit.synth.take import Stage, TakeOptions, look_at
 
 DISTANCE, ANGLES, SIZE, FOCAL = 0.5, (-20.0, 0.0, 20.0), 768, 1160.0
+"""Metres, degrees, px; px at that distance, and as faces shall be as large at another."""
 FIRST_LOOK = 910_000
 """Seed of the first person's looks; training renders use small ones."""
 
@@ -52,23 +55,27 @@ def moments(count: int, seed: int) -> Performance:
     )
 
 
-def rig_cameras() -> list[Camera]:
-    """Three cameras before the face."""
-    out = []
+def rig_cameras(distance: float) -> list[Camera]:
+    """Three cameras before the face, so many metres away."""
+    out, focal = [], FOCAL * distance / DISTANCE
     for name, degrees in zip(("left", "middle", "right"), ANGLES, strict=True):
         turn = np.deg2rad(degrees)
-        at = (DISTANCE * np.sin(turn), 0.0, DISTANCE * np.cos(turn))
-        out.append(look_at(name, at, (SIZE, SIZE), FOCAL, target=(0, -0.01, 0)))
+        at = (distance * np.sin(turn), 0.0, distance * np.cos(turn))
+        out.append(look_at(name, at, (SIZE, SIZE), focal, target=(0, -0.01, 0)))
     return out
 
 
 def render_person(
-    folder: Path, renderer: Renderer, identity: np.ndarray, number: int, frames: int
+    folder: Path,
+    renderer: Renderer,
+    identity: np.ndarray,
+    cameras: list[Camera],
+    number: int,
+    frames: int,
 ) -> dict[str, np.ndarray]:
     """Write the pictures; returns the truth."""
     import cv2
 
-    cameras = rig_cameras()
     options = TakeOptions(
         folder.name, tuple(cameras), person=FIRST_LOOK + number, room=number + 1, seconds=0.1
     )
@@ -94,6 +101,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("out/people"))
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--frames", type=int, default=5)
+    parser.add_argument("--distance", type=float, default=DISTANCE)
     chosen = parser.parse_args()
     head = load_head()
     renderer, fitter = Renderer(head), ScanFitter(head)
@@ -103,7 +111,8 @@ def main() -> None:
             continue
         scan = face_samples(surface, 6000)
         found = fitter.fit(scan, ScanFitOptions(expression_deviation=0.0, landmark_noise=1e-3))
-        truth = render_person(folder, renderer, found.identity, number, chosen.frames)
+        cameras = rig_cameras(chosen.distance)
+        truth = render_person(folder, renderer, found.identity, cameras, number, chosen.frames)
         extra = {
             "scan": found.to_head(scan.points), "scan_normals": scan.normals @ found.rotation.T,
         }  # fmt: skip
