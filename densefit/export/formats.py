@@ -12,6 +12,7 @@ from densefit.errors import UsageError
 from densefit.export.scene import ExportOptions, ExportScene, load_scene
 from densefit.files import ensure_out_dir
 from densefit.model_file import open_head
+from densefit.progress import warn
 
 Writer = Callable[[ExportScene, Path], list[Path]]
 
@@ -59,6 +60,8 @@ _ALL = (
     Format("bvh", "motion of head and eyes", "densefit.export.bvh:write_bvh"),
 )
 FORMATS = {form.name: form for form in _ALL}
+UNTEXTURED = ("ply", "pc2", "blender")
+"""They show the head, but not the colour map of `texture`."""
 
 
 def find_format(name: str) -> Format:
@@ -91,5 +94,8 @@ def export(
     """
     chosen = [find_format(name) for name in dict.fromkeys(formats)]
     scene = load_scene(Path(out), open_head(model), options or ExportOptions())
+    ignoring = [form.name for form in chosen if form.name in UNTEXTURED]
+    if scene.options.texture and ignoring:
+        warn(f"{', '.join(ignoring)}: without the colour map; --texture is for glb, usd and obj")
     base = scene.fit.path.parent / "export"
     return {form.name: form.load()(scene, ensure_out_dir(base / form.name)) for form in chosen}

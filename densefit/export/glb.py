@@ -24,6 +24,7 @@ from densefit.export.mesh_arrays import split_at_seams, vertex_normals
 from densefit.export.quaternions import quaternion_from_axis_angle, quaternion_from_matrix
 from densefit.export.rigged import RiggedHead, rigged_head
 from densefit.export.scene import ExportScene
+from densefit.export.target_normals import target_normals
 from densefit.head.model import JOINT_NAMES
 from densefit.progress import warn
 
@@ -205,8 +206,8 @@ def _add_morph_targets(
 ) -> list[dict[str, int]]:
     """Displacement of positions and normals for each target."""
     targets = []
-    for delta in rigged.targets:
-        turned = vertex_normals(rigged.neutral + delta, triangles) - normals
+    every = target_normals(rigged, normals, triangles)
+    for delta, turned in zip(rigged.targets, every, strict=True):
         targets.append(
             {
                 "POSITION": _add_vertex_array(gltf, delta[source], bounds=True),

@@ -38,3 +38,9 @@ TEXTURED_PARTS = ("skin", "ears", "scalp", "neck")
 def material_of(part: str) -> Material:
     """Material of a part; skin for parts that an imported model may name otherwise."""
     return MATERIALS.get(part, SKIN)
+
+
+def display_colour(look: Material) -> tuple[float, float, float]:
+    """Its colour in sRGB, 0 to 1."""
+    red, green, blue = (channel ** (1 / 2.2) for channel in look.rgb)
+    return red, green, blue

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from densefit.errors import InputError
+from densefit.export.materials import TEXTURED_PARTS, display_colour, material_of
 from densefit.export.mesh_arrays import vertex_normals
 from densefit.export.scene import ExportScene
+from densefit.export.surface import Surface
 from densefit.export.texture import write_texture
 from densefit.files import atomic_path, write_text
 from densefit.progress import progress, warn
 
 MeshWriter = Callable[[Path, np.ndarray], None]
-
-
-class Topology(Protocol):
-    """What mesh files need besides vertices: a Surface or a HeadModel."""
-
-    @property
-    def triangles(self) -> np.ndarray: ...
-    @property
-    def uv(self) -> np.ndarray: ...
-    @property
-    def uv_triangles(self) -> np.ndarray: ...
 
 
 def write_ply(scene: ExportScene, folder: Path) -> list[Path]:
@@ -38,18 +30,35 @@ def write_ply(scene: ExportScene, folder: Path) -> list[Path]:
 def write_obj(scene: ExportScene, folder: Path) -> list[Path]:
     """neutral.obj and frame_%06d.obj with texture coordinates and normals.
 
-    With `texture` also head.png and head.mtl, which all of them use.
+    With `texture` also head.png and head.mtl, which all of them use: one material a part.
     """
+    surface = scene.surface
     if not scene.options.texture:
-        return _write_sequence(scene, folder, "obj", obj_writer(scene.surface))
+        return _write_sequence(scene, folder, "obj", obj_writer(surface))
     colours = write_texture(scene, folder / "head.png")
-    material = folder / "head.mtl"
-    write_text(material, "newmtl head\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nmap_Kd head.png\n")
-    write = obj_writer(scene.surface, "mtllib head.mtl\nusemtl head\n")
-    return [*_write_sequence(scene, folder, "obj", write), material, colours]
+    library = folder / "head.mtl"
+    write_text(library, _material_library(surface, colours.name))
+    write = obj_writer(surface, library.name)
+    return [*_write_sequence(scene, folder, "obj", write), library, colours]
 
 
-def ply_writer(surface: Topology) -> MeshWriter:
+def _material_library(surface: Surface, colours: str) -> str:
+    """The text of head.mtl.
+
+    MTL names no colour space; most programs show Kd as it is, so colours are sRGB like those of the
+    picture `colours`.
+    """
+    text = ""
+    for part in (surface.part_names[k] for k in np.unique(surface.triangle_part)):
+        look = material_of(part)
+        textured = part in TEXTURED_PARTS
+        rgb = (1.0, 1.0, 1.0) if textured else tuple(display_colour(look))
+        text += f"newmtl {part}\nKa 0 0 0\nKd {rgb[0]:.4f} {rgb[1]:.4f} {rgb[2]:.4f}\nKs 0 0 0\n"
+        text += f"d {look.alpha:g}\n" + (f"map_Kd {colours}\n" if textured else "") + "\n"
+    return text
+
+
+def ply_writer(surface: Surface) -> MeshWriter:
     """A function (path, vertices (V, 3)) that writes one PLY whole or not at all.
 
     Raises (when called): InputError if Open3D cannot write there.
@@ -63,8 +72,8 @@ def ply_writer(surface: Topology) -> MeshWriter:
     return write
 
 
-def obj_writer(surface: Topology, beginning: str = "") -> MeshWriter:
-    """As `ply_writer`, for OBJ; `beginning` comes first in each file.
+def obj_writer(surface: Surface, library: str = "") -> MeshWriter:
+    """As `ply_writer`, for OBJ; `library` is an MTL file beside it that has each part's material.
 
     Open3D writes one mesh; the frames repeat its text with their own vertices and normals, because
     formatting the constant faces and texture coordinates takes a quarter of a second each time.
@@ -76,11 +85,13 @@ def obj_writer(surface: Topology, beginning: str = "") -> MeshWriter:
     triangles = surface.triangles
     with tempfile.TemporaryDirectory(prefix="densefit-") as folder:
         template = Path(folder) / "head.obj"
-        _write_with_open3d(mesh, np.zeros((int(triangles.max()) + 1, 3)), template)
+        _write_with_open3d(mesh, np.zeros((surface.n_vertices, 3)), template)
         lines = template.read_text(encoding="utf-8").splitlines()
-    # The material file would hold nothing, and is not kept.
+    # Open3D's material file would hold nothing, and is not kept.
     changing = ("v ", "vn ", "mtllib ", "usemtl ", "# ")
-    ending = "\n".join(line for line in lines if not line.startswith(changing)) + "\n"
+    constant = [line for line in lines if not line.startswith(changing)]
+    ending = "\n".join(_elements(constant, surface, named=bool(library))) + "\n"
+    beginning = f"mtllib {library}\n" if library else ""
 
     def write(path: Path, vertices: np.ndarray) -> None:
         normals = vertex_normals(vertices, triangles)
@@ -91,6 +102,36 @@ def obj_writer(surface: Topology, beginning: str = "") -> MeshWriter:
     return write
 
 
+def _elements(lines: list[str], surface: Surface, named: bool) -> list[str]:
+    """Texture coordinates and faces (`lines`), so that every vertex belongs to an element.
+
+    Blender drops vertices that belong to none, which would renumber the others. Those that no
+    triangle has get a line from themselves to themselves, which nobody sees (one of a single
+    number is no OBJ, and Open3D refuses it). The lines are a group of their own, because three.js
+    takes a whole group for lines as soon as it has one.
+
+    named: write `usemtl` before each run of faces of one part.
+    """
+    first = next(number for number, line in enumerate(lines) if line.startswith("f "))
+    before, faces = lines[:first], lines[first:]
+    if named:
+        faces = _with_materials(faces, surface)
+    unused = np.setdiff1d(np.arange(surface.n_vertices), surface.triangles)
+    if not len(unused):
+        return before + faces
+    return [*before, "g head", *faces, "g unused", *(f"l {v} {v}" for v in unused + 1)]
+
+
+def _with_materials(faces: list[str], surface: Surface) -> list[str]:
+    parts = surface.triangle_part
+    changes = np.flatnonzero(np.diff(parts.astype(int), prepend=-1))
+    named = []
+    for start, end in pairwise([*changes.tolist(), len(parts)]):
+        named.append(f"usemtl {surface.part_names[parts[start]]}")
+        named += faces[start:end]
+    return named
+
+
 def _open3d() -> Any:
     """Open3D, imported late because it takes seconds."""
     import open3d
@@ -98,7 +139,7 @@ def _open3d() -> Any:
     return open3d
 
 
-def _open3d_mesh(surface: Topology) -> Any:
+def _open3d_mesh(surface: Surface) -> Any:
     open3d = _open3d()
     mesh = open3d.geometry.TriangleMesh()
     mesh.triangles = open3d.utility.Vector3iVector(surface.triangles.astype(np.int32))

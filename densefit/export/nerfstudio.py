@@ -12,13 +12,18 @@ from densefit.export.scene import ExportScene
 from densefit.files import ensure_out_dir, write_json
 from densefit.footage import need_footage
 from densefit.head.rotation import rotation_matrix
-from densefit.progress import progress
+from densefit.progress import progress, warn
 
 if TYPE_CHECKING:
     from calibration import Camera
     from densefit.fit_file import FitFile
 
 MODELS = {"opencv": "OPENCV", "opencv_fisheye": "OPENCV_FISHEYE"}
+LENS = (
+    "camera_model", "fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x", "camera_angle_y",
+)  # fmt: skip
+DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+FISHEYE_DISTORTION = ("k1", "k2", "k3", "k4")
 JPEG_QUALITY = 95
 
 
@@ -56,17 +61,15 @@ def write_nerfstudio(scene: ExportScene, folder: Path) -> list[Path]:
                         "camera_id": name,
                         "file_path": f"images/{file.name}",
                         "transform_matrix": _camera_matrix(scene, camera, frame).tolist(),
+                        "camera_model": MODELS[camera.model],
                         **_intrinsics(camera, image.shape[1], image.shape[0]),
                     }
                 )
                 bar.advance(1)
     entries.sort(key=lambda entry: (entry["timestep_index"], entry["camera_index"]))
-    # Readers that expect one lens for all find that of the first picture.
-    shared = _shared_lens(entries)
     document = {
-        **shared,
-        "camera_model": MODELS[next(iter(cameras.values())).model],
-        "scale": scene.fit.meta["scale"],
+        **_shared_lens(entries),
+        "scale_source": scene.fit.meta["scale"],  # instant-ngp multiplies by a number "scale"
         "timestep_indices": sorted({entry["timestep_index"] for entry in entries}),
         "camera_indices": sorted({entry["camera_index"] for entry in entries}),
         "frames": entries,
@@ -76,10 +79,22 @@ def write_nerfstudio(scene: ExportScene, folder: Path) -> list[Path]:
 
 
 def _shared_lens(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    if not entries:
-        return {}
-    names = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x", "camera_angle_y")
-    return {name: entries[0][name] for name in names}
+    """What all entries agree on, for readers that expect one lens.
+
+    Nerfstudio takes each of these for every picture as soon as it stands here, and all of the
+    distortion as soon as one of its coefficients does.
+    """
+    shared = {}
+    for group in (*((name,) for name in LENS), DISTORTION):
+        values = [{name: e[name] for name in group if name in e} for e in entries]
+        if values and all(value == values[0] for value in values):
+            shared.update(values[0])
+    if entries and "camera_model" not in shared:
+        warn(
+            "nerfstudio: the rig has perspective and fisheye cameras; each picture states its "
+            "camera_model, but Nerfstudio reads one for all. Export a rig of each kind for it"
+        )
+    return shared
 
 
 def _known_cameras(scene: ExportScene) -> dict[str, Camera]:
@@ -97,7 +112,7 @@ def _intrinsics(camera: Camera, width: int, height: int) -> dict[str, Any]:
     sized = picture_camera(camera, width, height)
     k = sized.K
     assert k is not None
-    names = ("k1", "k2", "k3", "k4") if camera.model == "opencv_fisheye" else _pinhole_names()
+    names = FISHEYE_DISTORTION if camera.model == "opencv_fisheye" else DISTORTION
     lens = {name: float(value) for name, value in zip(names, sized.dist, strict=False)}
     return {
         "fl_x": float(k[0, 0]),
@@ -110,10 +125,6 @@ def _intrinsics(camera: Camera, width: int, height: int) -> dict[str, Any]:
         "camera_angle_y": float(2 * np.arctan(height / (2 * k[1, 1]))),
         **lens,
     }
-
-
-def _pinhole_names() -> tuple[str, ...]:
-    return ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 
 
 def _camera_matrix(scene: ExportScene, camera: Camera, frame: int) -> np.ndarray:

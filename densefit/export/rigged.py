@@ -3,13 +3,15 @@
 The head model is that already, as long as its shapes add up. Where it does not (shapes that correct
 one another, a skin that is refined after posing), what is left over in the frames at hand becomes
 further targets `corrective_0`, `corrective_1`, ... with a weight for each frame: the fewest whose
-sum reproduces every vertex within TOLERANCE.
+sum reproduces every vertex within TOLERANCE. Many programs cut weights off below 0 and above 1, so
+those of the correctives fill just that range; where the zero of one is inside it, what that adds to
+every frame is taken off again by one target more, `corrective_constant`, whose weight is always 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +22,10 @@ from densefit.head.rotation import rotation_matrix
 TOLERANCE = 2e-5
 """m: largest distance of a vertex from the fit's, in files; the formats round about as much
 again."""
+CONSTANT = "corrective_constant"
+"""Target that every frame has in full."""
+NEGLIGIBLE = 1e-7
+"""m: correctives leave vertices alone that they would move by less, which keeps files small."""
 SAMPLE_FRAMES = 200
 """Frames that correctives are found from, at first."""
 
@@ -35,7 +41,7 @@ class RiggedHead:
     names: tuple[str, ...]
     """(N,) of the targets."""
     weights: np.ndarray
-    """(M, N) float64."""
+    """(M, N) float64; those of the correctives from 0 to 1, as of expressions that are."""
     joint_centres: np.ndarray
     """(4, 3) float64."""
     skinning: np.ndarray
@@ -145,20 +151,35 @@ def _with_correctives(
         weights = np.concatenate(
             [_unposed_residuals(scene, rig, rows) @ basis.T for rows in _chunks(len(worst))]
         )
-        # Each corrective is scaled so that its weights stay within -1 and 1.
-        scale = np.maximum(np.abs(weights).max(axis=0), 1e-12)
-        fuller = RiggedHead(
-            rig.neutral,
-            np.concatenate([rig.targets, (basis * scale[:, None]).reshape(chosen, -1, 3)]),
-            (*rig.names, *(f"corrective_{k}" for k in range(chosen))),
-            np.concatenate([rig.weights, weights / scale], axis=1),
-            rig.joint_centres,
-            rig.skinning,
-        )
+        fuller = _with_targets(rig, basis, weights)
         off = max(_largest(p - own).max() for p, own, _, _ in _compare(scene, fuller))
         if off <= tolerance or chosen >= count:
             return fuller
         chosen = min(count, max(chosen + 1, int(chosen * 1.5)))
+
+
+def _with_targets(rig: RiggedHead, basis: np.ndarray, weights: np.ndarray) -> RiggedHead:
+    """The rig with targets of `basis` (n, V * 3), so scaled and moved that weights (M, n) become
+    shares from 0 to 1."""
+    # The sign of a component is free: the larger weights are to be the positive ones.
+    sign = np.where(weights.min(axis=0) + weights.max(axis=0) < 0, -1.0, 1.0)
+    basis, weights = basis * sign[:, None], weights * sign
+    lowest, highest = np.minimum(weights.min(axis=0), 0), np.maximum(weights.max(axis=0), 0)
+    extent = np.maximum(highest - lowest, 1e-12)
+    targets, shares = basis * extent[:, None], (weights - lowest) / extent
+    names = [f"corrective_{k}" for k in range(len(basis))]
+    if lowest.any():
+        targets = np.concatenate([targets, (lowest @ basis)[None]])
+        shares = np.concatenate([shares, np.ones((len(shares), 1))], axis=1)
+        names.append(CONSTANT)
+    targets = targets.reshape(len(targets), -1, 3)
+    targets[np.abs(targets).max(axis=2) < NEGLIGIBLE] = 0
+    return replace(
+        rig,
+        targets=np.concatenate([rig.targets, targets]),
+        names=(*rig.names, *names),
+        weights=np.concatenate([rig.weights, shares], axis=1),
+    )
 
 
 def _chunks(count: int) -> Iterator[np.ndarray]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from densefit.export.materials import TEXTURED_PARTS, material_of
+from densefit.export.materials import TEXTURED_PARTS, display_colour, material_of
 from densefit.export.mesh_arrays import vertex_normals
 from densefit.export.scene import ExportScene, frame_vertices
 from densefit.files import atomic_path
@@ -256,7 +256,7 @@ def _laid_out(scene: ExportScene, texels: Texels, colour: np.ndarray) -> np.ndar
     taken = cv2.dilate(known.astype(np.uint8), _window(round(PADDING * SIZE))) > 0
     for name, others in _flat_parts(scene):
         free = ~taken[others.row, others.column]
-        colour = 255 * np.power(material_of(name).rgb, 1 / 2.2)
+        colour = np.multiply(255, display_colour(material_of(name)))
         picture[others.row[free], others.column[free]] = colour
     return np.clip(np.round(picture), 0, 255).astype(np.uint8)
 

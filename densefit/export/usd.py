@@ -14,6 +14,7 @@ from densefit.export.mesh_arrays import vertex_normals
 from densefit.export.quaternions import quaternion_from_axis_angle, quaternion_from_matrix
 from densefit.export.rigged import RiggedHead, rigged_head
 from densefit.export.scene import ExportScene
+from densefit.export.target_normals import target_normals
 from densefit.export.texture import write_texture
 from densefit.files import atomic_path
 from densefit.head.rotation import axis_angle, rotation_matrix
@@ -25,6 +26,9 @@ JOINTS = ("root", "root/neck", "root/left_eye", "root/right_eye")
 # Column of each in the model's order neck, head, left eye, right eye; the root is the head itself.
 COLUMNS = (1, 0, 2, 3)
 ROOT = "/head"
+SENSOR_WIDTH = 0.020955
+"""m: that of USD's own default camera, Super 35; pictures depend on its ratio to the focal length
+only."""
 
 
 def write_usd(scene: ExportScene, folder: Path) -> list[Path]:
@@ -160,20 +164,24 @@ def _add_mesh(stage: Any, scene: ExportScene, rigged: RiggedHead) -> None:
     binding.CreateJointWeightsPrimvar(False, len(JOINTS)).Set(
         Vt.FloatArray.FromNumpy(weights.reshape(-1))
     )
-    _add_blend_shapes(stage, rigged, scale, binding)
+    _add_blend_shapes(stage, scene, rigged, binding)
     _add_materials(stage, scene, mesh)
 
 
-def _add_blend_shapes(stage: Any, rigged: RiggedHead, scale: float, binding: Any) -> None:
-    """Sparse: only the vertices that a shape moves."""
+def _add_blend_shapes(stage: Any, scene: ExportScene, rigged: RiggedHead, binding: Any) -> None:
+    """Sparse: only the vertices that a shape moves, and those around, whose normals turn."""
     from pxr import UsdSkel, Vt
 
+    triangles = scene.surface.triangles
+    normals = vertex_normals(rigged.neutral, triangles)
     targets = []
-    for name, delta in zip(rigged.names, rigged.targets, strict=True):
+    every = target_normals(rigged, normals, triangles)
+    for name, delta, turned in zip(rigged.names, rigged.targets, every, strict=True):
         shape = UsdSkel.BlendShape.Define(stage, f"{ROOT}/mesh/{name}")
-        moved = np.flatnonzero(np.abs(delta).max(axis=1) > 0)
+        moved = np.flatnonzero((delta != 0).any(axis=1) | (turned != 0).any(axis=1))
         moved = moved if len(moved) else np.zeros(1, np.int64)  # an empty one would be dense
-        shape.CreateOffsetsAttr(_points(delta[moved] * scale))
+        shape.CreateOffsetsAttr(_points(delta[moved] * scene.scale))
+        shape.CreateNormalOffsetsAttr(_points(turned[moved]))
         shape.CreatePointIndicesAttr(_integers(moved))
         targets.append(shape.GetPath())
     binding.CreateBlendShapesAttr(Vt.TokenArray(rigged.names))
@@ -181,40 +189,41 @@ def _add_blend_shapes(stage: Any, rigged: RiggedHead, scale: float, binding: Any
 
 
 def _add_materials(stage: Any, scene: ExportScene, mesh: Any) -> None:
-    from pxr import Gf, Sdf, UsdGeom, UsdShade
+    """A material and a subset of the faces for each part."""
+    from pxr import Gf, Sdf, UsdShade
 
     surface = scene.surface
-    colour_map = _add_colour_map(stage) if scene.options.texture else None
+    binding = UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim())
     for part, name in enumerate(surface.part_names):
         faces = np.flatnonzero(surface.triangle_part == part)
         if not len(faces):
             continue
-        subset = UsdGeom.Subset.CreateGeomSubset(
-            mesh, name, UsdGeom.Tokens.face, _integers(faces), UsdShade.Tokens.materialBind
-        )
+        subset = binding.CreateMaterialBindSubset(name, _integers(faces))
         look = material_of(name)
         material = UsdShade.Material.Define(stage, f"{ROOT}/materials/{name}")
         shader = UsdShade.Shader.Define(stage, f"{ROOT}/materials/{name}/surface")
         shader.CreateIdAttr("UsdPreviewSurface")
         colour = shader.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f)
         colour.Set(Gf.Vec3f(*look.rgb))
-        if colour_map is not None and name in TEXTURED_PARTS:
-            colour.ConnectToSource(colour_map.ConnectableAPI(), "rgb")
+        if scene.options.texture and name in TEXTURED_PARTS:
+            colour.ConnectToSource(_add_colour_map(stage, material).ConnectableAPI(), "rgb")
         for key, value in (("roughness", look.roughness), ("opacity", look.alpha)):
             shader.CreateInput(key, Sdf.ValueTypeNames.Float).Set(value)
         material.CreateSurfaceOutput().ConnectToSource(shader.ConnectableAPI(), "surface")
         UsdShade.MaterialBindingAPI.Apply(subset.GetPrim()).Bind(material)
 
 
-def _add_colour_map(stage: Any) -> Any:
-    """A UsdUVTexture that reads head.png, which lies beside the file."""
+def _add_colour_map(stage: Any, material: Any) -> Any:
+    """A UsdUVTexture that reads head.png, which lies beside the file.
+
+    It is inside `material`, because shaders may be connected within one material only.
+    """
     from pxr import Sdf, UsdShade
 
-    UsdShade.Material.Define(stage, f"{ROOT}/materials/colour_map")
-    reader = UsdShade.Shader.Define(stage, f"{ROOT}/materials/colour_map/st")
+    reader = UsdShade.Shader.Define(stage, material.GetPath().AppendChild("st"))
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
-    image = UsdShade.Shader.Define(stage, f"{ROOT}/materials/colour_map/image")
+    image = UsdShade.Shader.Define(stage, material.GetPath().AppendChild("image"))
     image.CreateIdAttr("UsdUVTexture")
     image.CreateInput("file", Sdf.ValueTypeNames.Asset).Set("./head.png")
     image.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
@@ -231,7 +240,7 @@ def _add_camera(stage: Any, camera: Camera, turn: np.ndarray, scale: float) -> N
     k, transform = camera.K, camera.T_camera_world
     assert k is not None and transform is not None
     item = UsdGeom.Camera.Define(stage, f"/cameras/{_prim_name(camera.name)}")
-    width = 20.955 * scale  # any: only the ratio of aperture to focal length matters
+    width = 10 * SENSOR_WIDTH * scale
     item.CreateHorizontalApertureAttr(width)
     item.CreateVerticalApertureAttr(width * camera.height / camera.width * k[0, 0] / k[1, 1])
     item.CreateFocalLengthAttr(float(k[0, 0] / camera.width * width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from recordings import read_number
 
-from calibration import read_rig
+from calibration import read_rig, write_rig
 from densefit.capture.timecode import format_timecode, parse_timecode
 from densefit.errors import InputError
 from densefit.export.arkit import write_arkit_csv
@@ -152,6 +153,44 @@ def test_nerfstudio_cameras_see_the_head(out: Path, head: HeadModel, tmp_path, s
         expected = ahead / ahead[:, 2:] @ camera.K.T
         np.testing.assert_allclose(shown - 0.5, expected[:, :2], atol=0.05)
         assert (entry["k1"], entry["w"], entry["h"]) == (0.1, 640, 480)
+
+
+def nerfstudio_of(out: Path, head: HeadModel, folder: Path, **changes: object) -> dict:
+    """transforms.json, with the camera `right` changed."""
+    rig = write_toy_rig(out)
+    cameras = {**rig.cameras, "right": replace(rig.cameras["right"], **changes)}
+    write_rig(out / "rig.yaml", replace(rig, cameras=cameras))
+    write_toy_footage(out)
+    scene = load_scene(out, head, ExportOptions(frames="1:3"))
+    return json.loads(write_nerfstudio(scene, folder)[0].read_text())
+
+
+LENS = {"camera_model", "fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x", "camera_angle_y"}
+
+
+def test_nerfstudio_states_one_lens_for_all_only_if_it_is(out: Path, head: HeadModel, tmp_path):
+    """Nerfstudio prefers what stands at the top to what each picture says."""
+    document = nerfstudio_of(out, head, tmp_path)
+    assert set(document) >= LENS | {"k1", "k2", "p1", "p2"}
+    K = np.array([[900.0, 0, 330], [0, 710.0, 235], [0, 0, 1]])
+    dist = np.array([0.1, -0.3, 0, 0])  # k1 is the same, but the distortion is another
+    shutil.rmtree(out / "recordings")
+    document = nerfstudio_of(out, head, tmp_path, K=K, dist=dist)
+    assert set(document) & (LENS | {"k1", "k2", "p1", "p2"}) == LENS - {"fl_x", "camera_angle_x"}
+    for entry in document["frames"]:
+        right = entry["camera_id"] == "right"
+        assert (entry["fl_x"], entry["k2"]) == ((900, -0.3) if right else (700, -0.02))
+        assert {**entry, **document}.items() >= entry.items()
+
+
+def test_nerfstudio_says_which_lens_is_fisheye(out: Path, head: HeadModel, tmp_path, capsys):
+    document = nerfstudio_of(out, head, tmp_path, model="opencv_fisheye")
+    assert "camera_model" not in document
+    models = {entry["camera_id"]: entry["camera_model"] for entry in document["frames"]}
+    assert models == {"left": "OPENCV", "right": "OPENCV_FISHEYE"}
+    assert "Nerfstudio reads one for all" in capsys.readouterr().err
+    # instant-ngp multiplies by a number of that name.
+    assert "scale" not in document and document["scale_source"] == "calibrated"
 
 
 def test_nerfstudio_without_footage_says_what_to_do(out: Path, head: HeadModel, tmp_path):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from densefit.errors import InputError, UsageError
-from densefit.export import formats
-from densefit.export.mesh_sequence import write_obj, write_ply
+from densefit.export import formats, texture
+from densefit.export.mesh_sequence import obj_writer, write_obj, write_ply
 from densefit.export.scene import ExportOptions, ExportScene, frame_vertices, parse_frames
 from densefit.export.tables import write_csv, write_vertices_npz
 from tests.toy_fit import write_toy_fit
@@ -68,6 +68,28 @@ def test_obj_has_the_same_vertices_and_texture_coordinates(scene: ExportScene, t
     assert np.abs(uv[corners[..., 1] - 1] - scene.head.uv[scene.head.uv_triangles]).max() < 1e-5
 
 
+@pytest.mark.parametrize("unused", [[], [5], [0, 1, 2, 190]])
+def test_obj_uses_every_vertex(scene: ExportScene, tmp_path, unused: list[int]):
+    """Blender drops vertices that no element has, and so renumbers the rest."""
+    surface = scene.surface
+    kept = ~np.isin(surface.triangles, unused).any(axis=1)
+    changes = {n: getattr(surface, n)[kept] for n in ("triangles", "uv_triangles", "triangle_part")}
+    obj_writer(replace(surface, **changes))(tmp_path / "cut.obj", scene.neutral())
+    fields = [line.split() for line in (tmp_path / "cut.obj").read_text().splitlines()]
+    count = sum(f[0] == "v" for f in fields if f)
+    faces = [[int(c.split("/")[0]) - 1 for c in f[1:]] for f in fields if f and f[0] == "f"]
+    lines = [[int(c) - 1 for c in f[1:]] for f in fields if f and f[0] == "l"]
+    assert count == surface.n_vertices and np.array_equal(faces, surface.triangles[kept])
+    assert {v for element in faces + lines for v in element} == set(range(count))
+    assert [a for a, _ in lines] == [b for _, b in lines] == unused, "lines that nobody sees"
+    # Readers that know a group as a surface or as lines find one of each.
+    kinds: list[set[str]] = [set()]
+    for key, *_ in filter(None, fields):
+        kinds.append(set()) if key == "g" else kinds[-1].add(key)
+    assert not any({"f", "l"} <= kind for kind in kinds)
+    assert not unused or "f" not in kinds[0], "three.js joins what precedes to the first group"
+
+
 def test_npz_holds_vertices_and_the_fit(scene: ExportScene, tmp_path):
     part = replace(scene, frames=np.arange(1, 7))
     with np.load(write_vertices_npz(part, tmp_path)[0], allow_pickle=False) as data:
@@ -100,6 +122,15 @@ def test_stage_writes_below_export(out: Path):
     assert set(written) == {"ply", "csv"}
     assert (out / "export" / "ply" / "frame_000001.ply").is_file()
     assert not (out / "export" / "ply" / "frame_000002.ply").exists()
+
+
+def test_formats_without_the_colour_map_say_so(out: Path, monkeypatch, capsys):
+    grey = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(texture, "bake_texture", lambda scene: grey)
+    formats.export(out, ["ply", "obj", "csv", "blender"], ExportOptions(frames="0:1", texture=True))
+    assert "ply, blender: without the colour map" in capsys.readouterr().err
+    formats.export(out, ["ply"], ExportOptions(frames="0:1"))
+    assert "colour map" not in capsys.readouterr().err
 
 
 def test_unknown_format_names_the_nearest_and_writes_nothing(out: Path):

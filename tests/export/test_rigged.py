@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from densefit.export.glb import write_glb
-from densefit.export.rigged import TOLERANCE, rigged_head
+from densefit.export.mesh_arrays import vertex_normals
+from densefit.export.rigged import CONSTANT, TOLERANCE, _with_targets, rigged_head
 from densefit.export.scene import ExportOptions, ExportScene, frame_vertices, load_scene
+from densefit.export.target_normals import target_normals
 from densefit.head.model import HeadModel
 from densefit.head.rotation import rotation_matrix
 from tests.export.gltf_player import GltfPlayer
@@ -49,10 +51,14 @@ def test_correctives_are_few_and_complete(scene: ExportScene, tmp_path: Path):
     tangled = colliding(scene)
     rigged = rigged_head(tangled)
     extra = rigged.names[52:]
-    assert extra and extra == tuple(f"corrective_{k}" for k in range(len(extra)))
+    numbered = tuple(f"corrective_{k}" for k in range(len(extra) - 1))
+    assert numbered and extra == (*numbered, CONSTANT)
     # Two collisions, smeared a little by the skin that is turned back: never one for each frame.
     assert len(extra) < len(tangled.posed_frames)
-    assert np.abs(rigged.weights[:, 52:]).max() <= 1 + 1e-9
+    # Blender and others cut weights off below 0 and above 1.
+    shares = rigged.weights[:, 52:]
+    assert shares.min() == 0 and shares.max() == 1 and (shares[:, -1] == 1).all()
+    assert np.array_equal(rigged.neutral, tangled.neutral())
     player = GltfPlayer(write_glb(tangled, tmp_path)[0])
     expected = frame_vertices(tangled.fit, tangled.head) @ tangled.axes("y").T
     plain = GltfPlayer(write_glb(scene, tmp_path / ".." / tmp_path.name)[0])
@@ -62,6 +68,40 @@ def test_correctives_are_few_and_complete(scene: ExportScene, tmp_path: Path):
         assert np.abs(player.vertices(moment)[:count] - expected[frame]).max() < 2 * TOLERANCE
         off = max(off, np.abs(plain.vertices(moment)[:count] - expected[frame]).max())
     assert off > 20 * TOLERANCE, "without correctives the test's head is visibly wrong"
+
+
+def test_weights_of_any_range_become_shares(scene: ExportScene):
+    """Weights below zero and above one, of one sign only, constant, and none at all."""
+    plain = rigged_head(scene)
+    rng = np.random.default_rng(3)
+    basis = rng.normal(0, 1e-3, (5, plain.neutral.size))
+    basis[:, :30] *= 1e-6  # what is not worth a number in the file
+    count = len(plain.weights)
+    ramp = np.linspace(0, 1, count)
+    weights = np.stack([6 * ramp - 3, 2 + ramp, -1 - ramp, np.full(count, -2.0), 0 * ramp], axis=1)
+    fuller = _with_targets(plain, basis, weights)
+    shares = fuller.weights[:, 52:]
+    assert shares.min() >= 0 and shares.max() <= 1
+    expected = plain.shapes(plain.weights) + (weights @ basis).reshape(count, -1, 3)
+    np.testing.assert_allclose(fuller.shapes(fuller.weights), expected, atol=1e-7)
+    assert not fuller.targets[52:, :10].any()
+    # Of one sign, as in a single picture: nothing is to be taken off.
+    assert CONSTANT not in _with_targets(plain, basis[1:4], weights[:, 1:4]).names
+
+
+def test_normals_follow_the_correctives(scene: ExportScene):
+    """Sums of the targets' normals are near those of the sums of the targets."""
+    rigged = rigged_head(colliding(scene))
+    triangles, neutral = scene.surface.triangles, rigged.neutral
+    normals = vertex_normals(neutral, triangles)
+    added = np.stack(list(target_normals(rigged, normals, triangles)))
+    alone = np.stack([vertex_normals(neutral + d, triangles) - normals for d in rigged.targets])
+    assert len(added) == len(rigged.names)
+    np.testing.assert_allclose(added[:52], alone[:52], atol=1e-12)
+    true = np.stack([vertex_normals(s, triangles) for s in rigged.shapes(rigged.weights)])
+    off = normals + np.tensordot(rigged.weights, added, 1) - true
+    naive = normals + np.tensordot(rigged.weights, alone, 1) - true
+    assert np.linalg.norm(off, axis=-1).mean() < 0.5 * np.linalg.norm(naive, axis=-1).mean()
 
 
 def test_stabilized_head_stands_still(out: Path, head: HeadModel):

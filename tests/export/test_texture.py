@@ -16,7 +16,7 @@ from densefit.export.materials import material_of
 from densefit.export.mesh_sequence import write_obj
 from densefit.export.scene import ExportOptions, ExportScene, frame_vertices, load_scene
 from densefit.footage import write_footage
-from densefit.head.model import HeadModel
+from densefit.head.model import HeadModel, load_head
 from densefit.landmarks.predictor import PredictOptions
 from tests.export.gltf_player import GltfPlayer
 from tests.export.rig_fixture import camera
@@ -118,8 +118,43 @@ def test_glb_and_obj_carry_it(scene: ExportScene, tmp_path: Path):
     assert np.array_equal(cv2.imdecode(data, 1)[..., ::-1], scene.colour_map)
     files = {path.name for path in write_obj(scene, tmp_path)}
     assert {"head.mtl", "head.png", "neutral.obj"} <= files
-    assert (tmp_path / "neutral.obj").read_text().startswith("mtllib head.mtl\nusemtl head\n")
     assert np.array_equal(cv2.imread(str(tmp_path / "head.png"))[..., ::-1], scene.colour_map)
+
+
+def test_obj_of_the_shipped_head_has_a_material_for_each_part(tmp_path: Path, monkeypatch):
+    """Its teeth and gums have no place in the colour map, and its lashes are translucent."""
+    shipped = load_head()
+    write_toy_fit(tmp_path, shipped)
+    scene = load_scene(tmp_path, shipped, ExportOptions(texture=True, frames="0:1"))
+    monkeypatch.setattr(texture, "bake_texture", lambda _: np.zeros((4, 4, 3), np.uint8))
+    path = next(p for p in write_obj(scene, tmp_path) if p.name == "frame_000000.obj")
+    library = (tmp_path / "head.mtl").read_text()
+    materials: dict[str, dict[str, list[str]]] = {}
+    for key, *values in map(str.split, filter(None, library.splitlines())):
+        if key == "newmtl":
+            own = materials[values[0]] = {}
+        own[key] = values
+    fields = [line.split() for line in path.read_text().splitlines() if line]
+    assert fields[0] == ["mtllib", "head.mtl"]
+    uv = np.array([f[1:3] for f in fields if f[0] == "vt"], float)
+    used, faces, textured = "", [], []
+    for key, *values in fields:
+        if key == "usemtl":
+            used = values[0]
+        elif key == "f":
+            corners = np.array([corner.split("/")[:2] for corner in values], int) - 1
+            faces.append((used, *corners[:, 0]))
+            if "map_Kd" in materials[used]:
+                textured.append(corners[:, 1])
+    surface = scene.surface
+    names = [surface.part_names[part] for part in surface.triangle_part]
+    assert faces == [(n, *t) for n, t in zip(names, surface.triangles.tolist(), strict=True)]
+    assert {n for n, m in materials.items() if "map_Kd" in m} == set(texture.TEXTURED_PARTS)
+    edges = np.diff(uv[np.array(textured)], axis=1)
+    assert np.abs(np.linalg.det(edges)).min() > 1e-9, "a face that the map has no area for"
+    assert materials["lashes"]["d"] == ["0.2"] and materials["skin"]["d"] == ["1"]
+    teeth = np.power(material_of("teeth").rgb, 1 / 2.2)
+    np.testing.assert_allclose(np.array(materials["teeth"]["Kd"], float), teeth, atol=1e-4)
 
 
 def test_usd_points_to_it(scene: ExportScene, tmp_path: Path):
@@ -133,8 +168,27 @@ def test_usd_points_to_it(scene: ExportScene, tmp_path: Path):
     shader = UsdShade.Shader(stage.GetPrimAtPath("/head/materials/skin/surface"))
     source, output, _ = shader.GetInput("diffuseColor").GetConnectedSource()
     assert output == "rgb" and source.GetInput("file").Get().path == f"./{picture.name}"
+    # Shaders see nothing outside their own material.
+    colour = shader.GetInput("diffuseColor")
+    assert UsdShade.ConnectableAPI.CanConnect(colour, source.GetOutput("rgb"))
+    reader = UsdShade.Shader(source.GetInput("st").GetConnectedSource()[0].GetPrim())
+    assert reader.GetInput("varname").Get() == "st"
+    assert {s.GetPrim().GetParent().GetName() for s in (source, reader)} == {"skin"}
     teeth = UsdShade.Shader(stage.GetPrimAtPath("/head/materials/teeth/surface"))
     assert not teeth.GetInput("diffuseColor").HasConnectedSource()
+
+
+def test_usd_finds_nothing_wrong(scene: ExportScene, tmp_path: Path):
+    pytest.importorskip("pxr", reason="the extra 'usd' is not installed")
+    validation = pytest.importorskip("pxr.UsdValidation")
+    from pxr import Usd
+
+    from densefit.export.usd import write_usd
+
+    stage = Usd.Stage.Open(str(write_usd(scene, tmp_path)[0]))
+    every = validation.ValidationRegistry().GetOrLoadAllValidators()
+    found = validation.ValidationContext(every).Validate(stage)
+    assert not [(error.GetName(), error.GetMessage()) for error in found]
 
 
 def test_what_no_camera_saw_goes_over_smoothly_across_seams(scene: ExportScene):

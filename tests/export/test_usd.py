@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from densefit.export.scene import ExportOptions, ExportScene, frame_vertices, load_scene
 from densefit.head.model import HeadModel
 from tests.export.rig_fixture import write_toy_rig
+from tests.toy_fit import write_toy_fit
 
 pxr = pytest.importorskip("pxr", reason="the extra 'usd' is not installed")
 
@@ -59,6 +61,32 @@ def test_mesh_texture_coordinates_and_parts(scene: ExportScene, tmp_path):
         if prim.IsA(UsdGeom.Subset):
             material = UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial()[0]
             assert material.GetPrim().GetName() == prim.GetName()
+    assert UsdGeom.Subset.GetFamilyType(mesh, UsdShade.Tokens.materialBind) == "nonOverlapping"
+
+
+def test_normals_turn_around_what_an_expression_moves(out: Path, head: HeadModel, tmp_path):
+    """jawOpen moves one vertex here; the normals of its neighbours turn, too."""
+    from pxr import UsdGeom, UsdSkel
+
+    from densefit.export.mesh_arrays import vertex_normals
+    from densefit.export.usd import write_usd
+
+    jaw, vertex = head.expression_names.index("jawOpen"), 90
+    basis = np.zeros_like(head.expression_basis)
+    basis[jaw, vertex] = [0, 0, 0.01]
+    pointed = replace(head, expression_basis=basis)
+    expression = np.zeros((9, 52))
+    expression[:, jaw] = 1
+    still = {"rotation": np.zeros((9, 3)), "joints": np.zeros((9, 4, 3))}
+    write_toy_fit(out, pointed, expression=expression, **still)
+    scene = load_scene(out, pointed, ExportOptions(stabilize=True))
+    stage = baked(write_usd(scene, tmp_path)[0])
+    shape = UsdSkel.BlendShape(stage.GetPrimAtPath("/head/mesh/jawOpen"))
+    around = head.triangles[(head.triangles == vertex).any(axis=1)]
+    assert set(shape.GetPointIndicesAttr().Get()) == set(around.reshape(-1).tolist())
+    mesh = UsdGeom.Mesh(stage.GetPrimAtPath("/head/mesh"))
+    points, shown = (np.array(a.Get(1.0)) for a in (mesh.GetPointsAttr(), mesh.GetNormalsAttr()))
+    np.testing.assert_allclose(shown, vertex_normals(points, head.triangles), atol=1e-4)
 
 
 def test_cameras_project_as_the_rig_does(out: Path, head: HeadModel, tmp_path):
@@ -72,6 +100,7 @@ def test_cameras_project_as_the_rig_does(out: Path, head: HeadModel, tmp_path):
     point = np.array([0.03, -0.02, 0.8])
     for name, camera in rig.cameras.items():
         usd = UsdGeom.Camera(stage.GetPrimAtPath(f"/cameras/{name}")).GetCamera()
+        assert usd.horizontalAperture == pytest.approx(20.955), "tenths of a unit: mm, if it is cm"
         place = Gf.Vec3d(*(scene.axes("y") @ point * 100))
         x, y, _ = (
             usd.frustum.ComputeViewMatrix() * usd.frustum.ComputeProjectionMatrix()
