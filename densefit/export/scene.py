@@ -14,6 +14,7 @@ from densefit.errors import InputError, UsageError
 from densefit.export.orientation import Z_FROM_Y, world_to_up
 from densefit.export.resample import nearest_frames, resample
 from densefit.export.surface import Surface, surface_of
+from densefit.export.texture_layout import laid_out_for_texture
 from densefit.fit_file import FitFile, posed_frames, read_fit
 from densefit.head.rotation import rotation_matrix
 
@@ -186,7 +187,8 @@ def load_scene(out: Path, head: HeadModel, options: ExportOptions) -> ExportScen
         fit = without_head_motion(fit)
     rig_path = fit.path.with_name("rig.yaml")
     rig = read_rig(rig_path) if rig_path.is_file() else None
-    scene = ExportScene(fit, head, rig, frames, options, recorded, chosen)
+    shown = laid_out_for_texture(head) if options.texture else head
+    scene = ExportScene(fit, shown, rig, frames, options, recorded, chosen)
     if not len(scene.posed_frames):
         which = f"frames {options.frames}" if options.frames else "no frame"
         raise InputError(
