@@ -77,6 +77,8 @@ def load_yaml(path: str | Path, what: str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            raise CalibrationError(f"{path}: cannot be read (a folder, no file); give a {what}")
         if path.stat().st_size > MAX_BYTES:
             raise CalibrationError(f"{path}: too large for a {what}; is it the right file?")
         text = path.read_text(encoding="utf-8")

@@ -29,6 +29,10 @@ _ALIKE = 0.02
 _FINE = 6.0
 # A camera that is worse than the rest by so much has moved.
 _WORSE = 2.5
+# Focal lengths, as multiples of the picture's longer side, of lenses that film heads: a fisheye
+# that sees half the world has a third of it, and at the upper limit a head fills the picture from
+# 12 m.
+_SHORTEST, _LONGEST = 0.1, 50.0
 
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -38,8 +42,9 @@ class Suspicion:
     """Something that is wrong, with its probable cause and remedy."""
 
     cause: str
-    """inverted, opengl, inverted opengl, mirrored, units, picture size, swapped, moved or
-    unknown; several with "or" between them where nothing tells them apart."""
+    """inverted, opengl, inverted opengl, mirrored, units, picture size, focal length, swapped,
+    moved, sync, same recording or unknown; several with "or" between them where nothing tells them
+    apart."""
     text: str
 
 
@@ -78,7 +83,11 @@ REMEDIES = {
 
 def suspicions(rig: Rig) -> list[Suspicion]:
     """What the cameras alone show: inverted extrinsics, wrong axes, wrong units, wrong K."""
-    found = [s for camera in rig.cameras.values() for s in _wrong_picture(camera)]
+    found = [
+        suspicion
+        for camera in rig.cameras.values()
+        for suspicion in (*_wrong_picture(camera), *_wrong_focal(camera))
+    ]
     cameras = placed_cameras(rig)
     if len(cameras) < 2:
         return found
@@ -164,6 +173,21 @@ def _wrong_picture(camera: Camera) -> list[Suspicion]:
     return [Suspicion("picture size", text)]
 
 
+def _wrong_focal(camera: Camera) -> list[Suspicion]:
+    """A focal length that no lens for filming heads has."""
+    if camera.K is None:
+        return []
+    side = max(camera.width, camera.height)
+    odd = [f for f in (camera.K[0, 0], camera.K[1, 1]) if not _SHORTEST <= f / side <= _LONGEST]
+    if not odd:
+        return []
+    text = (
+        f"camera '{camera.name}': a focal length of {odd[0]:.4g} px is no lens's for pictures of "
+        f"{camera.width}x{camera.height}; K must be in pixels of that size"
+    )
+    return [Suspicion("focal length", text)]
+
+
 @dataclass(frozen=True, eq=False)
 class Residuals:
     """How points that several cameras see fit the rig."""
@@ -209,7 +233,8 @@ def explain(rig: Rig, names: Sequence[str], xy: np.ndarray) -> list[Suspicion]:
     cameras = [rig.cameras[name] for name in names]
     now = residuals(cameras, xy)
     limit = _FINE * float(np.median([c.K[0, 0] for c in cameras])) / 1000  # type: ignore[index]
-    if len(cameras) < 2 or now.overall <= limit:
+    # The mean would hide one bad camera among good ones.
+    if len(cameras) < 2 or np.nanmax(now.median) <= limit:
         return []
     trials: dict[str, tuple[float, Suspicion]] = {}
     for i, j in itertools.combinations(range(len(cameras)), 2):

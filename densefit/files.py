@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -70,6 +71,7 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the name") from error
     except (OSError, ValueError, RecursionError) as error:
+        _refuse_unreadable(path, error)
         raise InputError(
             f"{path}: not readable as JSON ({error}); make it again with --overwrite"
         ) from error
@@ -112,11 +114,24 @@ def _read_npz(path: Path, only: str | None) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in ([only] if only else archive.files)}
     except NPZ_ERRORS as error:
+        _refuse_unreadable(path, error)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if not zipfile.is_zipfile(path):
             reason = "no zip archive"  # numpy takes it for pickled data and advises to load that
         raise InputError(
             f"{path}: damaged or not an .npz file ({reason}); make it again with --overwrite"
+        ) from error
+
+
+def _refuse_unreadable(path: Path, error: Exception) -> None:
+    """InputError of its own where the system would not read the file: that may well be a good one.
+
+    Seeking to a place that a damaged archive names is an OSError too, but says EINVAL.
+    """
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); it may be good, so check its rights and "
+            "the disk before you make it again"
         ) from error
 
 

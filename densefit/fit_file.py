@@ -21,6 +21,8 @@ from densefit.files import read_json, read_npz, write_json, write_npz
 if TYPE_CHECKING:
     from densefit.head.model import HeadModel
 
+FORMAT = "densefit fit"
+"""What meta.json calls itself."""
 META_VERSION = 1
 UNITS = {"length": "m", "angle": "rad", "time": "s", "residual": "px"}
 META_KEYS = ("model", "landmarks_version", "cameras", "expression_names", "units", "scale")
@@ -115,7 +117,7 @@ def write_fit(out: Path, result: Any, meta: Mapping[str, Any]) -> Path:
     """
     fit_path, meta_path = fit_paths(out)
     arrays = {name: _stored(name, getattr(result, name)) for name in SHAPES}
-    write_json(meta_path, {"format": "densefit fit", "format_version": META_VERSION, **meta})
+    write_json(meta_path, {"format": FORMAT, "format_version": META_VERSION, **meta})
     write_npz(fit_path, **arrays)
     return fit_path
 

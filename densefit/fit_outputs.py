@@ -62,14 +62,6 @@ class FitRigReport:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def remove_outputs(out: Path) -> None:
-    """What belongs to an earlier fit must not stand beside a new one, not even after Ctrl-C."""
-    patterns = ("fit.npz", "footage.npz", "report.html", "meshes/*.ply", "overlay/mosaic.*")
-    for pattern in (*patterns, "overlay/*_fit.mp4", "overlay/*_fit/*.png"):
-        for path in out.glob(pattern):
-            path.unlink()
-
-
 def write_meshes(fit: FitFile, head: HeadModel, report: FitRigReport, sequence: bool) -> None:
     """meshes/neutral.ply and, on demand, the `sequence`; files that exist are kept."""
     folder = ensure_out_dir(report.neutral.parent)

@@ -19,6 +19,7 @@ from densefit import __version__
 from densefit.errors import InputError
 from densefit.files import ensure_out_dir, read_json
 from densefit.fit_file import read_fit, write_fit
+from densefit.fit_folder import PARTS, check_fit_folder, remove_outputs
 from densefit.fit_inputs import (
     FitInputs,
     changed_inputs,
@@ -34,7 +35,6 @@ from densefit.fit_outputs import (
     FitRigReport,
     OverlayInputs,
     chosen_frames,
-    remove_outputs,
     summarize,
     write_meshes,
     write_mosaic_of,
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 
 # How a fit is computed, not what it is.
 NOT_PART_OF_THE_RESULT = ("threads", "device")
-PARTS = ".fit_parts"
-"""Folder in the output folder for finished steps of a fit that is not done."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ class FitRigOptions:
     refine_sync: bool = False
     """Correct the cameras' time offsets (and clock rates of long takes) by the head's motion."""
     overwrite: bool = False
-    """Replace a fit made from other inputs; else that is an error."""
+    """Replace a fit made from other inputs, and single files with the names of its results; else
+    that is an error."""
     meshes: bool = False
     """Also write meshes/frame_%06d.ply."""
     overlay: bool = True
@@ -111,8 +110,10 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
         take: sources with their rig and timing.
         out: output folder; made if need be.
     Raises:
-        InputError: no usable frame, folder not writable, or `out` holds a fit of something else.
+        InputError: no usable frame, folder not writable, `out` holds a fit of something else, or
+            files that are nobody's to replace (`check_fit_folder`).
     """
+    check_fit_folder(take, out, options.overwrite)
     ready = prepare(take, out, options)
     hashes, stated = _hashes(ready, {})
     if not _is_kept(ready, hashes):
@@ -133,6 +134,8 @@ def run_same_person(takes: list[Take], out: Path, options: FitRigOptions) -> lis
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"two takes are called {twice[0]}: rename one, each gets its own folder")
+    for take in takes:  # all of them before any work
+        check_fit_folder(take, out / take.name, options.overwrite)
     ready = [prepare(take, out / take.name, options) for take in takes]
     everyone = {name: _hashes(r, {})[0]["landmarks"] for name, r in zip(names, ready, strict=True)}
     hashes = [_hashes(r, {"takes of the same person": _joined(everyone)}) for r in ready]
@@ -260,7 +263,7 @@ def _store(
     from densefit.landmarks.jobs import earlier_precisions
 
     take, inputs = ready.take, ready.inputs
-    remove_outputs(ready.out)
+    remove_outputs(ready.out, take.sources)
     rig = _fitted_rig(take, inputs, result)
     for camera in result.cameras:
         if camera.T_camera_world is None:

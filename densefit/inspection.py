@@ -13,6 +13,7 @@ import numpy as np
 
 from densefit.capture.describe import RecordingFacts, describe
 from densefit.errors import InputError
+from densefit.input_files import shared_recordings
 
 if TYPE_CHECKING:
     from densefit.capture import MasterTimeline, Take
@@ -225,7 +226,7 @@ def _remarks(
     take: Take, cameras: Mapping[str, CameraReport], line: MasterTimeline
 ) -> tuple[str, ...]:
     """What a person should look at before the work."""
-    found = []
+    found = [f"{one} and {two}: the same recording" for one, two in shared_recordings(take)]
     for name, camera in cameras.items():
         if camera.dropped:
             found.append(

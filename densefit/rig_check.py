@@ -20,6 +20,7 @@ from calibration.suspicion import Residuals, Suspicion, explain, residuals, susp
 from densefit.capture import Take, load_take, master_timeline
 from densefit.errors import InputError
 from densefit.files import ensure_out_dir
+from densefit.input_files import shared_recordings
 from densefit.progress import info
 
 # Moments of a take and landmarks of a face that are enough to judge a rig by.
@@ -73,7 +74,7 @@ def check_rig(
         fit = residuals([cameras[name] for name in names], xy)
         figures += ["landmarks triangulated: median residual by camera"]
         figures += [f"{n:<16} {m:8.2f} px" for n, m in zip(fit.names, fit.median, strict=True)]
-        explained = unshared(fit) or explain(seen, names, xy)
+        explained = same_recording(take) or unshared(fit) or explain(seen, names, xy)
         # The take knows better than the cameras' arrangement what is wrong.
         found = explained or found
         if not explained:
@@ -135,6 +136,18 @@ def shared_landmarks(take: Take, threads: int | None, device: str) -> tuple[list
 def _placed(take: Take, name: str) -> bool:
     camera = take.camera(name)
     return camera.K is not None and camera.T_camera_world is not None
+
+
+def same_recording(take: Take) -> list[Suspicion]:
+    """Cameras that were given one and the same file: two views of it agree on nothing."""
+    return [
+        Suspicion(
+            "same recording",
+            f"cameras {one} and {two} have the same recording, {take.sources[two].path.name}; give "
+            "each its own",
+        )
+        for one, two in shared_recordings(take)
+    ]
 
 
 def unshared(fit: Residuals) -> list[Suspicion]:

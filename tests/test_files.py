@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +105,23 @@ def test_what_is_no_npz_is_called_so(tmp_path: Path) -> None:
     assert "pickle" not in str(caught.value)
     with pytest.raises(InputError, match="a folder, no file"):
         read_npz(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_what_may_not_be_read_is_not_called_damaged(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told to replace a file that may well be good."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    write_npz(tmp_path / "fit.npz", a=np.arange(3.0))
+    write_json(tmp_path / "meta.json", {})
+    monkeypatch.setattr(np, "load", refuse)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    for read, name in ((read_npz, "fit.npz"), (read_json, "meta.json")):
+        with pytest.raises(InputError, match=f"{name}: cannot be read") as caught:
+            read(tmp_path / name)
+        assert os.strerror(number) in str(caught.value)
+        assert "overwrite" not in str(caught.value) and "damaged" not in str(caught.value)

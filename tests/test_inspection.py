@@ -66,6 +66,12 @@ def test_the_whole_picture(take: Path, fast: None) -> None:
     assert report.estimate.disk_mb == pytest.approx(78 * 703 * 12 / 1e6)
 
 
+def test_two_cameras_of_one_recording_are_remarked(take: Path) -> None:
+    take.write_text(take.read_text().replace("right.mov", "left.mov"))
+    report = inspect_take(load_take([take]), measure=False)
+    assert "left and right: the same recording" in report.remarks
+
+
 def test_what_costs_more(take: Path, fast: None) -> None:
     """Unknown focal lengths, and more frames; a report of landmarks alone has no fit."""
     opened = load_take([take])

@@ -11,7 +11,9 @@ from densefit.cli.options import Model
 
 
 def export(
-    out: Annotated[Path, typer.Argument(help="Output folder of `densefit fit-rig`.")],
+    out: Annotated[
+        Path, typer.Argument(readable=False, help="Output folder of `densefit fit-rig`.")
+    ],
     formats: Annotated[
         list[str] | None,
         typer.Option(

@@ -30,11 +30,15 @@ def fit_rig(
     from dataclasses import asdict
 
     from densefit.cli.results import print_json
+    from densefit.fit_folder import check_fit_folder
     from densefit.fit_outputs import camera_table, check_residuals, scale_sentence
     from densefit.fit_rig import run_fit_rig, run_same_person
     from densefit.progress import info
 
     takes = recordings.load_each() if same_person else [recordings.load()]
+    for take in takes:
+        folder = out / take.name if same_person else out
+        check_fit_folder(take, folder, prediction.overwrite, recordings.inputs)
     if dry_run:
         from densefit.cli.inspect import show
         from densefit.files import check_out_dir

@@ -31,8 +31,11 @@ def predict(
     if dry_run:
         from densefit.cli.inspect import show
         from densefit.files import check_out_dir
+        from densefit.landmarks.overlay import check_overlays
 
         check_out_dir(out)
+        if overlay:
+            check_overlays(take, out / "overlay")
         show(inspect_take(take, options, out, fit=False), as_json)
         return
     open_head(options.model)  # a damaged one is told before anything relies on it

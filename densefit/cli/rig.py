@@ -21,7 +21,10 @@ HELP = "Convert and check rig files."
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="File or folder of another tool, or rig.yaml.")
+        Path,
+        typer.Argument(
+            metavar="IN", readable=False, help="File or folder of another tool, or rig.yaml."
+        ),
     ],
     target: Annotated[
         Path, typer.Argument(metavar="OUT", help="rig.yaml or the folder for it; see --to.")
@@ -155,11 +158,18 @@ def _write_take(rig_path: Path, rig: Rig, folder: Path, timestamps: Path | None)
 
 def check(
     rig: Annotated[
-        Path, typer.Argument(metavar="RIG", help="rig.yaml, or a file that `rig convert` reads.")
+        Path,
+        typer.Argument(
+            metavar="RIG", readable=False, help="rig.yaml, or a file that `rig convert` reads."
+        ),
     ],
     take: Annotated[
         Path | None,
-        typer.Argument(metavar="[TAKE]", help="take.yaml: its faces are checked against the rig."),
+        typer.Argument(
+            metavar="[TAKE]",
+            readable=False,
+            help="take.yaml: its faces are checked against the rig.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -173,7 +173,7 @@ def load_scene(out: Path, head: HeadModel, options: ExportOptions) -> ExportScen
     from calibration import read_rig
 
     if options.fps is not None and not 0 < options.fps < 100_000:
-        raise UsageError(f"--fps {options.fps}: must be positive")
+        raise UsageError(f"--fps {options.fps:g}: give more than 0 and less than 100000")
     if options.unit not in UNITS:
         raise UsageError(f"--unit {options.unit}: give {' or '.join(UNITS)}")
     if not 0 <= options.subdivide <= MAX_SUBDIVIDE:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from densefit.input_files import files_of, refuse_replacing
 from densefit.landmarks.files import LandmarkTrack, read_landmarks
 
 if TYPE_CHECKING:
@@ -38,24 +39,43 @@ def draw_landmarks(picture: np.ndarray, xy: np.ndarray, sigma: np.ndarray, side:
         cv2.circle(picture, places[i], round(radius * 8), colours[i], -1, cv2.LINE_AA, 3)
 
 
+def check_overlays(take: Take, folder: Path) -> None:
+    """InputError when an overlay in `folder` would replace, or lie among, what the take reads."""
+    inputs = list(files_of(take))
+    folders = {path.parent for source in take.sources.values() for path in source.files}
+    refuse_replacing([*inputs, *sorted(folders)], _targets(take, folder).values())
+
+
+def _targets(take: Take, folder: Path) -> dict[str, Path]:
+    """Each camera's video, or folder of pictures."""
+    return {
+        name: folder / (name if source.kind in ("photo", "photos") else f"{name}.mp4")
+        for name, source in take.sources.items()
+    }
+
+
 def write_overlays(
     take: Take, paths: dict[str, Path], folder: Path, options: PredictOptions
 ) -> list[Path]:
-    """overlay/<camera>.mp4 for each camera; for photos a folder of PNG files. Returns the paths."""
+    """overlay/<camera>.mp4 for each camera; for photos a folder of PNG files. Returns the paths.
+
+    `check_overlays` says beforehand whether that would cost a recording.
+    """
     from densefit.files import ensure_out_dir
 
     ensure_out_dir(folder)
     written = []
+    targets = _targets(take, folder)
     for name, source in take.sources.items():
-        video = folder / f"{name}.mp4"
-        if video.is_file() and video.stat().st_mtime_ns > paths[name].stat().st_mtime_ns:
-            written.append(video)  # drawn from these landmarks by an earlier run
+        target = targets[name]
+        if target.is_file() and target.stat().st_mtime_ns > paths[name].stat().st_mtime_ns:
+            written.append(target)  # drawn from these landmarks by an earlier run
             continue
         track = read_landmarks(paths[name])
         if source.kind in ("photo", "photos"):
-            written.append(_write_pictures(source, track, folder / name, options))
+            written.append(_write_pictures(source, track, target, options))
         else:
-            written.append(_write_video(source, track, video, options))
+            written.append(_write_video(source, track, target, options))
     return written
 
 

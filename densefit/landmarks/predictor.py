@@ -89,11 +89,14 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
     Returns the camera's file by name, in the take's order. Cameras finished by an earlier run with
     the same options are kept; an interrupted one goes on after its last complete part.
     Raises InputError when no camera shows a face in any frame, when weights do not suit the head
-    model, when `out` cannot be written, or when it holds landmarks of other recordings, frames or
-    weights and `overwrite` is not set.
+    model, when `out` cannot be written, when it holds landmarks of other recordings, frames or
+    weights and `overwrite` is not set, or when an overlay would replace a recording.
     """
     from densefit.head import load_head
+    from densefit.landmarks.overlay import check_overlays, write_overlays
 
+    if options.overlay:
+        check_overlays(take, out / "overlay")
     ensure_out_dir(ensure_out_dir(out) / "landmarks")
     head = load_head(options.model)
     writers = make_writers(take, out, options, head.landmarks_version)
@@ -108,8 +111,6 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
     paths = {name: writer.path for name, writer in writers.items()}
     _report(paths, take)
     if options.overlay:
-        from densefit.landmarks.overlay import write_overlays
-
         write_overlays(take, paths, out / "overlay", options)
     return paths
 

@@ -131,6 +131,15 @@ def test_K_of_another_picture(rig: Rig) -> None:
     assert turned[0].cause == "picture size"
 
 
+@pytest.mark.parametrize("focal", [0.001, 1.0, 1e6])
+def test_a_focal_length_that_no_lens_has(rig: Rig, focal: float) -> None:
+    camera = rig.cameras["cam1"]
+    K = camera.K.copy()
+    K[0, 0] = K[1, 1] = focal
+    found = suspicions(rig_of([rig.cameras["cam0"], replace(camera, K=K)]))
+    assert found[0].cause == "focal length" and "'cam1'" in found[0].text
+
+
 @pytest.mark.parametrize(
     ("cause", "change"),
     [
@@ -163,6 +172,18 @@ def test_points_tell_a_moved_camera(rig: Rig) -> None:
     millimetres = float(re.search(r"by (\d+) mm", found[0].text)[1])
     truth = np.linalg.norm(cameras["cam2"].position - rig.cameras["cam2"].position) * 1e3
     assert millimetres == pytest.approx(truth, rel=0.2)
+
+
+def test_one_bad_camera_does_not_hide_among_good_ones(rig: Rig) -> None:
+    """Two cameras agree and outvote the third; the mean of the medians looks well."""
+    names = ["cam0", "cam1", "cam2"]
+    xy = faces(rig, noise=0.1)[:3]
+    xy[2] += [0.0, 14.0]
+    fit = residuals([rig.cameras[name] for name in names], xy)
+    limit = 6e-3 * rig.cameras["cam0"].K[0, 0]
+    assert fit.overall < limit < fit.median.max() == fit.median[2]
+    (found,) = explain(rig, names, xy)
+    assert "'cam2'" in found.text
 
 
 def test_noise_without_a_cause_is_called_unknown(rig: Rig) -> None:

@@ -17,9 +17,10 @@ from calibration.boards import parse_board
 from calibration.rotations import matrix_from_vector, transform
 from calibration.suspicion import Residuals
 from densefit.calibrate_inputs import open_recordings
+from densefit.capture import Take, open_source
 from densefit.cli import main
 from densefit.errors import InputError
-from densefit.rig_check import unshared
+from densefit.rig_check import same_recording, unshared
 
 TEXT = "charuco:6x5:40mm:30mm:DICT_4X4_50"
 BOARD = parse_board(TEXT)
@@ -161,6 +162,15 @@ def test_rig_check_names_a_camera_that_shares_nothing() -> None:
     residuals = Residuals(("left", "right"), np.array([0.5, np.nan]), np.zeros((2, 3)))
     (found,) = unshared(residuals)
     assert "camera right sees the face at no moment" in found.text
+
+
+def test_rig_check_names_cameras_of_one_recording(folder: Path) -> None:
+    names = ("left", "right", "again")
+    sources = {n: open_source(n, folder / "left_0000.png") for n in names}
+    sources["right"] = open_source("right", folder / "right_0000.png")
+    (found,) = same_recording(Take("take", sources, None))
+    assert found.cause == "same recording"
+    assert "left and again have the same recording, left_0000.png" in found.text
 
 
 def test_rig_check_names_the_cause(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -278,3 +278,15 @@ def test_threads_wait_asleep_unless_told_otherwise(
         [sys.executable, "-c", code], env=plain | given, capture_output=True, text=True, check=True
     )
     assert out.stdout.split() == [str(expected), "False"]
+
+
+@pytest.mark.parametrize("command", ["rig check", "rig convert", "export"])
+def test_what_cannot_be_read_is_bad_input(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not bad usage, whoever finds out first."""
+    file = tmp_path / "rig.yaml"
+    file.write_text("")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may read everything
+    more = [str(tmp_path / "new.yaml")] if command == "rig convert" else []
+    assert main([*command.split(), str(file), *more]) == 3

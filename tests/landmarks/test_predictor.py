@@ -154,6 +154,21 @@ def test_photos_are_looked_at_one_by_one(tmp_path: Path, tracker) -> None:  # ty
     assert len(list((tmp_path / "out" / "overlay" / "photos").glob("*.png"))) == 6
 
 
+@pytest.mark.parametrize("source", ["left.mp4", "0", "0/0.png"])
+def test_no_overlay_replaces_what_it_is_drawn_over(tmp_path: Path, tracker, source: str) -> None:  # type: ignore[no-untyped-def]
+    import cv2
+
+    folder = tmp_path / "overlay"
+    (folder / "0").mkdir(parents=True)
+    square_video(folder / "left.mp4", 2)
+    cv2.imwrite(str(folder / "0" / "0.png"), np.full((64, 96, 3), 200, np.uint8))
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    with pytest.raises(InputError, match="overlay.*: is read by this run.*-o"):
+        predict(load_take([folder / source]), tmp_path, PredictOptions(overlay=True))
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+    assert not (tmp_path / "landmarks").exists(), "before any work"
+
+
 def test_unwritable_output_folder(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
     video = square_video(tmp_path / "left.mp4", 2)
     blocked = tmp_path / "file"
