@@ -30,7 +30,7 @@ class Excerpt:
     """Corrections from one part of a take."""
 
     moment: float
-    """s on the master clock."""
+    """s on the master clock: the middle of the frames that they were measured in."""
     offsets: Offsets
 
 
@@ -55,15 +55,18 @@ def refine_sync(
             f"{take.name}: the sync table itself says which frames belong together; leave out "
             "--refine-sync, or give sync: pts in take.yaml"
         )
-    period = float(np.median(np.diff(inputs.observations.time)))
+    steps = np.diff(inputs.observations.time)
+    period = float(np.median(steps)) if len(steps) else 0.0
     first: Mapping[str, float] = take.offsets
     for _ in range(ROUNDS):
+        # On corrected clocks other cameras may have a head in a frame.
+        names = [c.name for c in inputs.cameras]
         excerpts = _excerpts(head, inputs, options)
-        take = _corrected(take, [c.name for c in inputs.cameras], excerpts)
-        inputs = inputs_of(take)
-        if max(np.abs(e.offsets.seconds).max() for e in excerpts) < SETTLED * period:
+        take = _corrected(take, names, excerpts)
+        if max(np.abs(e.offsets.seconds).max() for e in excerpts) <= SETTLED * period:
             break
-    _report(take, first, inputs, excerpts)
+        inputs = inputs_of(take)
+    _report(take, first, names, excerpts)
     return take
 
 
@@ -79,10 +82,9 @@ def _excerpts(head: HeadModel, inputs: FitInputs, options: FitOptions) -> list[E
     for part in parts:
         found = fit_offsets(head, inputs.cameras, inputs.observations, options, part)
         # Pictures too far apart to be interpolated show the head when they say they do.
-        late = np.array([c.lateness(np.array(part)) for c in inputs.observations.columns])
+        late = np.array([c.lateness(found.frames) for c in inputs.observations.columns])
         found = replace(found, seconds=found.seconds - (late - late[0]))
-        middle = float(inputs.observations.time[list(part)].mean())
-        out.append(Excerpt(middle, found))
+        out.append(Excerpt(float(inputs.observations.time[found.frames].mean()), found))
     return out
 
 
@@ -113,10 +115,10 @@ def _shift_and_drift(excerpts: list[Excerpt], camera: int) -> tuple[float, float
 
 
 def _report(
-    take: Take, first: Mapping[str, float], inputs: FitInputs, excerpts: list[Excerpt]
+    take: Take, first: Mapping[str, float], names: list[str], excerpts: list[Excerpt]
 ) -> None:
-    for c, camera in enumerate(inputs.cameras):
-        name = camera.name
+    """Args: names: of the cameras of `excerpts`, in their order."""
+    for c, name in enumerate(names):
         moved = take.offsets[name] - first.get(name, 0.0)
         spread = min((e.offsets.std[c] for e in excerpts), key=lambda s: (np.isnan(s), s))
         if not np.isfinite(spread):

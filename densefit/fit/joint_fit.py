@@ -367,7 +367,9 @@ class JointFit(FitData):
         scale = scale_source(self.cameras, valid)
         # What only a camera sees whose place was not found tells nothing.
         seen = np.asarray(valid[:, self.placed].any(axis=1))
-        posed = frames_to_solve(seen, self.observations.time, self.options)
+        shot = np.zeros(len(seen), int)
+        shot[self.frames] = self.shot
+        posed = frames_to_solve(seen, self.observations.time, self.options, shot)
         told = np.flatnonzero(np.isin(self.frames, posed))
         motion, deviation = state.motion.take(torch.from_numpy(told)), spread.frames[told]
         arrays = motion_arrays(

@@ -21,10 +21,10 @@ class FitResult:
     """One identity and T frames. Metres, radians, seconds; X_world = R(rotation) X_head +
     translation.
 
-    Frames that no camera saw are NaN, but for those inside a gap of at most `FitOptions.max_gap`,
-    which the smoother fills (valid is False there). Deviations are those of errors that go together
-    as measured (see noise.py); expressions at a bound stay there for the others, and theirs are
-    those of a truth within bounds.
+    Frames that no camera saw are NaN, but for those inside a gap of at most `FitOptions.max_gap`
+    within a shot, which the smoother fills (valid is False there). Deviations are those of errors
+    that go together as measured (see noise.py); expressions at a bound stay there for the others,
+    and theirs are those of a truth within bounds.
     """
 
     identity: np.ndarray

@@ -22,27 +22,49 @@ CUT_SPEED = 4.0
 def segments(rotation: Tensor, shift: Tensor, score: Tensor, time: np.ndarray) -> np.ndarray:
     """Number (T,) of the shot that each frame belongs to: it grows by one at each cut.
 
-    A cut is a jump that no head makes and that stays: also from two frames before to one after.
-    A single frame with a wrong pose is none.
+    A cut is a jump from one good first pose to the next, whatever lies between, that no head makes
+    in that time and that stays: also from two good ones before to one after. A single frame with a
+    wrong pose is none.
+
+    Args:
+        rotation: (T, 3, 3). shift: (T, 3) metres. score: (T,) badness of these first poses, nan
+            where unseen. time: (T,) s.
     """
-    count = len(time)
-    out = np.zeros(count, int)
-    if count < 2:
+    out = np.zeros(len(time), int)
+    good = np.flatnonzero((score <= score_limit(score)).numpy())
+    if len(good) < 2:
         return out
-    turn, place = rotation.numpy(), shift.numpy()
+    poses = rotation.numpy(), shift.numpy()
+    before, after = good[:-1], good[1:]
+    seconds = time[after] - time[before]
+    cut = _jump(*poses, before, after, seconds)
+    cut &= _jump(*poses, np.r_[good[0], before[:-1]], np.r_[after[1:], good[-1]], seconds)
+    seen = torch.isfinite(score).numpy()
+    for a, b in zip(before[cut], after[cut], strict=True):
+        # Poor frames between are the later shot's from where on their poses say so.
+        poor = a + 1 + np.flatnonzero(seen[a + 1 : b])
+        later = _jump(*poses, a, poor, time[poor] - time[a])
+        later &= ~_jump(*poses, poor, b, time[b] - time[poor])
+        out[poor[later.argmax()] if later.any() else b] = 1
+    return np.cumsum(out)
 
-    seconds = np.maximum(np.diff(time), 1e-3)
 
-    def jump(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        cosine = (np.einsum("tij,tij->t", turn[a], turn[b]) - 1) / 2
-        angle = np.arccos(np.clip(cosine, -1, 1))
-        moved = np.linalg.norm(place[b] - place[a], axis=1)
-        return (angle > CUT_ANGLE + CUT_TURNING * seconds) | (
-            moved > CUT_SHIFT + CUT_SPEED * seconds
-        )
+def _jump(
+    turn: np.ndarray,
+    place: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    seconds: np.ndarray,
+) -> np.ndarray:
+    """(n,) bool: no head gets from the poses of frames `a` to those of frames `b` in that time.
 
-    now = np.arange(1, count)
-    cut = jump(now - 1, now) & jump(np.maximum(now - 2, 0), np.minimum(now + 1, count - 1))
-    good = (score <= score_limit(score)).numpy()
-    out[1:] = np.cumsum(cut & good[:-1] & good[1:])
-    return out
+    Args:
+        turn: (T, 3, 3). place: (T, 3) metres. a, b: (n,), or one frame for all. seconds: (n,).
+    """
+    seconds = np.maximum(seconds, 1e-3)
+    cosine = ((turn[a] * turn[b]).sum(axis=(-2, -1)) - 1) / 2
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    moved = np.linalg.norm(place[b] - place[a], axis=-1)
+    return np.asarray(
+        (angle > CUT_ANGLE + CUT_TURNING * seconds) | (moved > CUT_SHIFT + CUT_SPEED * seconds)
+    )

@@ -38,6 +38,8 @@ class Offsets:
     """(C,): how much later than they say the frames were taken; zero of the first camera."""
     std: np.ndarray
     """(C,); zero of the first camera, nan of one whose landmarks do not move."""
+    frames: np.ndarray
+    """(n,) the frames they were measured in."""
 
 
 def velocities(world: Tensor, time: Tensor, links: Tensor) -> Tensor:
@@ -79,7 +81,9 @@ def estimate_offsets(data: FitData, state: State, planes: Planes, priors: Priors
     seconds = step.border[-(count - 1) :].numpy()
     known = np.isfinite(spread) & (spread < UNKNOWN)
     return Offsets(
-        np.r_[0.0, np.where(known, seconds, 0.0)], np.r_[0.0, np.where(known, spread, np.nan)]
+        np.r_[0.0, np.where(known, seconds, 0.0)],
+        np.r_[0.0, np.where(known, spread, np.nan)],
+        data.frames,
     )
 
 

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from densefit.errors import InputError
 from densefit.fit import FitOptions, fit, joint_fit
+from densefit.fit.data import frames_to_solve
 from densefit.fit.joint_fit import SIZE_UNTOLD, JointFit
+from densefit.fit.shots import segments
 from densefit.head.rotation import rotation_matrix
 from tests.fit.synthetic import camera_ring, hide, look_at_camera, observe, sample_truth, tiny_head
 
@@ -62,6 +65,54 @@ def test_a_cut_is_not_smoothed_over():
     job = JointFit(head, cameras, replace(observations, xy=wrong), PLAIN, np.arange(16))
     job.first_state()
     assert job.shot[8] == 0
+
+
+def two_shots(frames: int = 14, cut: int = 7):
+    """First poses (T, 3, 3), (T, 3), scores (T,) and times (T,) of a film with one cut."""
+    yaw = 0.02 * np.arange(frames) + 0.9 * (np.arange(frames) >= cut)
+    rotation = torch.from_numpy(rotation_matrix(np.stack([0 * yaw, yaw, 0 * yaw], 1)))
+    shift = torch.from_numpy(np.outer(np.arange(frames) >= cut, [0.1, 0.05, 0.35]))
+    return rotation, shift, torch.full((frames,), 0.1).double(), np.arange(frames) / 30
+
+
+def test_a_cut_with_an_unseen_or_a_poor_frame_at_it():
+    """Once such shots stayed linked, and the head glided from one to the other."""
+    rotation, shift, score, time = two_shots()
+    unseen = score.clone()
+    unseen[7] = torch.nan
+    np.testing.assert_array_equal(segments(rotation, shift, unseen, time), np.arange(14) >= 8)
+    # A poor pose that is not the earlier shot's is the later one's, and the other way around.
+    for frame in (6, 7):
+        poor = score.clone()
+        poor[frame] = 0.6
+        np.testing.assert_array_equal(segments(rotation, shift, poor, time), np.arange(14) >= 7)
+    seen = unseen.isfinite().numpy()
+    shot = segments(rotation, shift, unseen, time)
+    assert 7 in frames_to_solve(seen, time, PLAIN)
+    assert 7 not in frames_to_solve(seen, time, PLAIN, shot)
+
+
+def test_poor_first_poses_are_no_cuts():
+    """A head that turns away and back, of which the poses in between are nonsense."""
+    rotation, shift, score, time = two_shots(cut=99)
+    rotation[6:9], shift[6:9], score[6:9] = torch.eye(3).double(), 2.0, 0.9
+    rotation[9:] = rotation[9:] @ torch.from_numpy(rotation_matrix(np.array([[0, 0.9, 0]])))[0]
+    assert not segments(rotation, shift, score, time).any()
+
+
+def test_shots_with_an_unseen_frame_between_are_not_linked():
+    head, cameras = tiny_head(), camera_ring(1)
+    truth = sample_truth(head, 14)
+    rotation, translation = truth.rotation.copy(), truth.translation.copy()
+    rotation[7:] += [0, 0.9, 0]
+    translation[7:] += [0.1, 0.05, -0.35]
+    truth = replace(truth, rotation=rotation, translation=translation)
+    observations = hide(observe(head, cameras, truth, 0.5), np.arange(14)[:, None] != 7)
+    job = JointFit(head, cameras, observations, PLAIN, np.arange(14))
+    priors = job.first_state()[2]
+    np.testing.assert_array_equal(priors.link_weights == 0, np.arange(13) == 7)
+    result = fit(head, cameras, observations, PLAIN)
+    np.testing.assert_array_equal(np.isnan(result.translation[:, 0]), np.arange(14) == 7)
 
 
 def test_people_who_enter_late_and_leave():

@@ -62,8 +62,30 @@ def test_the_busiest_excerpt():
     observations = shifted(head, cameras, 60, [0.0, 0.0])
     still = observations.xy.copy()
     still[:25], still[45:] = still[25], still[45]
-    picked = busiest_frames(replace(observations, xy=still), 18, range(60))
+    observations = replace(observations, xy=still)
+    picked = busiest_frames(observations, 18, range(60), [0, 1])
     assert picked[0] >= 24 and picked[-1] <= 46 and (np.diff(picked) == 1).all()
+    found = fit_offsets(head, cameras, observations, replace(PLAIN, joint_frames=18))
+    np.testing.assert_array_equal(found.frames, picked)
+
+
+def test_the_excerpt_is_one_that_a_camera_of_known_place_sees():
+    """Once the busiest frames were taken where the camera that is the world saw none of them."""
+    head, cameras = tiny_head(), camera_ring(3)
+    observations = shifted(head, cameras, 40, [0.0, 0.4, 0.2])
+    observations.xy[:20] = observations.xy[:1] + 0.3 * (observations.xy[:20] - observations.xy[:1])
+    seen = np.ones((40, 3), bool)
+    seen[20:, 0] = False
+    observations = hide(observations, seen)
+    free = [replace(c, T_camera_world=None) for c in cameras]
+    short = replace(PLAIN, joint_frames=12)
+    found = fit_offsets(head, free, observations, short)
+    assert found.frames[0] < 20 and np.isfinite(found.std).all()
+    # The other two by themselves tell nothing of clocks or places.
+    blind = fit_offsets(head, free, observations, short, range(20, 40))
+    assert not blind.seconds.any() and blind.std[0] == 0 and np.isnan(blind.std[1:]).all()
+    # Where all places are known, two are enough.
+    assert busiest_frames(observations, 12, range(40), [0, 1, 2])[0] >= 19
 
 
 def test_nothing_is_known_where_no_two_cameras_see_the_head_together():
@@ -80,4 +102,4 @@ def test_nothing_is_known_where_no_two_cameras_see_the_head_together():
     assert alone.seconds.tolist() == alone.std.tolist() == [0.0]
     # The excerpt is where two cameras see the head, were it a moment.
     seen[22] = [True, False]
-    assert 23 in busiest_frames(hide(observations, seen), 6, range(24))
+    assert 23 in busiest_frames(hide(observations, seen), 6, range(24), [0, 1])
