@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from densefit.capture.orientation import UPRIGHT, Orientation, oriented
 from densefit.capture.photos import MAX_PIXELS
 
 # Numbers of ITU-T H.273 in FFmpeg's frames.
@@ -29,12 +30,13 @@ _LUMA_BT2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)
 _STEPS = 4096
 
 
-def upright_rgb(picture: Any, pixel_aspect: Any) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, square pixels, turned as the file's display matrix says.
+def upright_rgb(picture: Any, pixel_aspect: Any, orientation: Orientation = UPRIGHT) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, square pixels, turned and mirrored.
 
     Args:
         picture: an av.VideoFrame. Transparency is dropped; PQ and HLG are tone-mapped.
         pixel_aspect: width over height of a pixel, None for 1.
+        orientation: what the file's display matrix says.
     Raises:
         ValueError, OSError: colours or a shape that cannot be, as damaged headers claim.
     """
@@ -53,9 +55,7 @@ def upright_rgb(picture: Any, pixel_aspect: Any) -> np.ndarray:
     )
     if hdr:
         image = tone_mapped(image, int(picture.color_trc), int(picture.color_primaries))
-    turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
-    # The display matrix turns counter-clockwise, and so does rot90.
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    return oriented(image, orientation)
 
 
 def _colour_matrix(picture: Any) -> str | None:

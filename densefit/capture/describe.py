@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from densefit.capture.source import Source, open_video, video_stream
-from densefit.capture.video import frame_times
+from densefit.capture.clock import frame_times
+from densefit.capture.source import Source, open_video
+from densefit.capture.streams import real_video_streams, video_stream
 
 # Frame distances that differ by more (over the usual one) count as uneven.
 _UNEVEN = 0.1
@@ -64,10 +65,10 @@ def describe(source: Source) -> RecordingFacts:
         context = stream.codec_context
         codec, pixel_format = context.codec.canonical_name, context.pix_fmt or ""
         remarks = _remarks(source, context)
+        streams = real_video_streams(container)
+        if len(streams) > 1:
+            remarks += (f"video {streams.index(stream) + 1} of {len(streams)} in the file",)
     times = frame_times(source.path)
-    if len(times) == 0:  # a stream without times: they will be counted
-        # No frame takes less than a byte, whatever a damaged header claims.
-        times = np.arange(min(source.n_frames_estimate, size)) / source.fps
     return RecordingFacts(source, codec, pixel_format, remarks, times, size)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from densefit.capture.source import Source, open_video, video_stream
+from densefit.capture.clock import Clock
+from densefit.capture.source import Source, open_video
+from densefit.capture.streams import video_stream
 from densefit.errors import InputError
 
 # Sound is compared by its loudness at this many steps a second.
@@ -121,9 +123,9 @@ def _flash(source: Source) -> float:
     with open_video(source.path) as container:
         stream = video_stream(container, source.path)
         stream.thread_type = "AUTO"
-        for index, picture in enumerate(_decoded(container, stream)):
-            known = picture.pts is not None
-            times.append(float(picture.pts * picture.time_base) if known else index / source.fps)
+        clock = Clock(source, stream)
+        for picture in _decoded(container, stream):
+            times.append(clock.time_of(picture))
             small = picture.reformat(width=32, height=18, format="gray")
             light.append(float(small.to_ndarray().mean()))
     rise = np.diff(np.array(light))

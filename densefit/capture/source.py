@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from densefit.capture import photos
+from densefit.capture.streams import (
+    average_rate,
+    nominal_rate,
+    stated_duration,
+    stated_frames,
+    video_stream,
+)
 from densefit.capture.timecode import is_drop_frame, parse_timecode
 from densefit.errors import InputError
 from densefit.progress import warn
@@ -18,9 +25,6 @@ Kind = Literal["video", "photo", "photos", "sequence"]
 
 DEFAULT_FPS = 30.0
 """Frames per second of an image sequence, which has no clock of its own."""
-
-# A base rate above the average by more is not explained by dropped frames.
-_MOST_DROPPED = 1.6
 
 _PATTERN = re.compile(r"%0?(\d*)d")
 
@@ -42,7 +46,7 @@ class Source:
     fps: float
     """Nominal frames per second; 1 for photos."""
     n_frames_estimate: int
-    """Exact for images; what the container states (0 if nothing) for video."""
+    """Exact for images; for video what the container states, or if nothing, packets counted."""
     duration: float
     """Seconds, as good as n_frames_estimate."""
     start_time: float = 0.0
@@ -103,6 +107,8 @@ def _image_source(
             raise InputError(f"{file}: empty file (camera '{name}'); copy it again or remove it")
         if kind == "photos" and not photos.looks_like_picture(file):
             raise InputError(f"{file}: not a picture (camera '{name}'); remove or convert it")
+    if kind == "sequence":
+        photos.warn_of_holes(path, files)
     height, width = photos.read_photo(files[0]).shape[:2]
     rate = fps if kind == "sequence" else 1.0
     return Source(
@@ -171,7 +177,19 @@ def _video_source(name: str, path: Path, strict: bool) -> Source:
             "again"
         )
     height, width = first.image.shape[:2]
-    return replace(source, width=width, height=height, start_time=first.time)
+    source = replace(source, width=width, height=height, start_time=first.time)
+    return source if source.n_frames_estimate and source.duration else _counted(source)
+
+
+def _counted(source: Source) -> Source:
+    """With the length that the packets tell: recordings written on the fly state none."""
+    from densefit.capture.clock import frame_times
+
+    times = frame_times(source.path)
+    if len(times) == 0:
+        return source
+    duration = float(times[-1]) - source.start_time + 1 / source.fps
+    return replace(source, n_frames_estimate=len(times), duration=duration)
 
 
 def open_video(path: Path) -> Any:
@@ -188,30 +206,12 @@ def open_video(path: Path) -> Any:
         ) from error
 
 
-def video_stream(container: Any, path: Path) -> Any:
-    """The stream to decode: the first that is no cover picture. InputError when there is none."""
-    import av
-
-    for stream in container.streams.video:
-        if stream.disposition & av.stream.Disposition.attached_pic:
-            continue
-        if stream.codec_context is None:
-            raise InputError(
-                f"{path}: holds video of a kind that this PyAV cannot decode, or is damaged; "
-                "convert it to H.264"
-            )
-        return stream
-    if container.streams.audio:
-        raise InputError(f"{path}: holds sound but no video; give the camera's video file")
-    raise InputError(f"{path}: holds no video; give the camera's video file")
-
-
 def _describe(name: str, path: Path, container: Any, stream: Any) -> Source:
-    average = stream.average_rate or stream.guessed_rate or stream.base_rate
-    rate = _nominal_rate(stream, average)
-    fps = float(rate) if rate else DEFAULT_FPS
-    duration = _stated_duration(container, stream)
-    n_frames = _stated_frames(container, stream) or round(float(average or 0) * (duration or 0.0))
+    average = average_rate(stream)
+    rate = nominal_rate(stream)
+    fps = nominal_fps(stream)
+    duration = stated_duration(container, stream)
+    n_frames = stated_frames(container, stream) or round(float(average or 0) * (duration or 0.0))
     return Source(
         name=name,
         path=path,
@@ -226,35 +226,10 @@ def _describe(name: str, path: Path, container: Any, stream: Any) -> Source:
     )
 
 
-def _nominal_rate(stream: Any, average: Fraction | None) -> Fraction | None:
-    """The camera's rate: dropped frames lower the average, but the clock runs on.
-
-    FFmpeg's base rate is the slowest that all times fit; where rates vary that says nothing.
-    """
-    base = stream.base_rate
-    if average and base and average <= base < _MOST_DROPPED * average:
-        return base
-    return average
-
-
-def _stated_frames(container: Any, stream: Any) -> int:
-    """Frames that the container's index lists, less those that an edit list hides; 0 if unknown."""
-    if stream.frames and "mov" in container.format.name:
-        return sum(not entry.is_discard for entry in stream.index_entries) or stream.frames
-    return stream.frames
-
-
-def _stated_duration(container: Any, stream: Any) -> float | None:
-    """Seconds of video that the file states; None where only the sound's length is known."""
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    tag = stream.metadata.get("DURATION", "")
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", tag)
-    if match:
-        return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
-    if container.duration and len(container.streams) == 1:
-        return container.duration / 1e6
-    return None
+def nominal_fps(stream: Any) -> float:
+    """Frames per second that the camera is set to, as far as the file tells."""
+    rate = nominal_rate(stream)
+    return float(rate) if rate else DEFAULT_FPS
 
 
 def _timecode(container: Any, rate: Fraction) -> float | None:
@@ -289,12 +264,12 @@ def report_damage(source: Source, problem: str) -> None:
     message = f"{source.path}: {problem}"
     if source.strict:
         raise InputError(f"{message}; copy it again, or drop --strict to use the beginning")
-    _warn_once(f"{message}; only the good beginning is used")
+    warn_once(f"{message}; only the good beginning is used")
 
 
 @functools.cache
-def _warn_once(message: str) -> None:
-    """Each stage decodes a recording anew; the user need not read of its damage each time."""
+def warn_once(message: str) -> None:
+    """Each stage reads a recording anew; the user need not read of its faults each time."""
     warn(message)
 
 

@@ -162,13 +162,15 @@ def _master_times(
 
 def chosen_sync(take: Take) -> str:
     """The take's sync. `auto` is timecode where all have it, else presentation times if they
-    overlap, else frame numbers."""
+    overlap or there is one camera, else frame numbers."""
     if take.sync != "auto":
         return take.sync
     if not _are_videos(take):
         return "frames"
     sources = list(take.sources.values())
-    if len(sources) > 1 and all(source.timecode is not None for source in sources):
+    if len(sources) == 1:
+        return "pts"
+    if all(source.timecode is not None for source in sources):
         return "timecode"
     latest_start = max(source.start_time for source in sources)
     earliest_end = min(source.start_time + source.duration for source in sources)
@@ -248,12 +250,9 @@ def _frame_numbers(take: Take, name: str, times: np.ndarray) -> np.ndarray:
         return np.rint(times * source.fps).astype(np.int64)
     if take.sync not in ("frames", "csv", "auto") or _is_whole(source, times):
         return np.arange(len(times))
-    from densefit.capture.video import frame_times
+    from densefit.capture.clock import frame_times
 
-    every = frame_times(source.path)
-    if len(every) == 0:  # a stream without times: they were counted from the first frame on
-        return np.rint((times - source.start_time) * source.fps).astype(np.int64)
-    return _nearest_index(every, times)
+    return _nearest_index(frame_times(source.path), times)
 
 
 def _is_whole(source: Source, times: np.ndarray) -> bool:
@@ -261,4 +260,4 @@ def _is_whole(source: Source, times: np.ndarray) -> bool:
     if len(times) == 0:
         return True
     starts = abs(times[0] - source.start_time) < 1e-6
-    return starts and len(times) >= source.n_frames_estimate
+    return starts and 0 < source.n_frames_estimate <= len(times)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from densefit.capture.clock import Clock, frame_times
 from densefit.capture.colour import upright_rgb
 from densefit.capture.frames import Frame, Wanted
+from densefit.capture.orientation import Orientations
 from densefit.capture.photos import MAX_PIXELS
-from densefit.capture.source import Source, open_video, plain, report_damage, video_stream
+from densefit.capture.source import Source, open_video, plain, report_damage
+from densefit.capture.streams import video_stream
 from densefit.errors import InputError
-from densefit.progress import warn
 
-# Times that stand still or run backwards are moved on by this much, below any real frame distance.
-_TIME_STEP = 1e-6
+__all__ = ["decode_video", "frame_times"]
 
 
 def decode_video(
@@ -44,7 +44,8 @@ def decode_video(
         if threads:
             stream.codec_context.thread_count = threads
         damage = _Damage()
-        clock = _Clock(source, stream.time_base)
+        clock = Clock(source, stream, first_only=probe)
+        orientations = Orientations()
         index = 0
         pictures = _pictures(container, stream, damage, 1 / source.fps)
         for picture in _deinterlaced(pictures):
@@ -54,7 +55,8 @@ def decode_video(
                 return
             if take:
                 try:
-                    image = upright_rgb(picture, stream.sample_aspect_ratio)
+                    turn = orientations.of(picture)
+                    image = upright_rgb(picture, stream.sample_aspect_ratio, turn)
                 except (av.FFmpegError, OSError, ValueError) as error:
                     # A header that claims colours or a shape that no picture has.
                     damage.problem = plain(error)
@@ -180,33 +182,6 @@ def _flushed(stream: Any, last: Any, period: float) -> Iterator[Any]:
         yield picture
 
 
-class _Clock:
-    """Presentation times in seconds, strictly increasing, made up where the file has none."""
-
-    def __init__(self, source: Source, time_base: Any) -> None:
-        self.source = source
-        self.time_base = time_base
-        self.last: float | None = None
-        self.warned = False
-
-    def time_of(self, picture: Any) -> float:
-        period = 1 / self.source.fps
-        if picture.pts is None:
-            time = 0.0 if self.last is None else self.last + period
-        else:
-            time = float(picture.pts * (picture.time_base or self.time_base))
-        if self.last is not None and time <= self.last:
-            if not self.warned:
-                warn(
-                    f"{self.source.path}: presentation times run backwards at {self.last:.3f} s; "
-                    "synchronization may suffer there"
-                )
-                self.warned = True
-            time = self.last + _TIME_STEP
-        self.last = time
-        return time
-
-
 def _check_size(source: Source, image: np.ndarray, index: int) -> None:
     if image.shape[:2] != (source.height, source.width):
         raise InputError(
@@ -215,7 +190,7 @@ def _check_size(source: Source, image: np.ndarray, index: int) -> None:
         )
 
 
-def _report(source: Source, damage: _Damage, clock: _Clock, n_frames: int) -> None:
+def _report(source: Source, damage: _Damage, clock: Clock, n_frames: int) -> None:
     """Say where the good part of a damaged video ends."""
     problem = None
     gone = not source.path.exists()
@@ -240,22 +215,3 @@ def _report(source: Source, damage: _Damage, clock: _Clock, n_frames: int) -> No
         raise InputError(f"{source.path}: {problem}; convert it or record it again")
     if problem:
         report_damage(source, problem)
-
-
-def frame_times(path: Path) -> np.ndarray:
-    """(N,) float64: presentation times of all frames, read from the packets undecoded.
-
-    Strictly increasing: of frames that claim one time the later are moved on, as in decoding.
-    """
-    with open_video(path) as container:
-        stream = video_stream(container, path)
-        times = [
-            float(packet.pts * packet.time_base)
-            for packet in container.demux(stream)
-            if packet.pts is not None and not packet.is_discard
-        ]
-    ordered = np.sort(np.array(times, dtype=np.float64))
-    if (np.diff(ordered) > 0).all():
-        return ordered
-    moved = _TIME_STEP * np.arange(len(ordered))
-    return np.asarray(np.maximum.accumulate(ordered - moved) + moved)

@@ -85,7 +85,8 @@ def test_sounds_that_have_nothing_in_common(tmp_path: Path) -> None:
         load_take([rig_of(tmp_path, "left", "silent"), left, silent], sync="clap")
 
 
-def test_a_flash(tmp_path: Path, make_video: MakeVideo) -> None:
+@pytest.mark.parametrize("kind", ["mp4", "avi"])
+def test_a_flash(kind: str, tmp_path: Path, make_video: MakeVideo) -> None:
     def lit(at: int) -> Callable[[int, int, int], np.ndarray]:
         def picture(number: int, width: int, height: int) -> np.ndarray:
             bright = 60 + number % 3 + 150 * (at <= number < at + 2)
@@ -94,7 +95,7 @@ def test_a_flash(tmp_path: Path, make_video: MakeVideo) -> None:
         return picture
 
     left = make_video("left.mp4", n=30, picture=lit(20))
-    right = make_video("right.mp4", n=30, picture=lit(8))
+    right = make_video(f"right.{kind}", n=30, picture=lit(8))
     rig = rig_of(tmp_path, "left", "right", "dark")
     take = load_take([rig, left, right], sync="flash")
     assert take.offsets["right"] == pytest.approx(12 / 25, abs=1e-3)

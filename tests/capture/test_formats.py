@@ -8,11 +8,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from recordings import HEIGHT, WIDTH, MakeVideo, number_picture, read_number
+from av.stream import Disposition
+from recordings import HEIGHT, WIDTH, MakeVideo, number_picture, read_number, remux
 
 from densefit.capture import Frame, open_frames, open_source
 from densefit.capture.colour import tone_mapped, upright_rgb
+from densefit.capture.describe import describe
+from densefit.capture.streams import video_stream
 from densefit.capture.video import frame_times
+from densefit.errors import InputError
 
 FAST_VP9 = {"deadline": "realtime", "cpu-used": "8"}
 
@@ -147,19 +151,6 @@ def test_hdr_video(make_video: MakeVideo) -> None:
     assert image[32, 80, 1:].max() < 45
 
 
-def remux(source: Path, target: Path, shift: int, **options: str) -> Path:
-    """Copy the packets with their times moved by `shift` units of the source's time base."""
-    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
-        stream = old.streams.video[0]
-        copy = new.add_stream_from_template(stream)
-        for packet in old.demux(stream):
-            if packet.dts is not None:
-                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                packet.stream = copy
-                new.mux(packet)
-    return target
-
-
 def test_an_edit_list_hides_the_beginning(make_video: MakeVideo, tmp_path: Path) -> None:
     """Trimmed without encoding anew, as phones do: the first frames are there, but not shown."""
     whole = make_video("whole.mp4", n=20, options={"bf": "0", "g": "10"})
@@ -236,6 +227,48 @@ def test_sound_and_subtitles_beside(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         assert [s.type for s in container.streams] == ["audio", "subtitle", "video"]
     assert numbers(decode(path)) == list(range(12))
+
+
+def two_videos(path: Path, default: int | None, sizes: list[tuple[int, int]]) -> Path:
+    """One file with a video for each size; the `default`-th is marked as the one to be shown."""
+    with av.open(str(path), "w", options={"default_mode": "passthrough"}) as container:
+        streams = []
+        for number, (width, height) in enumerate(sizes):
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            chosen = number == default
+            stream.disposition = Disposition.default if chosen else Disposition(0)
+            streams.append(stream)
+        for i in range(4):
+            for stream in streams:
+                rgb = number_picture(i, stream.width, stream.height)
+                picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+                picture.pts = i
+                container.mux(stream.encode(picture))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("default", "width"), [(1, WIDTH), (0, WIDTH // 2), (None, 2 * WIDTH)])
+def test_of_several_videos_the_default_one_then_the_largest(
+    default: int | None, width: int, tmp_path: Path
+) -> None:
+    sizes = [(WIDTH // 2, HEIGHT // 2), (WIDTH, HEIGHT), (2 * WIDTH, 2 * HEIGHT)]
+    source = open_source("cam", two_videos(tmp_path / "all.mkv", default, sizes))
+    assert source.width == width
+    place = sizes.index((source.width, source.height)) + 1
+    assert describe(source).remarks == (f"video {place} of 3 in the file",)
+    assert [read_number(frame.image) for frame in open_frames(source)] == list(range(4))
+
+
+def test_tiles_of_a_picture_are_not_the_picture(make_video: MakeVideo) -> None:
+    """HEIC of phones: FFmpeg shows each tile as a stream that depends on others."""
+    path = make_video("tiles.mp4", n=1)
+    with av.open(str(path)) as container:
+        container.streams.video[0].disposition = Disposition.dependent
+        with pytest.raises(InputError, match=r"tiles\.mp4: a tiled HEIC.*convert it to JPEG"):
+            video_stream(container, path)
 
 
 def test_skipped_frames_are_counted_but_not_delivered(make_video: MakeVideo) -> None:

@@ -143,6 +143,61 @@ def test_a_broken_picture_ends_a_film(tmp_path: Path, capsys: pytest.CaptureFixt
         list(open_frames(open_source("cam", tmp_path / "%d.png", strict=True)))
 
 
+def test_a_folder_tells_what_it_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "phone"
+    save(folder / "a.jpg")
+    (folder / "notes.txt").touch()
+    load_take([folder])
+    assert capsys.readouterr().err == ""
+    for name in ("b.HEIC", "c.heic", "d.dng", ".hidden.gif"):
+        (folder / name).touch()
+    assert len(load_take([folder]).sources["phone"].files) == 1
+    message = capsys.readouterr().err
+    assert f"{folder}: " in message and "left out (1 .dng, 2 .heic)" in message
+
+
+@pytest.mark.parametrize(
+    ("names", "missing", "after"),
+    [
+        (["f08", "f09", "f12", "f13", "f14", "f17"], 4, "f09"),
+        (["f2x", "f4x", "f6x", "f10x", "f12x"], 1, "f6x"),
+        (["f1", "f2", "f3"], 0, ""),
+        (["1000.031", "1000.064", "1000.098", "1000.131", "1000.172"], 0, ""),  # times
+        (["a1", "b5", "c9"], 0, ""),
+        (["a", "b", "c"], 0, ""),
+        (["7"], 0, ""),
+    ],
+)
+def test_holes_in_the_numbers_of_a_film(
+    names: list[str],
+    missing: int,
+    after: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "film"
+    for name in names:
+        save(folder / f"{name}.png")
+    load_take([folder], sequence=True)
+    message = capsys.readouterr().err
+    if missing:
+        assert f"{folder}: {missing} of the numbers" in message and f"after {after}.png" in message
+    else:
+        assert message == ""
+    load_take([folder])  # separate photos need no order
+    assert capsys.readouterr().err == ""
+
+
+def test_a_small_picture_of_a_kind_that_is_not_read(tmp_path: Path) -> None:
+    """Once called damaged or larger than 128 megapixels, and nothing else."""
+    path = tmp_path / "float.tif"
+    assert cv2.imwrite(str(path), np.zeros((8, 8), np.float32))
+    with pytest.raises(InputError, match=r"float\.tif.*of a kind that is not read \(floating"):
+        read_photo(path)
+
+
 def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 no more")

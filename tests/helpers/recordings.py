@@ -44,6 +44,7 @@ def encode_video(
     pts: Sequence[int] | None = None,
     time_base: Fraction | None = None,
     rotation: int | None = None,
+    matrix: list[int] | None = None,
     size: tuple[int, int] = (WIDTH, HEIGHT),
     metadata: dict[str, str] | None = None,
     movflags: str | None = None,
@@ -69,6 +70,8 @@ def encode_video(
         stream.options = options or {}
         if rotation is not None:
             stream.set_display_rotation(rotation)
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
         if aspect is not None:
             stream.sample_aspect_ratio = aspect
         base = time_base or 1 / Fraction(fps)
@@ -90,3 +93,16 @@ def encode_video(
             container.mux(packets)
         container.mux(stream.encode(None))
     return path
+
+
+def remux(source: Path, target: Path, shift: int, **options: str) -> Path:
+    """Copy the packets with their times moved by `shift` units of the source's time base."""
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        stream = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        for packet in old.demux(stream):
+            if packet.dts is not None:
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = copy
+                new.mux(packet)
+    return target
