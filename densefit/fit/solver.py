@@ -32,6 +32,9 @@ MANY = 0.75
 FELT = 0.03
 """Damping below which a frame's step hardly changes: its own unknowns are well determined. What
 refuses a step near the minimum are single frames, too."""
+PASSES, PASSES_ALONE = 3, 10
+"""Of a step's active set, at most; frames alone take hardly any time for one, and what stands at a
+bound by a wrong guess is clamped, so that the step is none the model knows of."""
 SHY, MOST_SHY = 0.3, 10.0
 """Damping of a frame whose cost rose in a step that was refused, ten times as much if it does so
 again; from where on all frames are damped with it."""
@@ -232,8 +235,11 @@ class _Stage:
         self, state: State, system: Linearization, damping: float, shy: Tensor
     ) -> tuple[State, Step] | None:
         box, frames = step_box(self.model, state), shy.clamp_min(damping)
+        passes = PASSES if len(system.border) else PASSES_ALONE
         try:
-            step = solve_step(system, self.priors, box, damping, self.active, frame_damping=frames)
+            step = solve_step(
+                system, self.priors, box, damping, self.active, passes, frame_damping=frames
+            )
         except NotPositiveDefinite:
             return None
         modes = self.model.modes if self.with_identity else 0
