@@ -39,9 +39,7 @@ def solve_together(
     modes = takes[0].modes
     seen = sum(take.seen for take in takes)
     if modes:
-        weights = torch.tensor([take.seen / seen for take in takes], dtype=torch.float64)
-        identity = torch.einsum("n,nk->k", weights, torch.stack([s.identity for s in states]))
-        states = [replace(state, identity=identity) for state in states]
+        states = _of_one_identity(takes, states)
     states = [
         take.motion(state, new, 0.0, 0.6)
         for take, state, new in zip(takes, states, fresh, strict=True)
@@ -78,6 +76,14 @@ def solve_together(
         spread = Deviations(frames, border.diagonal().clamp_min(0).sqrt(), border)
         out.append(LongSolution(state, spread))
     return out
+
+
+def _of_one_identity(takes: list[Windows], states: list[State]) -> list[State]:
+    """With the mean of their identities, by the frames that each take sees."""
+    weights = torch.tensor([float(take.seen) for take in takes], dtype=torch.float64)
+    weights /= weights.sum()
+    identity = torch.einsum("n,nk->k", weights, torch.stack([s.identity for s in states]))
+    return [replace(state, identity=identity) for state in states]
 
 
 def _reduced(
