@@ -165,8 +165,12 @@ def test_an_earlier_fit_goes_and_the_rest_stays(take: Take, tmp_path: Path) -> N
 def test_a_fit_that_was_killed_while_it_was_written_goes_on(take: Take, tmp_path: Path) -> None:
     """rig.yaml is written before meta.json."""
     write(tmp_path, "rig.yaml", "sync.yaml")
+    with pytest.raises(InputError, match="no fit was made in this folder"):
+        check_fit_folder(take, tmp_path)  # somebody else's, for all that one can tell
+    before = contents(tmp_path)
     (tmp_path / PARTS).mkdir()
     check_fit_folder(take, tmp_path)
+    assert contents(tmp_path) == before
 
 
 def test_the_input_itself_lies_where_a_result_goes(folder: Path, monkeypatch, capsys) -> None:
