@@ -28,6 +28,12 @@ NEGLIGIBLE = 1e-7
 """m: correctives leave vertices alone that they would move by less, which keeps files small."""
 SAMPLE_FRAMES = 200
 """Frames that correctives are found from, at first."""
+WORST_FRAMES = 20
+"""Frames that join them where these are not reproduced."""
+MARGIN = 0.8
+"""Share of the tolerance that the frames are held to that correctives are found from."""
+STILL = 0.02
+"""Vertices off by less than this share of the tolerance need no correctives."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,7 @@ def rigged_head(scene: ExportScene, tolerance: float = TOLERANCE) -> RiggedHead:
         joint_centres=scene.joint_centres(),
         skinning=skinning / skinning.sum(axis=1, keepdims=True),
     )
-    worst = np.concatenate([_largest(posed - own) for posed, own, _, _ in _compare(scene, rig)])
-    if worst.max() <= tolerance:
-        return rig
-    return _with_correctives(scene, rig, worst, tolerance)
+    return _with_correctives(scene, rig, tolerance)
 
 
 def _expression_targets(scene: ExportScene) -> np.ndarray:
@@ -87,75 +90,92 @@ def _expression_targets(scene: ExportScene) -> np.ndarray:
     return targets
 
 
-def skin_matrices(
-    skinning: np.ndarray, centres: np.ndarray, joints: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Linear-blend skinning as x -> A x + b.
-
-    Args:
-        skinning: (V, 4).  centres: (4, 3) metres.  joints: (M, 4, 3) rad.
-    Returns:
-        A (M, V, 3, 3) and b (M, V, 3).
-    """
+def _posed(rig: RiggedHead, shapes: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """Linear-blend skinning of shapes (M, V, 3), whose joints turn by (M, 4, 3) rad."""
     rotations = rotation_matrix(joints)
-    offsets = centres - (rotations @ centres[:, :, None])[..., 0]
-    matrices = skinning @ rotations.reshape(len(joints), -1, 9)
-    return matrices.reshape(*matrices.shape[:2], 3, 3), skinning @ offsets
+    out = shapes.copy()
+    for j in np.flatnonzero(joints.any(axis=(0, 2))):
+        touched = np.flatnonzero(rig.skinning[:, j])
+        arm = shapes[:, touched] - rig.joint_centres[j]
+        turned = arm @ rotations[:, j].swapaxes(1, 2)
+        out[:, touched] += rig.skinning[touched, j, None] * (turned - arm)
+    return out
 
 
-def _compare(
-    scene: ExportScene, rig: RiggedHead, wanted: np.ndarray | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, slice]]:
-    """Yield the fit's vertices, the rig's (both (n, V, 3), head frame), A, and which frames."""
+def _left_over(
+    scene: ExportScene, rig: RiggedHead, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows (n,) of the posed frames and (n, V, 3): the fit's vertices less the rig's."""
     fit, head = scene.fit, scene.head
-    numbers = np.arange(len(scene.posed_frames)) if wanted is None else wanted
-    for first in range(0, len(numbers), CHUNK):
-        rows = numbers[first : first + CHUNK]
-        frames = scene.posed_frames[rows]
+    for first in range(0, len(rows), CHUNK):
+        some = rows[first : first + CHUNK]
+        frames = scene.posed_frames[some]
         model = head.vertices(fit.identity, fit.expression[frames], fit.joints[frames])
-        posed = scene.surface.refine(model.astype(np.float64))
-        a, b = skin_matrices(rig.skinning, rig.joint_centres, fit.joints[frames])
-        own = _applied(a, rig.shapes(rig.weights[rows])) + b
-        yield posed, own, a, slice(first, first + len(rows))
+        own = _posed(rig, rig.shapes(rig.weights[some]), fit.joints[frames])
+        yield some, scene.surface.refine(model.astype(np.float64)) - own
 
 
-def _applied(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """(M, V, 3) matrices (M, V, 3, 3) times vectors (M, V, 3); by columns, which is far faster."""
-    x, y, z = (vectors[..., i, None] for i in range(3))
-    return matrices[..., 0] * x + matrices[..., 1] * y + matrices[..., 2] * z
+def _unposed(
+    rig: RiggedHead, vertices: np.ndarray, moved: np.ndarray, joints: np.ndarray
+) -> np.ndarray:
+    """(M, n * 3): displacements of vertices (n,), moved (M, n, 3), before the joints turn."""
+    rotations = rotation_matrix(joints).reshape(len(joints), -1, 9)
+    skin = (rig.skinning[vertices] @ rotations).reshape(*moved.shape, 3)
+    return np.linalg.solve(skin, moved[..., None]).reshape(len(moved), -1)
 
 
-def _inverse(matrices: np.ndarray) -> np.ndarray:
-    """Of (M, V, 3, 3), by cofactors."""
-    a, b, c = (matrices[..., i, :] for i in range(3))
-    columns = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=-1)
-    return columns / (a * columns[..., 0]).sum(-1)[..., None, None]
+def _largest(displacements: np.ndarray) -> np.ndarray:
+    """(M,) largest length of displacements (M, n, 3); zero of none."""
+    squares = np.einsum("mni,mni->mn", displacements, displacements)
+    return np.sqrt(squares.max(axis=1, initial=0))
 
 
-def _largest(difference: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(difference, axis=-1).max(axis=-1)
+def _with_correctives(scene: ExportScene, rig: RiggedHead, tolerance: float) -> RiggedHead:
+    """Add principal components of what is left over, until no frame is off by more.
 
-
-def _with_correctives(
-    scene: ExportScene, rig: RiggedHead, worst: np.ndarray, tolerance: float
-) -> RiggedHead:
-    """Add principal components of what is left over, until no frame is off by more."""
-    spread = np.linspace(0, len(worst) - 1, min(SAMPLE_FRAMES, len(worst)))
-    sample = np.unique(np.concatenate([spread.astype(int), np.argsort(-worst)[:20]]))
-    left_over = _unposed_residuals(scene, rig, sample)
-    _, strength, components = np.linalg.svd(left_over, full_matrices=False)
-    count = int((strength > 1e-9).sum())
-    chosen = max(1, count // 8)
+    They are found from some frames. All frames then get their weights, and those that come out
+    worst are looked at, too, until all are well.
+    """
+    joints = scene.fit.joints[scene.posed_frames]
+    everything = np.arange(len(joints))
+    sample = np.unique(np.linspace(0, len(joints) - 1, SAMPLE_FRAMES).astype(int))
     while True:
-        basis = components[:chosen]
-        weights = np.concatenate(
-            [_unposed_residuals(scene, rig, rows) @ basis.T for rows in _chunks(len(worst))]
-        )
-        fuller = _with_targets(rig, basis, weights)
-        off = max(_largest(p - own).max() for p, own, _, _ in _compare(scene, fuller))
-        if off <= tolerance or chosen >= count:
-            return fuller
-        chosen = min(count, max(chosen + 1, int(chosen * 1.5)))
+        found = [(rows, d) for rows, d in _left_over(scene, rig, sample)]
+        largest = np.max([np.abs(d).max(axis=(0, 2)) for _, d in found], axis=0)
+        vertices = np.flatnonzero(largest > STILL * tolerance)
+        lacking = [_unposed(rig, vertices, d[:, vertices], joints[rows]) for rows, d in found]
+        basis = _components(np.concatenate(lacking), MARGIN * tolerance)
+        weights, off = [], []
+        for rows, difference in _left_over(scene, rig, everything):
+            unposed = _unposed(rig, vertices, difference[:, vertices], joints[rows])
+            weights.append(unposed @ basis.T)
+            rest = (unposed - weights[-1] @ basis).reshape(len(rows), -1, 3)
+            difference[:, vertices] = 0
+            off.append(np.maximum(_largest(rest), _largest(difference)))
+        worst = np.concatenate(off)
+        if worst.max() <= tolerance or len(sample) == len(everything):
+            break
+        sample = np.union1d(sample, np.argsort(-worst)[:WORST_FRAMES])
+    if not len(basis):
+        return rig
+    whole = np.zeros((len(basis), *rig.neutral.shape))
+    whole[:, vertices] = basis.reshape(len(basis), -1, 3)
+    return _with_targets(rig, whole.reshape(len(basis), -1), np.concatenate(weights))
+
+
+def _components(displacements: np.ndarray, tolerance: float) -> np.ndarray:
+    """(k, n * 3): the first k principal components of displacements (M, n * 3), the fewest that
+    leave no vertex of any row off by more; none where that holds already."""
+    rest = displacements.copy()
+    if _largest(rest.reshape(len(rest), -1, 3)).max() <= tolerance:
+        return rest[:0]
+    _, strength, components = np.linalg.svd(rest, full_matrices=False)
+    count = int((strength > 1e-9).sum())
+    for k in range(count):
+        rest -= np.outer(displacements @ components[k], components[k])
+        if _largest(rest.reshape(len(rest), -1, 3)).max() <= tolerance:
+            return components[: k + 1]
+    return components[:count]
 
 
 def _with_targets(rig: RiggedHead, basis: np.ndarray, weights: np.ndarray) -> RiggedHead:
@@ -180,17 +200,3 @@ def _with_targets(rig: RiggedHead, basis: np.ndarray, weights: np.ndarray) -> Ri
         names=(*rig.names, *names),
         weights=np.concatenate([rig.weights, shares], axis=1),
     )
-
-
-def _chunks(count: int) -> Iterator[np.ndarray]:
-    for first in range(0, count, CHUNK):
-        yield np.arange(first, min(first + CHUNK, count))
-
-
-def _unposed_residuals(scene: ExportScene, rig: RiggedHead, rows: np.ndarray) -> np.ndarray:
-    """(n, V * 3): what the rig lacks in these frames, before the joints turn."""
-    parts = [
-        _applied(_inverse(a), posed - own).reshape(len(posed), -1)
-        for posed, own, a, _ in _compare(scene, rig, rows)
-    ]
-    return np.concatenate(parts)

@@ -8,36 +8,14 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 
 from densefit.export.materials import material_of
-from densefit.export.mesh_arrays import vertex_normals
 from densefit.export.neck_cut import shown_triangles
-from densefit.synth.raster import Fragments, fragments, interpolate, rasterize
+from densefit.report.layers import LayerPainter, PainterOptions
 
 if TYPE_CHECKING:
     from calibration import Camera
     from densefit.head.model import HeadModel
-
-
-@dataclass(frozen=True)
-class PainterOptions:
-    """Look of the drawn head."""
-
-    opacity: float = 0.35
-    """Of the shaded surface, 0 to 1; the footage must stay readable below it."""
-    line_opacity: float = 0.8
-    """Of outlines and of the curves of lids, brows and lips."""
-    raster_side: int = 256
-    """px: the head is rasterised at most this large, then enlarged; bounds the time."""
-    wire_from: float = 5.0
-    """px: mean edge of a triangle in the raster from which edges begin to show; 0: always."""
-    wire_share: float = 0.3
-    """Opacity of the edges beside that of outlines."""
-    curves: bool = True
-    """Draw lids, brows, lips and irises through their landmarks."""
-    line_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """sRGB of outlines and edges, 0 to 1."""
 
 
 class HeadPainter:
@@ -49,13 +27,12 @@ class HeadPainter:
         keep = np.array([name != "lashes" for name in head.part_names])[head.triangle_part]
         keep &= shown_triangles(head)
         self._head = head
-        self._triangles = head.triangles[keep]
-        self._torch_triangles = torch.from_numpy(self._triangles.astype(np.int64))
-        self._triangle_part = head.triangle_part[keep]
-        colours = [material_of(name) for name in head.part_names]
-        self._part_colour = np.array([c.rgb for c in colours], np.float32) ** (1 / 2.2)
+        part = head.triangle_part[keep]
+        materials = [material_of(name) for name in head.part_names]
+        colours = np.array([material.rgb for material in materials], np.float32) ** (1 / 2.2)
         # Lines are drawn where materials meet, not where the skin's parts do.
-        self._part_group = np.array([colours.index(c) for c in colours], np.int16)
+        groups = np.array([materials.index(material) for material in materials])
+        self._layers = LayerPainter(head.triangles[keep], colours[part], groups[part], self.options)
         self._curves = landmark_curves(head)
         # A landmark lies on the surface; 6 mm allow for the slope inside one pixel. Lids are thin.
         irises = [i for i, name in enumerate(head.region_names) if "iris" in name]
@@ -85,73 +62,25 @@ class HeadPainter:
         ]
         if not views:
             return pictures
-        raster = self._rasterize(views)
-        layers = self._layers(raster, views)
+        layers = self._layers.draw(
+            np.stack([view.vertices_px for view in views]),
+            np.stack([view.points for view in views]),
+            max(view.height for view in views),
+            max(view.width for view in views),
+        )
         for k, view in enumerate(views):
             picture = pictures[view.number]
             x0, y0, x1, y1 = view.box
             patch = picture[y0:y1, x0:x1]
-            picture[y0:y1, x0:x1] = _blend(patch, layers[k, : view.height, : view.width])
+            rgb, opacity, depth = (
+                layer[k, : view.height, : view.width]
+                for layer in (layers.rgb, layers.opacity, layers.inverse_depth)
+            )
+            picture[y0:y1, x0:x1] = _blend(patch, rgb, opacity)
             if self.options.curves:
-                depth = raster.inverse_depth[k, : view.height, : view.width]
                 camera = cameras[view.number]
                 self._draw_curves(picture, vertices[view.number], camera, depth, view)
         return pictures
-
-    def _rasterize(self, views: list[_View]) -> _Raster:
-        vertices_px = torch.from_numpy(np.stack([view.vertices_px for view in views]))
-        height = max(view.height for view in views)
-        width = max(view.width for view in views)
-        ids, inverse_depth = rasterize(vertices_px, self._torch_triangles, height, width)
-        return _Raster(vertices_px, ids, inverse_depth.numpy())
-
-    def _layers(self, raster: _Raster, views: list[_View]) -> np.ndarray:
-        """(B, h, w, 4) float32: sRGB colour times opacity, 0..1, and opacity."""
-        shape = raster.inverse_depth.shape
-        covered = fragments(raster.vertices_px, self._torch_triangles, raster.triangle_id)
-        points = np.stack([view.points for view in views])
-        normals = np.stack([vertex_normals(head, self._triangles) for head in points])
-        light = _light(normals, points)
-        brightness = interpolate(torch.from_numpy(light[..., None]), covered).numpy()
-        pixel = covered.pixel.numpy()
-        part = self._triangle_part[covered.triangle.numpy()]
-        groups = np.full(raster.inverse_depth.size, -1, np.int16)
-        groups[pixel] = self._part_group[part]
-        lines = _outlines(groups.reshape(shape), raster.inverse_depth).reshape(-1)
-        wire = self._wire(raster, covered)
-        if wire is not None:
-            lines[pixel] = np.maximum(lines[pixel], wire)
-        lines *= self.options.line_opacity
-        layer = np.zeros((lines.size, 4), np.float32)
-        layer[:, 3] = lines
-        opacity = np.maximum(lines[pixel], self.options.opacity)
-        layer[pixel, 3] = opacity
-        brightness *= ((1 - lines[pixel]) * opacity)[:, None]
-        layer[pixel, :3] = np.minimum(self._part_colour[part] * brightness, opacity[:, None])
-        if any(self.options.line_rgb):
-            layer[:, :3] += lines[:, None] * np.asarray(self.options.line_rgb, np.float32)
-        return layer.reshape(*shape, 4)
-
-    def _wire(self, raster: _Raster, covered: Fragments) -> np.ndarray | None:
-        """(P,) 0..1 for the covered pixels: edges of triangles, if these are large enough."""
-        corners = raster.vertices_px[..., :2][:, self._torch_triangles]
-        sides = corners.roll(-1, 2) - corners
-        length = sides.norm(dim=-1)
-        row = covered.picture * len(self._torch_triangles) + covered.triangle
-        length = length.view(-1, 3)
-        count = covered.picture.bincount(minlength=len(corners)).clamp_min(1)
-        shown = covered.picture.bincount(length.mean(1)[row], len(corners)) / count
-        start = self.options.wire_from
-        strength = (shown / start - 1).clamp(0, 1) if start else torch.ones_like(shown)
-        strength = (self.options.wire_share * strength).float()
-        if not strength.any():
-            return None
-        sides = sides.view(-1, 3, 2)
-        area = (sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).abs()
-        # Distance to the side opposite of corner k: its weight times the triangle's height there.
-        heights = area[:, None] / length.roll(-1, 1).clamp_min(1e-6)
-        distance = (covered.weights * heights[row]).amin(dim=1)
-        return (strength[covered.picture] * (1 - distance).clamp(0, 1)).numpy()
 
     def _draw_curves(
         self,
@@ -226,13 +155,6 @@ class _View:
         return _View(number, points, box, width, height, stacked)
 
 
-@dataclass(frozen=True)
-class _Raster:
-    vertices_px: torch.Tensor  # (B, V, 3): x, y in raster pixels, 1/z
-    triangle_id: torch.Tensor  # (B, h, w)
-    inverse_depth: np.ndarray  # (B, h, w)
-
-
 CURVE_COLOURS = {
     "lid": (90, 255, 160),
     "lip": (255, 120, 120),
@@ -273,30 +195,12 @@ def _visible_box(
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
-def _light(normals: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(B, V) float32: a head light with a weaker one from above, as a factor of sRGB values."""
-    towards = -points / np.linalg.norm(points, axis=2, keepdims=True)
-    front = np.clip((normals * towards).sum(axis=2), 0, 1)
-    above = np.clip(-normals[..., 1], 0, 1)
-    return ((0.3 + 1.1 * front + 0.3 * above) ** (1 / 2.2)).astype(np.float32)
-
-
-def _outlines(parts: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
-    """(B, h, w) float32 0..1: where parts meet, and where depth jumps by more than 12 mm."""
-    depth = np.where(inverse_depth > 0, 1 / np.maximum(inverse_depth, 1e-6), np.float32(1e3))
-    lines = np.zeros(parts.shape, np.float32)
-    for axis in (1, 2):
-        step = (np.diff(parts, axis=axis) != 0) | (np.abs(np.diff(depth, axis=axis)) > 0.012)
-        target = lines[:, :-1] if axis == 1 else lines[:, :, :-1]
-        target[step] = 1.0
-    return np.stack([cv2.GaussianBlur(picture, (3, 3), 0.6) for picture in lines])
-
-
-def _blend(patch: np.ndarray, layer: np.ndarray) -> np.ndarray:
-    """Enlarge the premultiplied layer to the patch and mix, all in bytes."""
-    bytes_: np.ndarray = (layer * 255 + 0.5).astype(np.uint8)
-    if layer.shape[:2] != patch.shape[:2]:
-        size = (patch.shape[1], patch.shape[0])
-        bytes_ = cv2.resize(bytes_, size, interpolation=cv2.INTER_LINEAR)
-    through = cv2.cvtColor(255 - bytes_[..., 3], cv2.COLOR_GRAY2RGB)
-    return cv2.add(cv2.multiply(patch, through, scale=1 / 255), bytes_[..., :3])
+def _blend(patch: np.ndarray, rgb: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """Enlarge a layer, rgb (h, w, 3) multiplied by opacity (h, w), to the patch (H, W, 3), and
+    mix, all in bytes."""
+    size = (patch.shape[1], patch.shape[0])
+    if rgb.shape[:2] != patch.shape[:2]:
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)
+        opacity = cv2.resize(opacity, size, interpolation=cv2.INTER_LINEAR)
+    through = cv2.cvtColor(255 - opacity, cv2.COLOR_GRAY2RGB)
+    return cv2.add(cv2.multiply(patch, through, scale=1 / 255), rgb)

@@ -1,7 +1,8 @@
 """A batched z-buffer rasteriser in plain torch: the same code on CPU and on CUDA.
 
-Triangles that cover no pixel centre are dropped, the others are sorted into buckets by the size
-of their bounding box, and every bucket is tested densely. The nearest hit wins through an integer
+Triangles that cover no pixel centre are dropped, the others are sorted into buckets by the height
+of their bounding box. In each row of pixels the three sides say from where to where a triangle
+reaches; these spans are laid out pixel by pixel. The nearest wins through an integer
 maximum: 1/z is positive, so its float32 bits order like the number, and the key
 `bits(1/z) << 32 | id` resolves depth and identity in one `scatter_reduce_`.
 
@@ -17,10 +18,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BUCKETS = (1, 2, 3, 5, 8, 12, 18, 28, 42, 64, 96, 160, 320, 640, 1280, 2560, 5120)
-"""Widths and heights of bounding boxes that are tested together, pixels."""
-MAX_TESTS = 4_000_000
-"""Largest number of pixel-in-triangle tests made at once; bounds the memory of large triangles."""
+BUCKETS = (*range(1, 7), 8, 10, 12, 16, 22, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 8192)
+"""Heights of bounding boxes that are worked on together, pixels."""
+MAX_PIXELS = 4_000_000
+"""Bounding boxes that are worked on at once have about this many pixels; bounds the memory."""
+SLACK = 2e-5
+"""px: what lies on the side of two triangles belongs to at least one of them."""
+LEVEL = 1e-20
+"""A plane that climbs by less than this in a pixel counts as level in x."""
 
 AREA_EPSILON = 1e-9
 CULL_MODES = ("none", "back", "front")
@@ -30,7 +35,7 @@ CULL_MODES = ("none", "back", "front")
 class _Planes:
     """The surviving triangles (N,): affine functions, evaluated at their first pixel (x0, y0).
 
-    inside: (N, 8) float32: b1, its x and y steps, b2, its steps, x0, y0.
+    inside: (N, 6) float32: b1, its x and y steps, b2, its steps.
     depth: (N, 3) float32: 1/z and its steps.
     place: (N,) int64: first pixel in the flattened picture << 32 | triangle.
     size: (N, 2) width and height of the bounding box in pixels.
@@ -96,7 +101,7 @@ def depth_keys(
     shape = (vertices_px.shape[0], height, width)
     keys = torch.zeros(shape, dtype=torch.int64, device=vertices_px.device)
     flat = keys.view(-1)
-    for pixel, inverse_depth, triangle in _covered_pixels(planes, height, width):
+    for pixel, inverse_depth, triangle in _covered_pixels(planes, width):
         flat.scatter_reduce_(0, pixel, make_key(inverse_depth, triangle), "amax")
     return keys
 
@@ -109,7 +114,7 @@ def depth_map(
     shape = (vertices_px.shape[0], height, width)
     buffer = torch.zeros(shape, dtype=torch.float32, device=vertices_px.device)
     flat = buffer.view(-1)
-    for pixel, inverse_depth, _ in _covered_pixels(planes, height, width):
+    for pixel, inverse_depth, _ in _covered_pixels(planes, width):
         flat.scatter_reduce_(0, pixel, inverse_depth, "amax")
     return buffer
 
@@ -218,7 +223,7 @@ def _planes(points: Tensor, limits: Tensor, first: Tensor, triangle: Tensor, wid
     z1, z2 = bz - az, cz - az
     depth = [az + b1 * z1 + b2 * z2, b1_dx * z1 + b2_dx * z2, b1_dy * z1 + b2_dy * z2]
     place = (first + y0.long() * width + x0.long()) << 32 | triangle
-    inside = torch.stack([b1, b1_dx, b1_dy, b2, b2_dx, b2_dy, x0, y0], 1)
+    inside = torch.stack([b1, b1_dx, b1_dy, b2, b2_dx, b2_dy], 1)
     return _Planes(inside, torch.stack(depth, 1), place, torch.stack([x1 - x0, y1 - y0], 1) + 1)
 
 
@@ -230,44 +235,68 @@ def _max3(corner: list[Tensor]) -> Tensor:
     return torch.maximum(torch.maximum(corner[0], corner[1]), corner[2])
 
 
-def _covered_pixels(
-    planes: _Planes, height: int, width: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield (pixel, inverse depth, triangle) of pixel centres in triangles, bucket by bucket."""
+def _covered_pixels(planes: _Planes, width: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield (pixel, inverse depth, triangle) of pixel centres in triangles, bucket by bucket.
+
+    width: of the pictures, px.
+    """
     edges = torch.tensor(BUCKETS, dtype=planes.size.dtype, device=planes.size.device)
-    across, down = torch.bucketize(planes.size, edges).unbind(1)
-    bucket = across * len(BUCKETS) + down
+    bucket = torch.bucketize(planes.size[:, 1].contiguous(), edges)
     order = torch.argsort(bucket)
+    counts = torch.bincount(bucket)
+    pixels = torch.bincount(bucket, planes.size.prod(1))
     start = 0
-    for code, count in enumerate(torch.bincount(bucket).tolist()):
+    for code, (count, area) in enumerate(torch.stack([counts, pixels], 1).long().tolist()):
         rows = order[start : start + count]
         start += count
-        box = BUCKETS[code // len(BUCKETS)], BUCKETS[code % len(BUCKETS)]
-        for part in rows.split(max(1, MAX_TESTS // (box[0] * box[1]))):
+        for part in rows.tensor_split(1 + area // MAX_PIXELS):
             if len(part):
-                yield _test_bucket(planes, part, box, height, width)
+                yield _spans(planes, part, BUCKETS[code], width)
 
 
-def _test_bucket(
-    planes: _Planes, rows: Tensor, box: tuple[int, int], height: int, width: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    columns = planes.inside.index_select(0, rows).t().contiguous()
-    b1, b1_dx, b1_dy, b2, b2_dx, b2_dy, x0, y0 = columns[:, :, None, None].unbind(0)
-    dx = torch.arange(box[0], device=rows.device, dtype=b1.dtype).view(1, 1, -1)
-    dy = torch.arange(box[1], device=rows.device, dtype=b1.dtype).view(1, -1, 1)
-    b1 = (b1 + b1_dx * dx) + b1_dy * dy
-    b2 = (b2 + b2_dx * dx) + b2_dy * dy
-    inside = (torch.minimum(b1, b2) >= 0) & (b1 + b2 <= 1)
-    # A box may reach beyond the picture, as boxes are rounded up to the size of their bucket.
-    inside &= (x0 + dx < width) & (y0 + dy < height)
-    hit = inside.view(-1).nonzero()[:, 0]
-    area = box[0] * box[1]
-    local = hit // area
-    offset = hit - local * area
-    row = rows[local]
-    step_y = offset // box[0]
-    step_x = offset - step_y * box[0]
-    place = planes.place.index_select(0, row)
-    depth = planes.depth.index_select(0, row)
-    inverse_depth = depth[:, 0] + depth[:, 1] * step_x + depth[:, 2] * step_y
-    return (place >> 32) + step_y * width + step_x, inverse_depth, place & 0xFFFFFFFF
+def _spans(planes: _Planes, rows: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixel centres in the triangles `rows`, whose boxes are at most `height` high."""
+    place, depth = planes.place.index_select(0, rows), planes.depth.index_select(0, rows)
+    first, count = _reach(planes, rows, height)
+    span = count.view(-1).nonzero()[:, 0]
+    count = count.view(-1).index_select(0, span).long()
+    local = span // height
+    down = span - local * height
+    across = first.view(-1).index_select(0, span)
+    place, depth = place.index_select(0, local), depth.index_select(0, local)
+    begin = (place >> 32) + down * width + across.long()
+    inverse_depth = depth[:, 0] + depth[:, 1] * across + depth[:, 2] * down
+    # From spans to pixels: which span each belongs to, and the how manieth of it it is.
+    end = count.cumsum(0)
+    span = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+    step = torch.arange(len(span), device=count.device)
+    step -= (end - count).index_select(0, span)
+    slope = depth[:, 1].contiguous().index_select(0, span)
+    inverse_depth = inverse_depth.index_select(0, span).addcmul_(slope, step)
+    triangle = (place & 0xFFFFFFFF).index_select(0, span)
+    return begin.index_select(0, span) + step, inverse_depth, triangle
+
+
+def _reach(planes: _Planes, rows: Tensor, height: int) -> tuple[Tensor, Tensor]:
+    """(N, height) each: the first column of the triangles' boxes that lies inside, and how many
+    do, in each row of the boxes.
+
+    Inside, three affine functions of the column are not negative (the weights of the corners):
+    those that climb say where a span begins, those that fall where it ends.
+    """
+    b1, b1_dx, b1_dy, b2, b2_dx, b2_dy = planes.inside.index_select(0, rows).unbind(1)
+    box_width, box_height = planes.size.index_select(0, rows)[:, :, None].unbind(1)
+    sides = (b1, b1_dx, b1_dy), (b2, b2_dx, b2_dy), (1 - b1 - b2, -b1_dx - b2_dx, -b1_dy - b2_dy)
+    down = torch.arange(height, device=rows.device, dtype=b1.dtype)
+    low, high = b1.new_zeros(()), box_width - 1
+    for start, dx, dy in sides:
+        # One that is level climbs steeply instead: it then begins far to the left, or right.
+        dx = torch.where(dx.abs() < LEVEL, LEVEL, dx)
+        inverse = -1 / dx
+        zero = torch.addcmul((start * inverse)[:, None], (dy * inverse)[:, None], down)
+        climbs = (dx > 0)[:, None]
+        low = torch.maximum(low, zero.where(climbs, -torch.inf))
+        high = torch.minimum(high, zero.where(~climbs, torch.inf))
+    low, high = low.sub_(SLACK).ceil_(), high.add_(SLACK).floor_()
+    count = (high - low).add_(1).clamp_(min=0)
+    return low, count * (down < box_height)
