@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -20,11 +22,15 @@ _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 _BT709 = 1
 _LIMITED_RANGE = 1
 
+WAITING = 4
+"""Pictures that may wait for the encoder."""
+
 
 class VideoWriter:
     """Write RGB pictures to an MP4: `with VideoWriter(path, 25, w, h) as video: video.write(rgb)`.
 
-    The file appears under its name only when the block ends well.
+    Pictures are encoded in a thread of their own, while the next ones are made. The file appears
+    under its name only when the block ends well.
     """
 
     def __init__(
@@ -46,6 +52,8 @@ class VideoWriter:
         self._container: Any = None
         self._stream: Any = None
         self._count = 0
+        self._encoder = ThreadPoolExecutor(1, "encoder")
+        self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> VideoWriter:
         import av
@@ -74,11 +82,16 @@ class VideoWriter:
         if self.height % 2 or self.width % 2:
             rgb = np.pad(rgb, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        # In this thread: PyAV would start threads anew for every picture.
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", threads=1)
         frame.pts = self._count
         frame.time_base = 1 / self._rate
         self._count += 1
+        self._waiting.append(self._encoder.submit(self._encode, frame))
+        if len(self._waiting) > WAITING:
+            self._waiting.popleft().result()
+
+    def _encode(self, frame: Any) -> None:
+        # In this thread: PyAV would start threads anew for every picture.
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", threads=1)
         self._container.mux(self._stream.encode(frame))
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -86,15 +99,19 @@ class VideoWriter:
             self._abandon(error)
             return
         try:
+            while self._waiting:
+                self._waiting.popleft().result()
             self._container.mux(self._stream.encode(None))
             self._container.close()
         except BaseException as problem:
             self._abandon(problem)
             raise
+        self._encoder.shutdown()
         self._stack.close()
 
     def _abandon(self, error: BaseException) -> None:
         """Close what is open and remove the unfinished file."""
+        self._encoder.shutdown(cancel_futures=True)
         if self._container is not None:
             self._container.close()
         # Told of the error, atomic_path removes its file instead of renaming it.
@@ -123,7 +140,7 @@ class VideoWriter:
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _LIMITED_RANGE
             if encoder == "libx264":
-                stream.options = {"crf": str(self._crf), "preset": "veryfast"}
+                stream.options = {"crf": str(self._crf), "preset": "superfast"}
             else:
                 stream.bit_rate = int(0.2 * self.width * self.height * float(self._rate))
             return stream

@@ -55,6 +55,23 @@ def test_pictures_of_another_size_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_encoder_refuses_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works in a thread of its own; a full disk must not pass unseen."""
+
+    def full(writer: VideoWriter, frame: av.VideoFrame) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(VideoWriter, "_encode", full)
+    for pictures in (1, 20):
+        with pytest.raises(OSError, match="No space left"):
+            with VideoWriter(tmp_path / "a.mp4", 25, 96, 64) as video:
+                for i in range(pictures):
+                    video.write(number_picture(i))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_encoders_are_used_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
