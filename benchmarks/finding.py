@@ -78,7 +78,7 @@ def measure(data: Path, tracker: FaceTracker) -> list[tuple[str, int, int]]:
     for face in FACES_PX:
         missed = []
         for name, picture, points in shown:
-            if tracker.find([shrunk(picture, points, face)], film=False)[0] is None:
+            if tracker.find([shrunk(picture, points, face)])[0] is None:
                 missed.append(name)
         what = "as they are" if face is None else f"of {face} px"
         print(f"faces {what:14s} missed {len(missed):3d} of {len(shown)} {' '.join(missed)}")
@@ -87,7 +87,7 @@ def measure(data: Path, tracker: FaceTracker) -> list[tuple[str, int, int]]:
     for panorama in sorted((data / "hdri").glob("*.hdr")):
         for i, view in enumerate(views(panorama)):
             seen += 1
-            if tracker.find([view], film=False)[0] is not None:
+            if tracker.find([view])[0] is not None:
                 found += 1
                 print(f"a face in {panorama.name}, view {i}")
     print(f"views without people   found  {found:3d} of {seen}")

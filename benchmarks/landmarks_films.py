@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from mediapipe_peer import run_mediapipe
 from densefit.capture import VideoWriter, open_frames, open_source
 from densefit.head import HeadModel
 from densefit.landmarks.choice import FaceChoice
+from densefit.landmarks.follow import Trail
 from densefit.landmarks.look import Place
 from densefit.landmarks.predictor import block_frames
 from densefit.landmarks.tracker import FaceTracker, TrackOptions
@@ -39,25 +39,14 @@ def still_videos(data: Path, folder: Path) -> list[np.ndarray]:
 def follow_clip(tracker: FaceTracker, frames: np.ndarray) -> np.ndarray:
     """(T, 703, 2) px as `predict` follows a face; NaN where it is not found."""
     out = np.full((len(frames), 703, 2), np.nan)
-    last = None
+    trail = Trail()
     size = block_frames(1)
     for i in range(0, len(frames), size):
-        block, seen = list(frames[i : i + size]), []
-        if last is None:
-            seen = tracker.find(block[:1], True)
-            if seen[0] is not None:
-                last = replace(seen[0].place, picture=block[0])
-        rest = block[len(seen) :]
-        if rest:
-            seen += (
-                tracker.find(rest, True)
-                if last is None
-                else tracker.follow(rest, [last] * len(rest))
-            )
-        for k, face in enumerate(seen):
+        seen, trails = tracker.follow({"c": list(frames[i : i + size])}, {"c": trail})
+        trail = trails["c"]
+        for k, face in enumerate(seen["c"]):
             if face is not None:
-                out[i + k], last = face.xy, face.place
-        last = last and replace(last, picture=block[-1])
+                out[i + k] = face.xy
     return out
 
 
@@ -130,13 +119,13 @@ def following(data: Path, head: HeadModel, tracker: FaceTracker) -> list[dict[st
         painted = follow_clip(tracker, np.stack(frames[:8] + _painted(frames, seen[7])))
         late.append(int((~np.isnan(painted[8:, 0, 0])).sum()))
         _, other, alone = openings[(i + 1) % len(openings)]
-        last, wrong = Place(seen[5]), 0
+        trail, wrong = Trail(Place(seen[5]), picture=frames[5]), 0
         for k, picture in enumerate(other[:6]):
-            face = tracker.follow([picture], [last])[0]
+            faces, trails = tracker.follow({"c": [picture]}, {"c": trail})
+            face, trail = faces["c"][0], trails["c"]
             if face is None:
                 wrong += 1
                 continue
-            last = face.place
             a, b = face.xy[head.ibug68], alone[k][head.ibug68]
             apart = np.linalg.norm(a - b, axis=1).mean() / np.linalg.norm(b[36] - b[45])
             wrong += bool(apart > 0.05)

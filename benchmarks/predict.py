@@ -43,6 +43,7 @@ def time_densefit(
 ) -> tuple[float, int]:
     """Seconds and valid frames for `cameras` cameras that all see these frames, in lockstep."""
     from densefit.head import load_head
+    from densefit.landmarks.follow import Trail
     from densefit.landmarks.predictor import block_frames
     from densefit.landmarks.tracker import load_tracker
     from densefit.landmarks.weights import CLOSEUP_WEIGHTS
@@ -53,15 +54,14 @@ def time_densefit(
     if first is None:
         raise SystemExit("no face in the first frame")
     size = block_frames(cameras)
-    tracker.follow([frames[0]] * (size * cameras), [first.place] * (size * cameras))
-    last, found = first.place, 0
+    names = [str(camera) for camera in range(cameras)]
+    trails, found = {name: Trail(first.place, picture=frames[0]) for name in names}, 0
+    tracker.follow({name: [frames[0]] * size for name in names}, trails)
     start = time.perf_counter()
     for begin in range(0, len(frames), size):
-        block = list(frames[begin : begin + size]) * cameras
-        sightings = tracker.follow(block, [last] * len(block))
-        found += sum(s is not None for s in sightings)
-        end = sightings[-1]
-        last = end.place if end is not None else last
+        block = list(frames[begin : begin + size])
+        seen, trails = tracker.follow(dict.fromkeys(names, block), trails)
+        found += sum(face is not None for some in seen.values() for face in some)
     return time.perf_counter() - start, found
 
 

@@ -224,7 +224,8 @@ def _matrix(pairs: Tensor, places: Tensor) -> Tensor:
 
 def bent(basis: Tensor, six: Tensor) -> Tensor:
     """G e: basis (3, L, m) and six planes of G (6, L, n) to (3, L, m or n), one of which is 1."""
-    out = six.new_empty(3, *torch.broadcast_shapes(basis.shape[1:], six.shape[1:]))
+    wide = basis if basis.shape[2] > 1 else six  # torch.broadcast_shapes takes as long as the rest
+    out = six.new_empty(3, *wide.shape[1:])
     for b in range(3):
         row = torch.mul(six[SIX[0][b]], basis[0], out=out[b])
         row.addcmul_(six[SIX[1][b]], basis[1]).addcmul_(six[SIX[2][b]], basis[2])

@@ -10,6 +10,8 @@ from densefit.landmarks.look import Sighting
 
 SAME_PLACE = 0.5
 """A face found anew within so much of the lost one's crop (over its side) is the same."""
+ALIKE = 1.6
+"""Ratio of sizes up to which a face may be one that was seen a few frames ago."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class FaceChoice:
             return min(faces, key=lambda face: face.roi[0], default=None)
         if self.rule == "right":
             return max(faces, key=lambda face: face.roi[0], default=None)
+        if self.rule == "track" and near is not None:
+            # Numbers are for the first choice; later the most alike in size is meant.
+            return min(faces, key=lambda face: abs(np.log(face.roi[2] / near[2])), default=None)
         by_size = sorted(faces, key=lambda face: -face.roi[2])
         return by_size[self.number - 1] if len(by_size) >= self.number else None
 
@@ -49,3 +54,8 @@ class FaceChoice:
 def distance_to(face: Sighting, roi: np.ndarray) -> float:
     """Distance of a face's crop from another place, px."""
     return float(np.hypot(*(face.roi[:2] - roi[:2])))
+
+
+def same_size(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two crops (>= 3,) may be of one face, a few frames apart."""
+    return bool(max(one[2], other[2]) < ALIKE * min(one[2], other[2]))

@@ -28,6 +28,8 @@ FARTHEST = 1e6
 _UNSAID = {"precision": "float32"}
 """What was so before jobs said it."""
 _ARRAYS = ("xy", "sigma", "time", "valid", "roi")
+_TRAIL = "trail_"
+"""Begins the names of what a part says of the face's trail after its last frame."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class PartWriter:
         self.overwrite = overwrite
         self.job = dict(job)
         self._job_file = _job_file(folder, camera)
+        self.trail: Mapping[str, np.ndarray] = {}
+        """What following needs to know after the frames that are being added (`follow.Trail`)."""
         self._rows: list[tuple[np.ndarray, ...]] = []
         self._count = 0 if overwrite else self._whole_parts()
 
@@ -181,16 +185,23 @@ class PartWriter:
             return self.frames_done
         return len(read_npz_array(self.path, "time"))
 
-    def xy_before(self, frame: int) -> np.ndarray | None:
-        """Landmarks (703, 2) of the frame before one of those done, None if it has none."""
+    def trail_before(self, frame: int) -> dict[str, np.ndarray]:
+        """What was known of the face before one of the frames done, the first of a part."""
         if frame == 0:
-            return None
-        row = frame - 1
-        if not self.finished:
-            part, row = read_npz(self._part(row // PART_FRAMES)), row % PART_FRAMES
-            return part["xy"][row] if part["valid"][row] else None
-        track = read_landmarks(self.path)
-        return track.xy[row] if track.valid[row] else None
+            return {"lost": np.array(0)}
+        row, arrays = frame - 1, {}
+        if self.finished:
+            track = read_landmarks(self.path)
+            arrays = {"xy": track.xy, "valid": track.valid}
+        else:
+            arrays = read_npz(self._part(row // PART_FRAMES))
+            row %= PART_FRAMES
+        trail = {n.removeprefix(_TRAIL): a for n, a in arrays.items() if n.startswith(_TRAIL)}
+        if trail:
+            return trail
+        # A finished file says no more than where the face was, nor do parts of earlier versions.
+        seen = bool(arrays["valid"][row])
+        return {"lost": np.array(0), "xy": arrays["xy"][row]} if seen else {"lost": np.array(1)}
 
     def add(self, xy: np.ndarray, sigma: np.ndarray, time: float, roi: np.ndarray | None) -> None:
         """Append a frame; roi None marks it invalid (xy and sigma are then ignored)."""
@@ -231,7 +242,9 @@ class PartWriter:
 
     def _flush(self) -> None:
         columns = [np.stack(column) for column in zip(*self._rows, strict=True)]
-        write_npz(self._part(self._count), **dict(zip(_ARRAYS, columns, strict=True)))
+        arrays = dict(zip(_ARRAYS, columns, strict=True))
+        arrays |= {_TRAIL + name: array for name, array in self.trail.items()}
+        write_npz(self._part(self._count), **arrays)
         self._count += 1
         self._rows.clear()
 

@@ -25,15 +25,11 @@ _SIDES = 2
 
 @dataclass(frozen=True)
 class Place:
-    """Where a face was last: landmarks (703, 2) px, and the crops (4,) that it was seen in.
-
-    picture: (H, W, 3) uint8, the picture before the next one; other faces in it are other people.
-    """
+    """Where a face was last: landmarks (703, 2) px, and the crops (4,) that it was seen in."""
 
     xy: np.ndarray
     roi: np.ndarray | None = None
     closeup: np.ndarray | None = None
-    picture: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from densefit.progress import Bar, detail, info, progress, warn
 
 if TYPE_CHECKING:
     from densefit.capture import Frame, Source, Take
-    from densefit.landmarks.look import Place, Sighting
+    from densefit.landmarks.follow import Trail
+    from densefit.landmarks.look import Sighting
     from densefit.landmarks.tracker import FaceTracker
 
 
@@ -88,13 +89,17 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
 
     Returns the camera's file by name, in the take's order. Cameras finished by an earlier run with
     the same options are kept; an interrupted one goes on after its last complete part.
-    Raises InputError when no camera shows a face in any frame, when weights do not suit the head
-    model, when `out` cannot be written, when it holds landmarks of other recordings, frames or
-    weights and `overwrite` is not set, or when an overlay would replace a recording.
+    Raises InputError when a recording has no frame in the chosen range, when no camera shows a face
+    in any frame, when weights do not suit the head model, when `out` cannot be written, when it
+    holds landmarks of other recordings, frames or weights and `overwrite` is not set, or when an
+    overlay would replace a recording.
     """
+    from densefit.capture import check_range
     from densefit.head import load_head
     from densefit.landmarks.overlay import check_overlays, write_overlays
 
+    for source in take.sources.values():
+        check_range(source, options.start, options.end)
     if options.overlay:
         check_overlays(take, out / "overlay")
     ensure_out_dir(ensure_out_dir(out) / "landmarks")
@@ -152,7 +157,7 @@ class _Camera:
         block: frames at a time; decoder_threads: each holds a picture or two.
         """
         from densefit.capture import open_frames
-        from densefit.landmarks.look import Place
+        from densefit.landmarks.follow import Trail
 
         self.source, self.writer, self.start, self._block = source, writer, start, block
         # Frames that are done already are only shown to the network beside those of others.
@@ -160,26 +165,30 @@ class _Camera:
         if not writer.finished:
             writer.open()
         self.separate = source.kind in ("photo", "photos")
-        self._position = start
-        xy = None if self.separate else writer.xy_before(start)
-        self.last: Place | None = None if xy is None else Place(xy)
+        known = 0 if self.separate else min(start, 1)  # one frame more, to see who is in it
         self._frames: Iterator[Frame] = open_frames(
             source,
             options.start,
             options.end,
             options.every,
             threads=decoder_threads,
-            skip=start,
+            skip=start - known,
         )
+        before = next(self._frames, None) if known else None
+        self.trail = Trail()
+        if before is not None:
+            self.trail = Trail.of(writer.trail_before(start), before.image)
 
     def next_block(self) -> list[Frame]:
         """The next few frames; none at the end."""
         return list(islice(self._frames, self._block))
 
-    def write(self, frames: list[Frame], sightings: list[Sighting | None], count: int) -> None:
-        """Store a block, and remember where the face was."""
-        from densefit.landmarks.look import Place
-
+    def write(
+        self, frames: list[Frame], sightings: list[Sighting | None], trail: Trail, count: int
+    ) -> None:
+        """Store a block of `count` landmarks a frame, and what is known after it."""
+        self.trail = trail
+        self.writer.trail = trail.arrays()
         for frame, sighting in zip(frames, sightings, strict=True):
             if self._repeated > 0:
                 self._repeated -= 1
@@ -188,16 +197,6 @@ class _Camera:
                 self.writer.add(nothing, nothing[:, 0], frame.time, None)
             else:
                 self.writer.add(sighting.xy, sighting.sigma, frame.time, sighting.roi)
-        self._position += len(frames)
-        if self.separate:
-            return
-        last = sightings[-1]
-        if self._position % PART_FRAMES == 0:
-            # Where a run may be taken up again, it must know no more than is in the files.
-            self.last = None if last is None else Place(last.xy)
-        else:
-            place = self.last if last is None else last.place
-            self.last = place and replace(place, picture=frames[-1].image)
 
 
 def _where_they_stopped(
@@ -273,67 +272,51 @@ def _do_block(
     tracker: FaceTracker,
     bars: dict[str, Bar],
 ) -> None:
-    """One block of every camera: those that know where the face is follow it, the others look."""
+    """One block of every camera: films are followed, photos looked at one by one."""
     pictures = {name: [frame.image for frame in frames] for name, frames in blocks.items()}
-    following = {name: cameras[name].last for name in blocks if cameras[name].last is not None}
-    looking = [name for name in blocks if name not in following]
-    photos = [name for name in looking if cameras[name].separate]
-    films = [name for name in looking if name not in photos]
-    sightings = _follow(tracker, pictures, following)  # type: ignore[arg-type]
-    sightings |= _find(tracker, {name: pictures[name] for name in photos}, film=False)
-    sightings |= _find_once(tracker, {name: pictures[name] for name in films})
+    films = {name: some for name, some in pictures.items() if not cameras[name].separate}
+    before = {name: cameras[name].trail for name in blocks}
+    sightings, trails = tracker.follow(films, {name: before[name] for name in films})
+    photos = {name: some for name, some in pictures.items() if cameras[name].separate}
+    sightings |= _find(tracker, photos)
     for name, frames in blocks.items():
-        cameras[name].write(frames, sightings[name], len(tracker.layout.mirror))
+        trail = trails.get(name, before[name])
+        cameras[name].write(frames, sightings[name], trail, len(tracker.layout.mirror))
         bars[name].advance(len(frames))
 
 
-_Pictures = dict[str, list[np.ndarray]]
-_Sightings = dict[str, "list[Sighting | None]"]
-
-
-def _follow(tracker: FaceTracker, pictures: _Pictures, places: Mapping[str, Place]) -> _Sightings:
-    """Each camera's pictures, followed from where its face was."""
-    if not places:
-        return {}
-    shown = [picture for name in places for picture in pictures[name]]
-    last = [place for name, place in places.items() for _ in pictures[name]]
-    seen = iter(tracker.follow(shown, last))
-    return {name: list(islice(seen, len(pictures[name]))) for name in places}
-
-
-def _find(tracker: FaceTracker, pictures: _Pictures, film: bool) -> _Sightings:
+def _find(
+    tracker: FaceTracker, photos: dict[str, list[np.ndarray]]
+) -> dict[str, list[Sighting | None]]:
     """Each camera's pictures, searched one by one."""
-    shown = [picture for some in pictures.values() for picture in some]
-    seen = iter(tracker.find(shown, film) if shown else [])
-    return {name: list(islice(seen, len(some))) for name, some in pictures.items()}
+    shown = [picture for some in photos.values() for picture in some]
+    seen = iter(tracker.find(shown) if shown else [])
+    return {name: list(islice(seen, len(some))) for name, some in photos.items()}
 
 
-def _find_once(tracker: FaceTracker, pictures: _Pictures) -> _Sightings:
-    """Films: where the first picture shows the face, the others follow it, which costs far less."""
-    first = _find(tracker, {name: some[:1] for name, some in pictures.items()}, film=True)
-    rest = {name: some[1:] for name, some in pictures.items()}
-    places = {
-        name: replace(face.place, picture=pictures[name][0])
-        for name, (face,) in first.items()
-        if face is not None
-    }
-    later = _follow(tracker, rest, {name: place for name, place in places.items() if rest[name]})
-    later |= _find(tracker, {name: rest[name] for name in rest if name not in places}, film=True)
-    return {name: first[name] + later.get(name, []) for name in pictures}
+FEW = 0.1
+"""Share of a recording's frames with a face below which it is said that there are few."""
 
 
 def _report(paths: dict[str, Path], take: Take) -> None:
-    """Say how many frames have a face; a camera without one is a warning, all of them an error."""
-    valid = {}
+    """Say how many frames have a face; hardly any is a warning, none in any camera an error."""
+    valid, few = {}, []
     for name, path in paths.items():
         # Only this array: a long take's landmarks need not fit into memory.
         seen = read_npz_array(path, "valid")
         valid[name] = int(seen.sum())
         if valid[name]:
             info(f"{name}: face in {valid[name]} of {len(seen)} frames")
+        if 0 < valid[name] < FEW * len(seen):
+            few.append(name)
     for name, count in valid.items():
         if not count and any(valid.values()):
             warn(f"{take.sources[name].path}: no face in any frame of camera '{name}'")
+    for name in few:
+        warn(
+            f"{take.sources[name].path}: hardly a frame of camera '{name}' has a face; faces need "
+            "to be upright and at least 40 pixels wide"
+        )
     if not any(valid.values()):
         files = ", ".join(str(source.path) for source in take.sources.values())
         raise InputError(

@@ -9,6 +9,7 @@ CVPR 2013, on learnt features).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -100,6 +101,13 @@ def doubled(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+@functools.cache
+def _size_of(width: int, height: int, device: torch.device) -> Tensor:
+    """(2,) float32, once a device: to copy something to a GPU is to wait for it."""
+    with torch.inference_mode(False):  # good for training, too, whoever asks first
+        return torch.tensor([width, height], dtype=torch.float32, device=device)
+
+
 def read_at(values: Tensor, points: Tensor) -> Tensor:
     """A map (B, C, H, W) at points (N, B, 2) in crop units, bilinear: (N, B, C).
 
@@ -107,7 +115,7 @@ def read_at(values: Tensor, points: Tensor) -> Tensor:
     its part of the crop; that maps are shifted by less than a place is for layers to learn.
     """
     crops, channels, height, width = values.shape
-    size = points.new_tensor([width, height])
+    size = _size_of(width, height, points.device)
     at = ((points + 1) / 2 * size - 0.5).clamp_min(0).minimum(size - 1)
     low = at.floor().minimum(size - 2).clamp_min(0)
     u, v = (at - low).unbind(-1)

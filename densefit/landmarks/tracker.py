@@ -1,11 +1,11 @@
-"""Landmarks of pictures: find faces from scratch, or follow one from where it was.
+"""Landmarks of pictures: faces found from scratch, and the looks that following one is made of.
 
-Both work on batches of pictures; nothing here knows of files or cameras.
+All work on batches of pictures; nothing here knows of files or cameras.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from densefit.landmarks.choice import SAME_PLACE, FaceChoice, distance_to
+from densefit.landmarks.choice import FaceChoice
 from densefit.landmarks.crop import FaceLayout, held
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
+from densefit.landmarks.follow import COVERS, Trail, follow
 from densefit.landmarks.look import Look, Looker, Place, Sighting, combined, doubts, merged
 from densefit.landmarks.network import load_network
 from densefit.landmarks.weights import CLOSEUP_WEIGHTS, LANDMARK_WEIGHTS
@@ -76,21 +77,21 @@ class FaceTracker:
         self.face, self.finder, self.closeup, self.options = face, finder, closeup, options
         self.layout = face.layout
 
-    def find(self, pictures: list[np.ndarray], film: bool = False) -> list[Sighting | None]:
-        """The chosen face of each picture (H, W, 3) uint8 RGB, None where there is none.
+    def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
+        """The chosen face of each picture (H, W, 3) uint8 RGB, None where there is none."""
+        chosen = [self.options.face.of(found) for found in self._searched(pictures)]
+        return self.sharpened(pictures, chosen, studied=True)
 
-        film: the pictures are frames of a film that goes on with `follow`.
-        """
-        faces = self._find_in(pictures) if film else self._searched(pictures)
-        chosen = [self.options.face.of(found) for found in faces]
-        if film:
-            return self._settled(pictures, chosen)
-        return self._sharpened(pictures, chosen, studied=True)
+    def follow(
+        self, films: Mapping[str, list[np.ndarray]], trails: Mapping[str, Trail]
+    ) -> tuple[dict[str, list[Sighting | None]], dict[str, Trail]]:
+        """The next frames of some films (see `densefit.landmarks.follow`)."""
+        return follow(self, films, trails)
 
     def find_all(self, picture: np.ndarray) -> list[Sighting]:
         """All faces of a picture (H, W, 3) uint8 RGB, in no particular order."""
         faces = self._searched([picture])[0]
-        sharp = self._sharpened([picture] * len(faces), list(faces), studied=True)
+        sharp = self.sharpened([picture] * len(faces), list(faces), studied=True)
         return [face for face in sharp if face is not None]
 
     def _searched(self, pictures: list[np.ndarray]) -> list[list[Sighting]]:
@@ -99,14 +100,25 @@ class FaceTracker:
         For single pictures only: a film without a face would take four times as long, and most
         profiles behind hair and sunglasses turn to the camera some time.
         """
-        faces = self._find_in(pictures)
+        faces = self.faces_in(pictures)
         empty = [i for i, found in enumerate(faces) if not found]
-        again = self._find_in([pictures[i] for i in empty], hidden=True)
+        again = self.faces_in([pictures[i] for i in empty], hidden=True)
         for i, found in zip(empty, again, strict=True):
             faces[i] = found
         return faces
 
-    def _find_in(self, pictures: list[np.ndarray], hidden: bool = False) -> list[list[Sighting]]:
+    def faces_in(
+        self,
+        pictures: list[np.ndarray],
+        hidden: bool = False,
+        apart_from: np.ndarray | None = None,
+    ) -> list[list[Sighting]]:
+        """All faces of each picture, studied.
+
+        hidden: look at what the detector hardly believes in, too; apart_from: (N, >= 3) crops of
+        faces that are known, where none is looked for.
+        """
+
         def boxes(picture: np.ndarray) -> list[FaceBox]:
             return self.finder(picture, hidden)
 
@@ -116,6 +128,7 @@ class FaceTracker:
             _Proposal(i, _box_roi(box, ratio), box.score)
             for i, proposed in enumerate(found)
             for box in proposed
+            if apart_from is None or not _in_one_of(box, apart_from)
             for ratio in self.options.first_ratios
         ]
         # A loose look at every proposal, then closer ones at those that may hold a face.
@@ -144,7 +157,7 @@ class FaceTracker:
         studied: list[Sighting] = []
         for face, score in sorted(faces, key=lambda pair: pair[0].doubt):
             gaps = [np.hypot(*(face.roi[:2] - other.roi[:2])) for other in kept]
-            reach = [0.35 * max(face.roi[2], other.roi[2]) for other in kept]
+            reach = [COVERS * max(face.roi[2], other.roi[2]) for other in kept]
             if any(gap < r for gap, r in zip(gaps, reach, strict=True)):
                 continue
             kept.append(face)
@@ -168,16 +181,16 @@ class FaceTracker:
         looks += self.face.look(pictures, rois, self.options.batch, mirrored=True)
         return combined(looks, roi)
 
-    def _sharpened(
+    def sharpened(
         self,
         pictures: list[np.ndarray],
         faces: list[Sighting | None],
+        last: Sequence[Place | None] | None = None,
         studied: bool = False,
-        last: list[Place] | None = None,
     ) -> list[Sighting | None]:
         """Faces with what the close-up adds.
 
-        studied: larger, smaller and mirrored too, for faces newly found; last: where each was.
+        last: where each was; studied: larger, smaller and mirrored too, for faces newly found.
         """
         seen = [i for i, face in enumerate(faces) if face is not None]
         if self.closeup is None or not seen:
@@ -186,7 +199,8 @@ class FaceTracker:
         xy = np.stack([faces[i].xy for i in seen])  # type: ignore[union-attr]
         rois = self.closeup.around(xy)
         if last is not None:
-            rois = held(rois, [last[i].closeup for i in seen])
+            places = [last[i] for i in seen]
+            rois = held(rois, [None if place is None else place.closeup for place in places])
         views = [
             self.closeup.look(shown, rois * [1, 1, scale, 1], self.options.batch, mirrored)
             for scale in (self.options.study_scales if studied else (1.0,))
@@ -204,7 +218,7 @@ class FaceTracker:
             out[i] = Sighting(xy[k], sigma[k], found[k].roi, closeup=rois[k])
         return out
 
-    def _settled(
+    def settled(
         self, pictures: list[np.ndarray], faces: list[Sighting | None]
     ) -> list[Sighting | None]:
         """Newly found faces as following sees them: through one crop.
@@ -218,56 +232,26 @@ class FaceTracker:
         looks = self._look([pictures[i] for i in seen], self.face.around(xy))
         out = list(faces)
         for i, look in zip(seen, looks, strict=True):
-            if self._is_face(look, self.options.lost_sigma):
+            if self.is_followed(look):
                 out[i] = look
-        return self._sharpened(pictures, out)
+        return self.sharpened(pictures, out)
 
     def _look_at(self, pictures: list[np.ndarray], proposals: list[_Proposal]) -> list[Look]:
         chosen = [pictures[proposal.picture] for proposal in proposals]
         return self._look(chosen, np.array([proposal.roi for proposal in proposals]))
 
-    def follow(self, pictures: list[np.ndarray], last: list[Place]) -> list[Sighting | None]:
-        """Each picture's face near where it was; found anew where lost.
-
-        Of several faces found anew, the one where the lost one was; if none is there, as chosen
-        among those that were not there before: whom the lost person stood beside is somebody else.
-        """
-        places = {id(place): place for place in last}  # a camera's pictures have one in common
-        wanted = self.face.around(np.stack([p.xy for p in places.values()]))
-        regions = held(wanted, [place.roi for place in places.values()])
-        row = {key: i for i, key in enumerate(places)}
-        rois = regions[[row[id(place)] for place in last]]
+    def looked_again(self, pictures: list[np.ndarray], rois: np.ndarray) -> list[Look]:
+        """A look at each picture through a crop (N, 4); another where that was badly cut."""
         looks = self._look(pictures, rois)
         again = [i for i, look in enumerate(looks) if self._badly_cropped(look)]
         own = np.array([looks[i].own for i in again])
         for i, look in zip(again, self._look([pictures[i] for i in again], own), strict=True):
             looks[i] = look
-        lost = [i for i, k in enumerate(looks) if not self._is_face(k, self.options.lost_sigma)]
-        kept: list[Sighting | None] = [None if i in lost else look for i, look in enumerate(looks)]
-        out = self._sharpened(pictures, kept, last=last)
-        again_in = [pictures[i] for i in lost]
-        anew = [
-            self.options.face.of(self._without_bystanders(found, last[i], rois[i]), rois[i])
-            for i, found in zip(lost, self._find_in(again_in), strict=True)
-        ]
-        for i, found in zip(lost, self._settled(again_in, anew), strict=True):
-            out[i] = found
-        return out
+        return looks
 
-    def _without_bystanders(
-        self, faces: list[Sighting], place: Place, roi: np.ndarray
-    ) -> list[Sighting]:
-        """The faces that may be the one lost from `roi`: near it, or not there a moment ago."""
-        away = [face for face in faces if distance_to(face, roi) >= SAME_PLACE * roi[2]]
-        if place.picture is None or not away:
-            return faces
-        before = self._look([place.picture] * len(away), np.array([f.roi[:4] for f in away]))
-        others = [
-            id(face)
-            for face, look in zip(away, before, strict=True)
-            if self._is_face(look, self.options.lost_sigma)
-        ]
-        return [face for face in faces if id(face) not in others]
+    def is_followed(self, look: Look) -> bool:
+        """Sure enough to be the face that is being followed."""
+        return self._is_face(look, self.options.lost_sigma)
 
     def _badly_cropped(self, look: Look) -> bool:
         if look.roi[4] < 0.5 * self.options.presence:
@@ -290,6 +274,12 @@ class FaceTracker:
 def _stacked(faces: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
     """xy (N, 703, 2) px and sigma (N, 703) px of several faces."""
     return np.stack([face.xy for face in faces]), np.stack([face.sigma for face in faces])
+
+
+def _in_one_of(box: FaceBox, crops: np.ndarray) -> bool:
+    """Whether a box is that of a face in one of the crops (N, >= 3)."""
+    gap = np.hypot(crops[:, 0] - box.x, crops[:, 1] - box.y)
+    return bool((gap < COVERS * crops[:, 2]).any())
 
 
 def _box_roi(box: FaceBox, ratio: float) -> np.ndarray:

@@ -29,14 +29,15 @@ def save_weights(network: nn.Module, path: Path, metadata: dict[str, Any]) -> No
     metadata: JSON values; `config` (the network's frozen dataclass) is added from the network.
     """
     import torch
-    from safetensors.torch import save_file
+
+    from densefit.tensor_files import write_tensors
 
     state = {k: v.detach().cpu() for k, v in network.state_dict().items()}
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     tensors = {k: v.to(torch.float16).contiguous() for k, v in state.items()}
     metadata = {"config": asdict(network.config), **metadata}  # type: ignore[call-overload]
     with atomic_path(path) as temporary:
-        save_file(tensors, str(temporary), {k: json.dumps(v) for k, v in metadata.items()})
+        write_tensors(temporary, tensors, {k: json.dumps(v) for k, v in metadata.items()})
         temporary.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
@@ -46,17 +47,16 @@ def read_weights(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Any
     kinds: those that will do, of "landmarks", "closeup" and "detector". Raises InputError when the
     file is missing, damaged or made for another kind of network.
     """
-    from safetensors import SafetensorError, safe_open
+    from densefit.tensor_files import read_tensors
 
     if not path.exists():
         raise InputError(
             f"{path}: no such file of weights; train one with `densefit train` or reinstall"
         )
     try:
-        with safe_open(str(path), "pt") as file:
-            metadata = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
-            state = {k: file.get_tensor(k).float() for k in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
+        tensors, text = read_tensors(path)
+        metadata = {k: json.loads(v) for k, v in text.items()}
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: not a readable file of weights ({error}); give another"
         ) from error
@@ -65,7 +65,7 @@ def read_weights(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Any
         raise InputError(
             f"{path}: holds weights of kind {metadata.get('kind')}, not {wanted}; give another"
         )
-    return state, metadata
+    return {k: v.float() for k, v in tensors.items()}, metadata
 
 
 def has_ranges(path: Path) -> bool:

@@ -47,13 +47,16 @@ def predict_stage(take: Path, out: Path) -> None:
     from densefit.landmarks import files, predictor
 
     class Sociable(SquareTracker):
-        def follow(self, pictures: Any, last: Any) -> Any:
+        def follow(self, films: Any, trails: Any) -> Any:
             time.sleep(0.002)
-            seen = super().follow(pictures, last)
-            for sighting, place in zip(seen, last, strict=True):
-                if sighting is not None:
-                    sighting.sigma[:] += 1e-3 * len(pictures) + 1e-2 * (place.roi is None)
-            return seen
+            count = sum(len(pictures) for pictures in films.values())
+            seen, after = super().follow(films, trails)
+            for name, trail in trails.items():
+                held = trail.place is not None and trail.place.roi is not None
+                for sighting in seen[name]:
+                    if sighting is not None:
+                        sighting.sigma[:] += 1e-3 * count + 1e-2 * (not held) + 1e-4 * trail.lost
+            return seen, after
 
     files.PART_FRAMES = predictor.PART_FRAMES = 16
     predictor.make_tracker = lambda head, options: Sociable()  # type: ignore[assignment, return-value]

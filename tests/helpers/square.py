@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from densefit.capture import VideoWriter
-from densefit.landmarks.look import Place, Sighting
+from densefit.landmarks.follow import Trail
+from densefit.landmarks.look import Sighting
 
 
 class SquareTracker:
@@ -27,16 +28,40 @@ class SquareTracker:
         xy = np.tile(np.array([x.mean(), y.mean()], np.float32), (703, 1))
         return Sighting(xy, np.ones(703, np.float32), np.array([*xy[0], 20.0, 0.0, 0.9]))
 
-    def find(self, pictures: list[np.ndarray], film: bool = False) -> list[Sighting | None]:
+    def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
         self.found += len(pictures)
         return [self._see(picture) for picture in pictures]
 
-    def follow(self, pictures: list[np.ndarray], last: list[Place]) -> list[Sighting | None]:
-        self.followed += len(pictures)
+    def follow(
+        self, films: dict[str, list[np.ndarray]], trails: dict[str, Trail]
+    ) -> tuple[dict[str, list[Sighting | None]], dict[str, Trail]]:
+        """Pictures count as searched until there is a place."""
+        seen, after = {}, {}
+        for name, pictures in films.items():
+            seen[name], after[name] = self._walk(pictures, trails[name])
         if self.stop_after is not None and self.followed > self.stop_after:
             raise KeyboardInterrupt
-        assert all(np.isfinite(place.xy).all() for place in last)
-        return [self._see(picture) for picture in pictures]
+        return seen, after
+
+    def _walk(
+        self, pictures: list[np.ndarray], trail: Trail
+    ) -> tuple[list[Sighting | None], Trail]:
+        seen = []
+        for picture in pictures:
+            if trail.place is None:
+                self.found += 1
+            else:
+                self.followed += 1
+                assert np.isfinite(trail.place.xy).all()
+            # The last frame is at hand, also where an interrupted run goes on.
+            assert trail.lost or trail.place is None or trail.picture is not None
+            sighting = self._see(picture)
+            seen.append(sighting)
+            if sighting is None:
+                trail = Trail(trail.place, trail.lost + 1)
+            else:
+                trail = Trail(sighting.place, picture=picture)
+        return seen, trail
 
 
 def square_video(path: Path, frames: int, hidden: range = range(0)) -> Path:

@@ -64,12 +64,12 @@ def test_parts_are_joined_in_order_and_nothing_is_lost(tmp_path: Path) -> None:
 def test_interrupted_work_goes_on_and_another_job_is_refused(tmp_path: Path) -> None:
     first = opened(tmp_path, {"frames": 1})
     for i in range(PART_FRAMES + 40):
+        first.trail = {"lost": np.array(i)}
         first.add(*_frame(i))
     again = opened(tmp_path, {"frames": 1})
     assert again.frames_done == PART_FRAMES and not again.finished
-    last = again.xy_before(PART_FRAMES)
-    assert last is not None
-    np.testing.assert_allclose(last, _frame(PART_FRAMES - 1)[0], rtol=1e-6)
+    assert again.trail_before(PART_FRAMES) == {"lost": PART_FRAMES - 1}
+    assert again.trail_before(0) == {"lost": 0}
     with pytest.raises(InputError, match="made from other frames.*--overwrite"):
         opened(tmp_path, {"frames": 2})
     for i in range(PART_FRAMES, PART_FRAMES + 5):
@@ -77,7 +77,14 @@ def test_interrupted_work_goes_on_and_another_job_is_refused(tmp_path: Path) -> 
     again.finish()
     track = read_landmarks(tmp_path / "cam.npz")
     np.testing.assert_allclose(track.time, np.arange(PART_FRAMES + 5) / 30)
-    assert opened(tmp_path, {"frames": 1}, start=False).finished
+    finished = opened(tmp_path, {"frames": 1}, start=False)
+    assert finished.finished
+    xy, _, _, roi = _frame(PART_FRAMES - 1)
+    known = finished.trail_before(PART_FRAMES)
+    if roi is None:
+        assert known == {"lost": 1}
+    else:
+        np.testing.assert_allclose(known["xy"], xy, rtol=1e-6)
     with pytest.raises(InputError, match=r"cam\.npz.*--overwrite"):
         opened(tmp_path, {"frames": 2})
     other = opened(tmp_path, {"frames": 2}, overwrite=True)

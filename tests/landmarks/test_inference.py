@@ -156,6 +156,7 @@ def test_precision_hardly_moves_a_face(name: str) -> None:
         pytest.skip("this torch has no int8 kernels for this CPU")
     from densefit.capture import open_frames, open_source
     from densefit.head import load_head
+    from densefit.landmarks.follow import Trail
     from densefit.landmarks.tracker import load_tracker
 
     picture = next(iter(open_frames(open_source("c", SAMPLE), end="1"))).image
@@ -163,7 +164,8 @@ def test_precision_hardly_moves_a_face(name: str) -> None:
     face = exact.find([picture])[0]
     assert face is not None and exact.face.dtype == torch.float32
     assert rounded.face.dtype == getattr(torch, name)
-    a, b = (tracker.follow([picture] * 3, [face.place] * 3)[0] for tracker in (exact, rounded))
+    films, trails = {"c": [picture] * 3}, {"c": Trail(face.place)}
+    a, b = (tracker.follow(films, trails)[0]["c"][0] for tracker in (exact, rounded))
     assert a is not None and b is not None
     apart = np.linalg.norm(a.xy - b.xy, axis=1) / a.sigma
     assert apart.mean() < 0.08 and apart.max() < 0.3

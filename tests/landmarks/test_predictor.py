@@ -254,19 +254,22 @@ def test_work_of_versions_without_a_choice_is_float32(
 
 
 def test_a_film_is_searched_once_and_then_followed(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
-    """Searching costs many looks; where the first picture is empty, the whole block is searched."""
     shown, late = tmp_path / "shown.mp4", tmp_path / "late.mp4"
-    places = []
-    follow = tracker.follow
-    tracker.follow = lambda pictures, last: places.extend(last) or follow(pictures, last)
     predict(load_take([square_video(shown, 16)]), tmp_path / "a")
     assert (tracker.found, tracker.followed) == (1, 15)
-    # Who else is in the first picture is told by that picture: a bystander.
-    assert all(place.picture is not None for place in places)
     tracker.found = tracker.followed = 0
     track = predict(load_take([square_video(late, 20, hidden=range(3))]), tmp_path / "b")["late"]
-    assert (tracker.found, tracker.followed) == (16, 4)
+    assert (tracker.found, tracker.followed) == (4, 16)
     np.testing.assert_array_equal(read_landmarks(track).valid, np.arange(20) >= 3)
+
+
+def test_hardly_any_face_is_a_warning(
+    tmp_path: Path,
+    tracker,  # type: ignore[no-untyped-def]
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    predict(load_take([square_video(tmp_path / "a.mp4", 30, hidden=range(1, 30))]), tmp_path / "o")
+    assert "a.mp4: hardly a frame of camera 'a' has a face" in capsys.readouterr().err
 
 
 def test_fewer_frames_share_a_guess_where_they_take_longer_or_are_large() -> None:

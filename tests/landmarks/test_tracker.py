@@ -11,7 +11,8 @@ import torch
 from densefit.landmarks.choice import FaceChoice
 from densefit.landmarks.crop import FaceLayout
 from densefit.landmarks.detector import FaceBox
-from densefit.landmarks.look import Looker, Sighting
+from densefit.landmarks.follow import FORGOTTEN, Trail
+from densefit.landmarks.look import Looker, Place, Sighting
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
 from densefit.landmarks.tracker import FaceTracker, TrackOptions
 
@@ -75,6 +76,38 @@ def _picture(*discs: tuple[float, float, float]) -> np.ndarray:
     return picture
 
 
+Disc = tuple[float, float, float]
+
+
+def _next(tracker: FaceTracker, picture: np.ndarray, trail: Place | Trail) -> Sighting | None:
+    """What follows in the next frame."""
+    trail = Trail(trail) if isinstance(trail, Place) else trail
+    return tracker.follow({"film": [picture]}, {"film": trail})[0]["film"][0]
+
+
+def _begun(tracker: FaceTracker, picture: np.ndarray) -> Sighting:
+    """What a film that begins with this picture shows in it."""
+    first = _next(tracker, picture, Trail())
+    assert first is not None
+    return first
+
+
+def _film(
+    tracker: FaceTracker, frames: list[np.ndarray], block: int, trail: Trail | None = None
+) -> tuple[list[Sighting | None], Trail]:
+    """A film that goes forward by blocks."""
+    seen: list[Sighting | None] = []
+    trail = trail or Trail()
+    for first in range(0, len(frames), block):
+        some, trails = tracker.follow({"film": frames[first : first + block]}, {"film": trail})
+        seen, trail = seen + some["film"], trails["film"]
+    return seen, trail
+
+
+def _columns(seen: list[Sighting | None]) -> list[int | None]:
+    return [None if face is None else round(face.xy[:320].mean(0)[0]) for face in seen]
+
+
 def test_the_largest_face_is_taken_and_none_is_guessed(tracker: FaceTracker) -> None:
     two = _picture((33, 31, 12), (146, 92, 26))
     found = tracker.find([two, _picture()])
@@ -90,19 +123,19 @@ def test_a_doubtful_proposal_is_tried_where_there_is_no_other(tracker: FaceTrack
     assert tracker.find([_picture(), picture])[0] is None
     assert _middle(tracker.find([_picture(), picture])[1]) == pytest.approx([146, 92], abs=2)
     assert len(tracker.find_all(picture)) == 1
-    assert tracker.find([picture], film=True) == [None]
+    assert _next(tracker, picture, Trail()) is None
 
 
 def test_following_moves_with_the_face_and_finds_it_again_when_lost(tracker: FaceTracker) -> None:
     start = tracker.find([_picture((146, 92, 26))])[0]
     assert start is not None
-    moved = tracker.follow([_picture((158, 86, 25))], [start.place])[0]
+    moved = _next(tracker, _picture((158, 86, 25)), start.place)
     assert moved is not None and moved.xy[:320].mean(0) == pytest.approx([158, 86], abs=3)
     # Off its crop, the crop is cut again around the face.
     assert moved.roi[:2] == pytest.approx([158, 86], abs=4)
-    jumped = tracker.follow([_picture((31, 30, 12))], [start.place])[0]
+    jumped = _next(tracker, _picture((31, 30, 12)), start.place)
     assert jumped is not None and jumped.xy[:320].mean(0) == pytest.approx([31, 30], abs=2)
-    assert tracker.follow([_picture()], [start.place]) == [None]
+    assert _next(tracker, _picture(), start.place) is None
 
 
 def test_a_found_face_is_studied_mirrored_too(tracker: FaceTracker) -> None:
@@ -159,12 +192,12 @@ def test_the_closeup_moves_what_it_is_surer_of(tracker: FaceTracker) -> None:
     np.testing.assert_array_equal(sharp.roi, plain.roi)
     np.testing.assert_allclose(sharp.xy[10:], plain.xy[10:], atol=0.4)
     # Mirrored looks lean to the other side: while studied the two cancel, while followed not.
-    followed = tracker.follow([picture], [sharp.place])[0]
+    followed = _next(tracker, picture, sharp.place)
     assert followed is not None
     shift = followed.xy[:10, 0] - plain.xy[:10, 0]
     side = 1.3 * np.ptp(plain.xy[:320], axis=0).max()
     np.testing.assert_allclose(shift, -0.1 * side / 2 * 16 / 17, rtol=0.35)
-    assert tracker.follow([_picture()], [sharp.place]) == [None]
+    assert _next(tracker, _picture(), sharp.place) is None
 
 
 def _middle(face: Sighting | None) -> list[float]:
@@ -189,7 +222,7 @@ def test_a_face_found_anew_is_the_one_that_was_there(tracker: FaceTracker) -> No
     small = tracker.find([_picture((33, 31, 12), (146, 92, 26))])[0]
     assert small is not None
     tracker.options = TrackOptions(lost_sigma=0.0)  # every look counts as lost
-    again = tracker.follow([_picture((36, 30, 12), (146, 92, 26))], [small.place])[0]
+    again = _next(tracker, _picture((36, 30, 12), (146, 92, 26)), small.place)
     assert _middle(again) == pytest.approx([36, 30], abs=2)
 
 
@@ -197,16 +230,130 @@ def test_a_bystander_is_not_taken_for_the_lost_person(tracker: FaceTracker) -> N
     tracker.face.network = CentralBlobNetwork()
     both = _picture((33, 31, 12), (146, 92, 26))
     tracker.options = TrackOptions(face=FaceChoice("left"))
-    first = tracker.find([both], film=True)[0]
-    assert first is not None
-    place = replace(first.place, picture=both)
+    trail = Trail(_begun(tracker, both).place, picture=both)
     # The left one is gone: the other, who stood there before, is somebody else ...
-    assert tracker.follow([_picture((146, 92, 26))], [place]) == [None]
+    assert _next(tracker, _picture((146, 92, 26)), trail) is None
     # ... and who comes in elsewhere is the lost one; so is anybody after a cut.
-    back = tracker.follow([_picture((222, 21, 9), (146, 92, 26))], [place])[0]
+    back = _next(tracker, _picture((222, 21, 9), (146, 92, 26)), trail)
     assert _middle(back) == pytest.approx([222, 21], abs=2)
-    empty = replace(first.place, picture=_picture())
-    assert _middle(tracker.follow([_picture((146, 92, 26))], [empty])[0])[0] > 140
+    empty = replace(trail, picture=_picture())
+    assert _middle(_next(tracker, _picture((146, 92, 26)), empty))[0] > 140
+
+
+def seeing(tracker: FaceTracker) -> None:
+    """The detector proposes every disc, wherever it is."""
+    import cv2
+
+    def boxes(picture: np.ndarray, hidden: bool) -> list[FaceBox]:
+        found = cv2.connectedComponentsWithStats(picture[..., 0])
+        return [FaceBox(*found[3][k], 2.3 * found[2][k][2] / 2, 0.9) for k in range(1, found[0])]
+
+    tracker.face.network = CentralBlobNetwork()
+    tracker.finder = boxes  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("block", [1, 4, 16])
+def test_after_a_cut_one_face_is_chosen_and_kept(tracker: FaceTracker, block: int) -> None:
+    """Sizes that differ little and change: each frame by itself would choose now one, now the
+    other."""
+    seeing(tracker)
+    alone = [_picture((150, 90, 22))] * 5
+    two = [_picture((50, 60, 20 + i % 2), (260, 120, 21 - i % 2)) for i in range(1, 12)]
+    seen, _ = _film(tracker, alone + two, block)
+    assert set(_columns(seen)[:5]) == {150}
+    assert set(_columns(seen)[5:]) == {50}
+
+
+def test_a_face_that_is_hardly_found_is_followed_from_there(tracker: FaceTracker) -> None:
+    """The detector sees it in one frame only."""
+    seeing(tracker)
+    boxes, calls = tracker.finder, []
+
+    def once(picture: np.ndarray, hidden: bool) -> list[FaceBox]:
+        calls.append(picture)
+        return boxes(picture, hidden) if len(calls) == 4 else []
+
+    tracker.finder = once  # type: ignore[assignment]
+    seen, _ = _film(tracker, [_picture((150 + i, 90, 22)) for i in range(12)], 16)
+    first = next(i for i, face in enumerate(seen) if face is not None)
+    assert first <= 4 and all(face is not None for face in seen[first:])
+
+
+@pytest.mark.parametrize("speed", [0, 3])
+@pytest.mark.parametrize("block", [1, 4, 16])
+def test_bystanders_are_followed_while_the_person_is_lost(
+    tracker: FaceTracker, speed: int, block: int
+) -> None:
+    """Hidden for a while, wherever the blocks begin; the other stands, or walks on."""
+    seeing(tracker)
+    hidden = range(6, 30)
+    frames = []
+    for i in range(40):
+        other = (200 + speed * i, 60, 14) if 200 + speed * i < 310 else None
+        discs = [other, None if i in hidden else (60, 110, 25)]
+        frames.append(_picture(*[disc for disc in discs if disc is not None]))
+    seen, _ = _film(tracker, frames, block)
+    assert [face is None for face in seen] == [i in hidden for i in range(40)]
+    assert {x for x in _columns(seen) if x is not None} == {60}
+
+
+class WaryNetwork(CentralBlobNetwork):
+    """Sees no face in a disc that is cut off."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        line = (torch.arange(SIZE) + 0.5) * 2 / SIZE - 1
+        distance = line[:, None] ** 2 + line**2
+        landmarks, presence = super().forward(image)
+        edge = ((image.float().mean(1) > 127) & (distance > 0.7) & (distance < 0.8)).any((1, 2))
+        return landmarks, torch.where(edge, -6.0, presence)
+
+
+@pytest.mark.parametrize("block", [4, 16])
+def test_a_fast_face_is_not_exchanged_for_a_larger_one(tracker: FaceTracker, block: int) -> None:
+    """It leaves its place within a block, and the larger one is nearer to where it was."""
+    seeing(tracker)
+    tracker.face.network = WaryNetwork()
+    frames = [_picture((40 + 3 * i, 130, 15), (150, 50, 20)) for i in range(30)]
+    first = Trail(_begun(tracker, _picture((40, 130, 15))).place, picture=frames[0])
+    seen, _ = _film(tracker, frames, block, first)
+    np.testing.assert_allclose(_columns(seen), [40 + 3 * i for i in range(30)], atol=2)
+
+
+def test_the_numbered_face_is_found_again_elsewhere(tracker: FaceTracker) -> None:
+    """It is still the second largest when the first is known and left out."""
+    seeing(tracker)
+    tracker.options = TrackOptions(face=FaceChoice("track", 2))
+    large, gone = (150, 110, 40), [_picture((150, 110, 40))] * 3
+    frames = [_picture(large, (40, 40, 20))] * 3 + gone + [_picture(large, (280, 40, 20))] * 3
+    seen, _ = _film(tracker, frames, 4)
+    assert _columns(seen) == [40] * 3 + [None] * 3 + [280] * 3
+
+
+def test_a_person_who_is_lost_for_long_is_forgotten(tracker: FaceTracker) -> None:
+    seeing(tracker)
+    both = _picture((33, 31, 12), (146, 92, 26))
+    tracker.options = TrackOptions(face=FaceChoice("left"))
+    trail = Trail(_begun(tracker, both).place, picture=both)
+    other = _picture((146, 92, 26))
+    seen, trail = _film(tracker, [other] * 4, 4, trail)
+    assert seen == [None] * 4 and trail.lost == 4 and trail.others is not None
+    seen, _ = _film(tracker, [other] * 4, 4, replace(trail, lost=FORGOTTEN - 2))
+    assert _columns(seen) == [None, None, None, 146]
+
+
+def test_a_trail_survives_its_file(tracker: FaceTracker) -> None:
+    """An interrupted run goes on exactly as it would have."""
+    seeing(tracker)
+    frames = [_picture(*([] if 5 <= i < 20 else [(60, 110, 25)]), (220, 60, 14)) for i in range(24)]
+    whole, _ = _film(tracker, frames, 4)
+    for cut in (4, 8, 12):
+        _, trail = _film(tracker, frames[:cut], 4)
+        again = Trail.of(trail.arrays(), frames[cut - 1])
+        later, _ = _film(tracker, frames[cut:], 4, again)
+        for one, other in zip(whole[cut:], later, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None and other is not None:
+                np.testing.assert_array_equal(one.xy, other.xy)
 
 
 def test_face_choices_are_checked() -> None:
@@ -220,13 +367,13 @@ def test_on_a_still_face_the_crop_holds_still(tracker: FaceTracker) -> None:
     layout = replace(_layout(), ratio=1.3)
     tracker.closeup = Looker(LandmarkNet(CONFIG), layout)
     tracker.closeup.network = BlobNetwork()
-    first = tracker.find([_picture((146, 92, 26))], film=True)[0]
+    first = _begun(tracker, _picture((146, 92, 26)))
     assert first is not None and first.closeup is not None
-    second = tracker.follow([_picture((147, 92, 26))], [first.place])[0]
+    second = _next(tracker, _picture((147, 92, 26)), first.place)
     assert second is not None and second.closeup is not None
     np.testing.assert_array_equal(second.roi[:4], first.roi[:4])
     np.testing.assert_array_equal(second.closeup, first.closeup)
-    moved = tracker.follow([_picture((154, 92, 26))], [second.place])[0]
+    moved = _next(tracker, _picture((154, 92, 26)), second.place)
     assert moved is not None and moved.closeup is not None
     assert moved.closeup[0] > first.closeup[0] + 3
 
@@ -244,9 +391,9 @@ def test_a_film_begins_as_it_goes_on(tracker: FaceTracker) -> None:
 
     tracker.face.network = Leaning()
     picture = _picture((146, 92, 26))
-    first = tracker.find([picture], film=True)[0]
+    first = _begun(tracker, picture)
     assert first is not None
-    second = tracker.follow([picture], [first.place])[0]
+    second = _next(tracker, picture, first.place)
     assert second is not None
     np.testing.assert_allclose(second.xy, first.xy, atol=0.2)
     studied = tracker.find([picture])[0]
