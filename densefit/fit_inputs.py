@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -221,6 +222,29 @@ def recordings_hash(take: Take, chosen: PredictOptions) -> str:
     from densefit.landmarks.jobs import job
 
     return _hash(*((name, job(source, chosen)) for name, source in take.sources.items()))
+
+
+def changed_recordings(take: Take, out: Path, chosen: PredictOptions, earlier: str) -> list[str]:
+    """What differs where `recordings_hash` does: recordings, frames, face or weights.
+
+    The folder's landmarks say what they were made from; where that is not what the fit was made
+    from, nobody knows more than that something differs.
+
+    Args:
+        out: the folder of the earlier fit.
+        earlier: its `recordings_hash`.
+    """
+    from densefit.landmarks.files import earlier_job
+    from densefit.landmarks.jobs import job
+
+    now = {name: job(source, chosen) for name, source in take.sources.items()}
+    stated = {name: earlier_job(out / "landmarks", name) or {} for name in now}
+    then = {name: {key: stated[name].get(key) for key in parts} for name, parts in now.items()}
+    changed = {k for name, parts in now.items() for k in parts if then[name][k] != parts[k]}
+    if _hash(*then.items()) != earlier or not changed:
+        return ["recordings"]
+    named = {"frames": "frames (--start, --end, --every, or --fps of a picture sequence)"}
+    return [named.get(key, key) for key in next(iter(now.values())) if key in changed]
 
 
 def input_hashes(

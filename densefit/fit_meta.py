@@ -12,7 +12,7 @@ import numpy as np
 from calibration import Rig
 from densefit.export.orientation import viewing_axes
 from densefit.files import write_text
-from densefit.fit_file import UNITS
+from densefit.fit_file import UNITS, FitFile
 
 if TYPE_CHECKING:
     from densefit.capture import Take
@@ -44,6 +44,33 @@ def fit_meta(
         "iterations": int(result.iterations),
         "versions": _versions(),
     }
+
+
+def identity_source(fit: FitFile) -> dict[str, Any]:
+    """What meta.json says of an identity that was taken from an earlier `fit`.
+
+    A fit that was itself given its identity passes on where that one came from.
+    """
+    stated = fit.meta.get("identity_source")
+    return stated or {
+        "fit": str(fit.path.absolute()),
+        "take": fit.meta.get("take") or fit.path.absolute().parent.name,
+        "scale": fit.meta["scale"],
+        "scale_std": float(fit.meta.get("scale_std") or 0.0),
+    }
+
+
+def sizes_of_given_identity(meta: Mapping[str, Any]) -> str:
+    """What the sizes of a head with the identity of an earlier take are; empty for other heads."""
+    source = meta.get("identity_source")
+    if not source:
+        return ""
+    shape = f"shape and size are those of take {source.get('take')}"
+    if source.get("scale") == "calibrated":
+        return f"{shape}, whose sizes were calibrated"
+    deviation = source.get("scale_std")
+    known = f" (give or take {deviation:.1%})" if isinstance(deviation, float) and deviation else ""
+    return f"{shape}, whose sizes were estimates{known}"
 
 
 def _fps(take: Take, seconds: np.ndarray) -> float:

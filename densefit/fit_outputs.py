@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from densefit.export.scene import iterate_vertices, neutral_vertices
 from densefit.export.surface import surface_of
 from densefit.files import ensure_out_dir
 from densefit.fit_file import FitFile
-from densefit.fit_meta import median
+from densefit.fit_meta import median, sizes_of_given_identity
 from densefit.progress import info, progress
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class FitRigReport:
     scale: str = ""
     scale_std: float = 0.0
     """Of all sizes, relative, with scale `prior`."""
+    sizes: str = ""
+    """What sizes are, for people."""
     residual_px: dict[str, float | None] = field(default_factory=dict)
     """Median over the frames, by camera."""
     seen_frames: dict[str, int] = field(default_factory=dict)
@@ -193,6 +195,7 @@ def summarize(report: FitRigReport, fit: FitFile, clock: Clock) -> FitRigReport:
     report.valid_frames = int(fit.valid.sum())
     report.scale = fit.meta["scale"]
     report.scale_std = float(fit.meta.get("scale_std", 0.0))
+    report.sizes = size_sentence(fit.meta)
     report.residual_px = {name: median(fit.residual_px[:, c]) for c, name in enumerate(names)}
     report.seen_frames = {
         name: int(np.isfinite(fit.residual_px[:, c]).sum()) for c, name in enumerate(names)
@@ -202,14 +205,13 @@ def summarize(report: FitRigReport, fit: FitFile, clock: Clock) -> FitRigReport:
     return report
 
 
-def scale_sentence(report: FitRigReport) -> str:
-    """What the report says of sizes."""
-    sentence = SCALES[report.scale]
-    return (
-        f"{sentence} (give or take {100 * report.scale_std:.1f} %)"
-        if report.scale_std
-        else sentence
-    )
+def size_sentence(meta: Mapping[str, Any]) -> str:
+    """What meta.json says of the head's sizes, for people."""
+    given = sizes_of_given_identity(meta)
+    if given:
+        return given
+    sentence, deviation = SCALES[meta["scale"]], float(meta.get("scale_std") or 0.0)
+    return f"{sentence} (give or take {100 * deviation:.1f} %)" if deviation else sentence
 
 
 def camera_table(report: FitRigReport) -> Iterator[str]:

@@ -12,24 +12,25 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from calibration import Rig, write_rig
 from densefit import __version__
 from densefit.errors import InputError
 from densefit.files import ensure_out_dir, read_json
-from densefit.fit_file import read_fit, write_fit
+from densefit.fit_file import FitFile, read_fit, write_fit
 from densefit.fit_folder import PARTS, check_fit_folder, remove_outputs
 from densefit.fit_inputs import (
     FitInputs,
     changed_inputs,
+    changed_recordings,
     check_landmarks,
     gather,
     input_hashes,
     recordings_hash,
     with_unseen_cameras,
 )
-from densefit.fit_meta import fit_meta, plain, write_sync
+from densefit.fit_meta import fit_meta, identity_source, plain, write_sync
 from densefit.fit_outputs import (
     Clock,
     FitRigReport,
@@ -94,6 +95,8 @@ class Prepared:
     tracks: dict[str, LandmarkTrack]
     timeline: MasterTimeline
     inputs: FitInputs
+    identity_source: dict[str, Any] | None
+    """What meta.json says of a given identity."""
     clock: Clock
 
     @property
@@ -110,10 +113,11 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
         take: sources with their rig and timing.
         out: output folder; made if need be.
     Raises:
-        InputError: no usable frame, folder not writable, `out` holds a fit of something else, or
-            files that are nobody's to replace (`check_fit_folder`).
+        InputError: no usable frame (in the chosen range), folder not writable, `out` holds a fit of
+            something else, or files that are nobody's to replace (`check_fit_folder`).
     """
     check_fit_folder(take, out, options.overwrite)
+    _check_ranges(take, options.predict)
     ready = prepare(take, out, options)
     hashes, stated = _hashes(ready, {})
     if not _is_kept(ready, hashes):
@@ -136,6 +140,7 @@ def run_same_person(takes: list[Take], out: Path, options: FitRigOptions) -> lis
         raise InputError(f"two takes are called {twice[0]}: rename one, each gets its own folder")
     for take in takes:  # all of them before any work
         check_fit_folder(take, out / take.name, options.overwrite)
+        _check_ranges(take, options.predict)
     ready = [prepare(take, out / take.name, options) for take in takes]
     everyone = {name: _hashes(r, {})[0]["landmarks"] for name, r in zip(names, ready, strict=True)}
     hashes = [_hashes(r, {"takes of the same person": _joined(everyone)}) for r in ready]
@@ -158,6 +163,14 @@ def run_same_person(takes: list[Take], out: Path, options: FitRigOptions) -> lis
     return [_finish(r, kept=all(kept)) for r in ready]
 
 
+def _check_ranges(take: Take, chosen: PredictOptions) -> None:
+    """InputError where a recording has no frame in the chosen range."""
+    from densefit.capture import check_range
+
+    for source in take.sources.values():
+        check_range(source, chosen.start, chosen.end)
+
+
 def prepare(take: Take, out: Path, options: FitRigOptions) -> Prepared:
     """Landmarks of all cameras on one timeline, predicted where they are missing."""
     from densefit.capture import master_timeline
@@ -167,10 +180,11 @@ def prepare(take: Take, out: Path, options: FitRigOptions) -> Prepared:
     out = ensure_out_dir(out)
     clock = Clock()
     head = open_head(options.predict.model)
-    options = _with_identity(take, head, options)
+    earlier = None if options.identity is None else read_fit(options.identity, head)
+    options = _with_identity(take, earlier, options)
     recordings = recordings_hash(take, options.predict)
     if not options.overwrite:
-        _refuse_changed(out, {"recordings": recordings})
+        _refuse_changed(take, out, {"recordings": recordings}, options.predict)
     cameras = {name: take.camera(name) for name in take.sources}
     paths = predict(take, out, options.predict)
     tracks = {name: open_landmarks(paths[name]) for name in take.sources}
@@ -187,7 +201,8 @@ def prepare(take: Take, out: Path, options: FitRigOptions) -> Prepared:
     timeline = master_timeline(take, times)
     inputs = gather(tracks, timeline, cameras, sizes)
     check_units(inputs, head, take.rig)
-    return Prepared(take, out, head, options, recordings, tracks, timeline, inputs, clock)
+    source = None if earlier is None else identity_source(earlier)
+    return Prepared(take, out, head, options, recordings, tracks, timeline, inputs, source, clock)
 
 
 def _finish(ready: Prepared, kept: bool) -> FitRigReport:
@@ -226,10 +241,8 @@ def _photo_sizes(take: Take, options: FitRigOptions) -> dict[str, list[tuple[int
     }
 
 
-def _with_identity(take: Take, head: HeadModel, options: FitRigOptions) -> FitRigOptions:
-    known = options.fit.identity
-    if options.identity is not None:
-        known = read_fit(options.identity, head).identity
+def _with_identity(take: Take, earlier: FitFile | None, options: FitRigOptions) -> FitRigOptions:
+    known = options.fit.identity if earlier is None else earlier.identity
     fit = replace(options.fit, identity=known, independent_frames=take.independent_frames)
     return replace(options, fit=fit)
 
@@ -252,7 +265,7 @@ def _is_kept(ready: Prepared, hashes: dict[str, str]) -> bool:
     """Whether the folder holds the fit of just these inputs; InputError if of others."""
     if not ready.report.fit.is_file() or ready.options.overwrite:
         return False
-    _refuse_changed(ready.out, hashes)
+    _refuse_changed(ready.take, ready.out, hashes, ready.options.predict)
     return True
 
 
@@ -275,6 +288,8 @@ def _store(
     write_rig(ready.report.rig, rig)
     write_sync(take, ready.out)
     meta = fit_meta(take, ready.head, result, residual, rig)
+    if ready.identity_source is not None:
+        meta["identity_source"] = ready.identity_source
     computed = {"landmarks_precision": earlier_precisions(ready.out, take.sources)}
     write_fit(
         ready.out, replace(result, residual_px=residual),
@@ -282,7 +297,7 @@ def _store(
     )  # fmt: skip
 
 
-def _refuse_changed(out: Path, hashes: dict[str, str]) -> None:
+def _refuse_changed(take: Take, out: Path, hashes: dict[str, str], predict: PredictOptions) -> None:
     """Raise InputError if `out` holds a fit made from other things than these."""
     if not (out / "fit.npz").is_file():
         return
@@ -290,6 +305,9 @@ def _refuse_changed(out: Path, hashes: dict[str, str]) -> None:
     stated = read_json(meta) if meta.is_file() else None
     earlier = stated.get("inputs") if isinstance(stated, dict) else None
     changed = changed_inputs(earlier, hashes)
+    if "recordings" in changed and isinstance(earlier, dict):
+        known = changed_recordings(take, out, predict, str(earlier.get("recordings")))
+        changed = [*known, *(name for name in changed if name != "recordings")]
     if changed:
         raise InputError(
             f"{out / 'fit.npz'}: made from other {', '.join(changed)}; choose another folder with "

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from densefit.fit_inputs import FitInputs
     from densefit.head.model import HeadModel
 
-# Distance of the middles of the lids: mean of adults, and what is still a head (children included).
+ADULT_EYES = (0.052, 0.075)
+"""m: three deviations about the mean distance of adults' pupils, 63.4 mm with 3.8 (Dodgson,
+Variation and extrema of human interpupillary distance, 2004). A child of five may have 40 mm."""
+
+# Distance of the middles of the lids: mean of adults, and what may still be a head whose unit is
+# wrong (children included).
 _EYE_DISTANCE = 0.063
 _PLAUSIBLE = (0.7, 1.35)
 
@@ -30,7 +35,8 @@ _FRAMES = 200
 def check_units(inputs: FitInputs, head: HeadModel, rig: Rig | None) -> None:
     """Compare the triangulated distance of the eyes with that of people.
 
-    Nothing is said where fewer than two calibrated cameras see the head at the same time.
+    A distance that adults do not have is a warning. Nothing is said where fewer than two
+    calibrated cameras see the head at the same time.
 
     Args:
         rig: of the take, as read; None: no camera is calibrated.
@@ -40,9 +46,9 @@ def check_units(inputs: FitInputs, head: HeadModel, rig: Rig | None) -> None:
     distance = eye_distance(inputs, head)
     if distance is None:
         return
-    ratio = distance / _EYE_DISTANCE
-    if _PLAUSIBLE[0] < ratio < _PLAUSIBLE[1]:
+    if ADULT_EYES[0] < distance < ADULT_EYES[1]:
         return
+    ratio = distance / _EYE_DISTANCE
     power = round(np.log10(ratio))
     if 1 <= abs(power) <= 3 and _PLAUSIBLE[0] < ratio / 10.0**power < _PLAUSIBLE[1]:
         wrong = f"{10 ** abs(power)} times too {'large' if power > 0 else 'small'}"
@@ -52,9 +58,14 @@ def check_units(inputs: FitInputs, head: HeadModel, rig: Rig | None) -> None:
             + _advice("m" if rig is None else rig.units, power)
         )
     warn(
-        f"the eyes are {_length(distance)} apart when triangulated (people: 55 to 72 mm); check "
-        "calibration, units and synchronization"
+        f"the eyes are {_length(distance)} apart when triangulated ({adult_eyes()}); check "
+        "calibration (the board's square, units, focal lengths) and synchronization"
     )
+
+
+def adult_eyes() -> str:
+    """`ADULT_EYES` for messages."""
+    return f"adults: {1000 * ADULT_EYES[0]:.0f} to {1000 * ADULT_EYES[1]:.0f} mm, children less"
 
 
 def _advice(stated: str, power: int) -> str:

@@ -189,8 +189,11 @@ def test_ranges_and_places_that_are_not_there(
 ) -> None:
     video = encode_video(folder / "left.mp4", n=2)
     out = folder / "out"
-    line = refused(capsys, str(video), "predict", video, "-o", out, "--start", "500")
-    assert "no frame in the chosen range" in line
+    for command in ("predict", "fit-rig"):
+        for start in ("500", "2", "0.1s"):
+            line = refused(capsys, str(video), command, video, "-o", out, "--start", start)
+            assert "no frame in the chosen range" in line
+    assert not out.exists(), "told before any work"
     for place in (video, Path("/proc/x")):
         assert "choose another" in refused(capsys, str(place), "predict", video, "-o", place)
     table = "none.csv"

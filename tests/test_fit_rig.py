@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from densefit.fit import FitOptions
 from densefit.fit_file import read_fit
 from densefit.fit_rig import FitRigOptions, run_fit_rig, run_same_person
 from densefit.head.model import load_head
-from densefit.landmarks import predictor, slices
+from densefit.landmarks import jobs, predictor, slices
 from densefit.landmarks.files import LandmarkTrack
 
 
@@ -130,6 +131,56 @@ def test_other_recordings_are_refused_before_any_work(scene, tracks, out, monkey
     part = options(predict=predictor.PredictOptions(end="3"))
     with pytest.raises(InputError, match="made from other recordings"):
         run_fit_rig(load_take([scene.take]), out, part)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"end": "3"}, "other frames (--start, --end, --every"),
+        ({"every": 2, "face": "left"}, "face;"),
+        ({"face": "left"}, "other face;"),
+    ],
+)
+def test_what_changed_is_named(scene, tracks, out, changes, said):
+    """By what the landmarks say they were made from, if the fit was made from them."""
+    take = load_take([scene.take])
+    for name, source in take.sources.items():
+        made = jobs.job(source, predictor.PredictOptions()) | {"precision": "int8"}
+        (out / "landmarks" / ".parts").mkdir(parents=True, exist_ok=True)
+        (out / "landmarks" / ".parts" / f"{name}.json").write_text(json.dumps(made))
+    other = options(predict=predictor.PredictOptions(**changes))
+    with pytest.raises(InputError, match=re.escape(said)) as found:
+        run_fit_rig(take, out, other)
+    assert "recordings" not in str(found.value)
+    meta = json.loads((out / "meta.json").read_text())
+    meta["inputs"]["recordings"] = "of other landmarks"
+    (out / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match="made from other recordings;"):
+        run_fit_rig(take, out, other)
+
+
+def test_a_range_without_frames_is_told_before_any_work(scene, tracks, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor, "predict", lambda *_: pytest.fail("predicted in vain"))
+    take, beyond = load_take([scene.take]), predictor.PredictOptions(start="1000")
+    for run, given in ((run_fit_rig, take), (run_same_person, [take, replace(take, name="b")])):
+        with pytest.raises(InputError, match="left.mp4: no frame in the chosen range, of 6"):
+            run(given, tmp_path / "new", options(predict=beyond))
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_size_of_a_given_identity_goes_with_it(scene, tracks, out, tmp_path):
+    """Through a chain of takes, too: calibrated cameras do not measure a head that is given."""
+    meta = json.loads((out / "meta.json").read_text())
+    meta |= {"scale": "prior", "scale_std": 0.05, "take": "talk"}
+    (out / "meta.json").write_text(json.dumps(meta))
+    before = out
+    for name in ("b", "c"):
+        report = run_fit_rig(load_take([scene.take]), tmp_path / name, options(identity=before))
+        before = tmp_path / name
+        source = read_fit(before).meta["identity_source"]
+        assert source == {"fit": str(out / "fit.npz"), "take": "talk", "scale": "prior",
+                          "scale_std": 0.05}  # fmt: skip
+        assert "those of take talk, whose sizes were estimates" in report.sizes
 
 
 def test_identity_of_an_earlier_take(scene, tracks, out, tmp_path):

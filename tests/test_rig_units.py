@@ -67,9 +67,14 @@ def test_wrong_units_are_named(
         check_units(scaled(inputs, factor), load_head(), rig)
 
 
-def test_other_sizes_are_a_warning(inputs: FitInputs, capsys: pytest.CaptureFixture[str]) -> None:
-    check_units(scaled(inputs, 2.0), load_head(), None)
-    assert "check calibration" in capsys.readouterr().err
+@pytest.mark.parametrize("factor", [0.8, 1.25, 1.5, 2.0])
+def test_other_sizes_are_a_warning(
+    factor: float, inputs: FitInputs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A board's square that was measured wrongly, too, makes eyes that no adult has."""
+    check_units(scaled(inputs, factor), load_head(), None)
+    err = capsys.readouterr().err
+    assert "adults: 52 to 75 mm" in err and "check calibration" in err
 
 
 def test_one_calibrated_camera_knows_no_distance(inputs: FitInputs) -> None:

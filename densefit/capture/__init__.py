@@ -1,6 +1,6 @@
 """What the cameras saw: takes, pictures by presentation time, and one timeline for all cameras."""
 
-from densefit.capture.frames import Frame, Moment, open_frames, parse_moment
+from densefit.capture.frames import Frame, Moment, check_range, open_frames, parse_moment
 from densefit.capture.source import Source, open_source
 from densefit.capture.take import Take, load_take
 from densefit.capture.timeline import MasterTimeline, master_timeline
@@ -13,6 +13,7 @@ __all__ = [
     "Source",
     "Take",
     "VideoWriter",
+    "check_range",
     "load_take",
     "master_timeline",
     "open_frames",

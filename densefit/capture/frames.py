@@ -119,6 +119,45 @@ def frame_choice(
     return wanted
 
 
+def check_range(
+    source: Source,
+    start: str | int | Moment | None = None,
+    end: str | int | Moment | None = None,
+) -> None:
+    """Make sure, undecoded, that a range holds a frame, as far as the recording tells.
+
+    Where a video's container states too few frames for the range, its packets are counted.
+
+    Raises:
+        UsageError: the range is malformed or empty by itself.
+        InputError: the recording ends before it, or begins after it.
+    """
+    count = np.arange(source.n_frames_estimate)
+    if _holds_frame(source, count / source.fps + source.start_time, start, end):
+        return
+    if source.kind == "video":
+        from densefit.capture.clock import frame_times
+
+        times = frame_times(source.path)
+        # Where packets tell nothing the decoder may find more.
+        if not len(times) or _holds_frame(source, times, start, end):
+            return
+        count = times
+    raise InputError(
+        f"{source.path}: no frame in the chosen range, of {len(count)}; check --start and --end"
+    )
+
+
+def _holds_frame(
+    source: Source,
+    times: np.ndarray,
+    start: str | int | Moment | None,
+    end: str | int | Moment | None,
+) -> bool:
+    wanted = frame_choice(source, start, end)
+    return any(wanted(index, time) for index, time in enumerate(times.tolist()))
+
+
 def _reached(moment: Moment | None, index: int, time: float, source: Source) -> bool:
     if moment is None:
         return False

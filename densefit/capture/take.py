@@ -68,6 +68,7 @@ def load_take(
     sequence: bool = False,
     strict: bool = False,
     fps: float = DEFAULT_FPS,
+    with_rig: bool = True,
 ) -> Take:
     """Open and check everything a command was given.
 
@@ -79,13 +80,14 @@ def load_take(
         sequence: a folder of pictures is a film, not separate photos.
         strict: refuse damaged recordings.
         fps: of image sequences.
+        with_rig: read the rig that a take file names; without, several cameras need none.
     Raises:
         InputError: one line that names the file and what to do.
     """
     paths = [Path(item) for item in inputs]
     if not paths:
         raise InputError("no input; give a take.yaml, a video, a photo or a folder of photos")
-    options = _Options(sync, sequence, strict, fps)
+    options = _Options(sync, sequence, strict, fps, with_rig)
     try:
         if len(paths) == 1:
             return _load_one(paths[0], options)
@@ -100,6 +102,7 @@ class _Options:
     sequence: bool
     strict: bool
     fps: float
+    with_rig: bool
 
 
 def _load_one(path: Path, options: _Options) -> Take:
@@ -156,8 +159,9 @@ def _load_take_file(path: Path, options: _Options) -> Take:
     rig_path = data.get("rig")
     if rig_path is not None and not isinstance(rig_path, str):
         raise InputError(f"{path}: rig is {rig_path!r}; give the path of a rig.yaml")
-    rig = None if rig_path is None else read_rig(path.parent / rig_path)
-    if rig is None and len(files) > 1:
+    skipped = rig_path is None or not options.with_rig
+    rig = None if skipped else read_rig(path.parent / str(rig_path))
+    if rig is None and options.with_rig and len(files) > 1:
         raise InputError(
             f"{path}: several cameras need 'rig: rig.yaml'; cameras that are not calibrated may "
             "leave out K and T_camera_world there"

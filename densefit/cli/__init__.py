@@ -27,6 +27,8 @@ EXIT_INPUT = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
+RESUMING = ("predict", "fit-rig", "batch")
+"""Commands that go on with what an interrupted run has finished, unless told to overwrite it."""
 MAX_MESSAGE = 1000
 """Characters of an error message; a longer one loses its middle."""
 
@@ -92,7 +94,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         from densefit import progress
 
-        progress.warn("interrupted; what is finished is kept, the same command continues")
+        progress.warn(f"interrupted; {_how_to_continue(arguments)}")
         return EXIT_INTERRUPTED
     except Terminated:
         return EXIT_TERMINATED
@@ -103,6 +105,14 @@ def _run(arguments: Sequence[str] | None) -> int:
         return EXIT_OK
     except Exception as error:
         return _report(error)
+
+
+def _how_to_continue(arguments: Sequence[str] | None) -> str:
+    """What is left of an interrupted command, and what goes on with it."""
+    given = sys.argv[1:] if arguments is None else arguments
+    afresh = "--overwrite" in given and given[0] in RESUMING
+    without = " without --overwrite" if afresh else ""
+    return f"what is finished is kept, the same command{without} continues"
 
 
 def _peak_mb() -> int | None:

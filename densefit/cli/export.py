@@ -24,7 +24,7 @@ def export(
         ),
     ] = None,
     frames: Annotated[
-        str | None, typer.Option("--frames", help="Only recorded frames a:b (b excluded).")
+        str | None, typer.Option("--frames", help="Only recorded frames a:b (b excluded), or one.")
     ] = None,
     fps: Annotated[
         float | None,

@@ -31,7 +31,7 @@ def fit_rig(
 
     from densefit.cli.results import print_json
     from densefit.fit_folder import check_fit_folder
-    from densefit.fit_outputs import camera_table, check_residuals, scale_sentence
+    from densefit.fit_outputs import camera_table, check_residuals
     from densefit.fit_rig import run_fit_rig, run_same_person
     from densefit.progress import info
 
@@ -54,7 +54,7 @@ def fit_rig(
     else:
         reports = [run_fit_rig(takes[0], out, options)]
     for report in reports:
-        info(f"{report.valid_frames} of {report.frames} frames fitted, {scale_sentence(report)}")
+        info(f"{report.valid_frames} of {report.frames} frames fitted, {report.sizes}")
         for line in camera_table(report):
             info(line)
     if as_json:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from densefit.cli.options import Model
+from densefit.cli.results import check_result_file, write_json_file
 
 
 def evaluate_model(
@@ -44,7 +45,6 @@ def evaluate_model(
     from densefit.errors import UsageError
     from densefit.evaluate.model import ModelOptions, summary
     from densefit.evaluate.model import evaluate_model as run
-    from densefit.files import write_json
     from densefit.head.foreign import ict as ict_reader
     from densefit.head.foreign.convert import convert
     from densefit.head.model import load_head
@@ -54,6 +54,8 @@ def evaluate_model(
         raise UsageError("nothing to measure on: give --heads FOLDER, --ict FOLDER or both")
     if curves is not None and ict is None:
         raise UsageError("--curves needs people to compare with: give --ict FOLDER too")
+    check_result_file(json_file, "--json")
+    check_result_file(curves, "--curves")
     names = ["densefit" if model is None else model.stem, *(path.stem for path in peer or [])]
     if ict is not None:
         names.append("ict")
@@ -76,7 +78,7 @@ def evaluate_model(
 
         plot_curves(curves, models, population)
     if json_file is not None:
-        write_json(json_file, [
+        write_json_file(json_file, [
             {"name": f"{m}, {s}", "value": round(v, 4), "unit": "mm", "model": n}
             for m, s, n, v in table
         ])  # fmt: skip

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from densefit.cli.results import check_result_file, write_json_file
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -14,6 +16,10 @@ Folder = Annotated[Path, typer.Argument(help="The benchmark's data, unpacked as 
 Predictions = Annotated[
     Path,
     typer.Option("--predictions", "-p", help="Meshes to measure; docs/evaluate.md has the layout."),
+]
+Unit = Annotated[
+    Literal["m", "cm", "mm"],
+    typer.Option("--unit", help="Of the predictions; matters with --metrical alone."),
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the table to this file.")]
 
@@ -24,9 +30,7 @@ def now(
     metrical: Annotated[
         bool, typer.Option("--metrical", help="The metrical variant: size counts.")
     ] = False,
-    unit: Annotated[
-        Literal["m", "cm", "mm"], typer.Option("--unit", help="Of the predictions.")
-    ] = "m",
+    unit: Unit = "m",
     challenge: Annotated[
         str | None, typer.Option("--challenge", help="Only this one, such as selfie.")
     ] = None,
@@ -35,6 +39,7 @@ def now(
     """NoW: scan-to-mesh distance after rigid alignment; median, mean, standard deviation in mm."""
     from densefit.evaluate.now import NowOptions, evaluate_now
 
+    check_result_file(json_file, "--json")
     options = NowOptions(metrical, unit, challenge)
     _print({n: d.table() for n, d in evaluate_now(folder, predictions, options).items()}, json_file)
 
@@ -43,14 +48,16 @@ def micc(
     folder: Folder,
     predictions: Predictions,
     metrical: Annotated[
-        bool, typer.Option("--metrical", help="Keep the predictions' size (mm).")
+        bool, typer.Option("--metrical", help="Keep the predictions' size.")
     ] = False,
+    unit: Unit = "m",
     json_file: JsonFile = None,
 ) -> None:
     """MICC Florence: point-to-plane distance 95 mm about the nose; mean over subjects in mm."""
     from densefit.evaluate.micc import evaluate_micc
 
-    found = evaluate_micc(folder, predictions, metrical)
+    check_result_file(json_file, "--json")
+    found = evaluate_micc(folder, predictions, metrical, unit)
     _print({n: d.table() for n, d in found.items()}, json_file)
 
 
@@ -70,6 +77,7 @@ def w300(
     from densefit.landmarks.tracker import load_tracker
     from densefit.landmarks.weights import LANDMARK_WEIGHTS
 
+    check_result_file(json_file, "--json")
     head = load_head()
     tracker = load_tracker(head, weights=weights or LANDMARK_WEIGHTS)
 
@@ -82,12 +90,10 @@ def w300(
 
 
 def _print(table: dict[str, dict[str, float]], json_file: Path | None) -> None:
-    from densefit.files import write_json
-
     for name, row in table.items():
         typer.echo(f"{name:24}" + "".join(f"  {key} {value:.3f}" for key, value in row.items()))
     if json_file is not None:
-        write_json(json_file, table)
+        write_json_file(json_file, table)
 
 
 COMMANDS = {"now": now, "micc": micc, "300w": w300}

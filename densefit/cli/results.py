@@ -1,10 +1,11 @@
-"""What commands print on stdout: nothing but results."""
+"""What commands print on stdout: nothing but results; and the same as a JSON file."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,6 +17,29 @@ NARROW = 10
 def print_json(value: Any) -> None:
     """A summary as indented JSON; paths as text, NaN and infinity (no JSON) as null."""
     typer.echo(json.dumps(_finite(value), default=str, indent=2, allow_nan=False))
+
+
+def check_result_file(path: Path | None, option: str) -> None:
+    """Make the folder of a file that is written at the end; before the work, None is no file.
+
+    Raises:
+        InputError: the folder cannot be written, or `path` is a folder itself.
+    """
+    from densefit.errors import InputError
+    from densefit.files import ensure_out_dir
+
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file with {option}")
+    ensure_out_dir(path.parent)
+
+
+def write_json_file(path: Path, value: Any) -> None:
+    """A summary as a JSON file, as `print_json` prints it."""
+    from densefit.files import write_json
+
+    write_json(path, _finite(value))
 
 
 def print_table(

@@ -20,9 +20,11 @@ import numpy as np
 
 from densefit.errors import InputError
 from densefit.evaluate.surfaces import (
+    UNITS,
     Distances,
     Similarity,
     Surface,
+    check_unit,
     nearest,
     read_surface,
     refine,
@@ -35,13 +37,17 @@ CROP = 95.0
 CONDITIONS = ("cooperative", "indoor", "outdoor")
 
 
-def evaluate_micc(folder: Path, predictions: Path, metrical: bool = False) -> dict[str, Distances]:
+def evaluate_micc(
+    folder: Path, predictions: Path, metrical: bool = False, unit: str = "m"
+) -> dict[str, Distances]:
     """Point-to-plane distances in mm by condition: the mean of each scan's, pooled over subjects.
 
     Args:
-        metrical: keep the predictions' size; they must then be in millimetres.
+        metrical: keep the predictions' size.
+        unit: m, cm or mm, of the predictions (used with `metrical`).
     Raises:
-        InputError: the layout is not as above, or nothing is predicted.
+        InputError: the layout is not as above, nothing is predicted, or with `metrical` a
+            prediction is in another unit than `unit`.
     """
     errors: dict[str, list[float]] = defaultdict(list)
     subjects = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
@@ -57,6 +63,10 @@ def evaluate_micc(folder: Path, predictions: Path, metrical: bool = False) -> di
             if path is not None:
                 mesh = read_surface(path)
                 nose = _nose(path.with_suffix(".nose.txt"), mesh)
+                if metrical:
+                    check_unit(path, mesh, scan, unit)
+                    size = Similarity(UNITS[unit], np.eye(3), np.zeros(3))
+                    mesh, nose = mesh.moved(size), size.apply(nose)
                 values = scan_errors(scan, tip, mesh, nose, metrical)
                 errors[condition].append(float(values.mean()))
     if not errors:
@@ -70,6 +80,7 @@ def scan_errors(
     """Point-to-plane distances (N,) in mm of the cropped scan's vertices to the prediction.
 
     Args:
+        scan: mm; mesh: with `metrical` mm, else any unit.
         tip, mesh_tip: (3,) tips of the noses, where the alignment starts.
     """
     points = scan.vertices[np.linalg.norm(scan.vertices - tip, axis=1) <= CROP]

@@ -25,9 +25,11 @@ import numpy as np
 from densefit.errors import InputError
 from densefit.evaluate.surfaces import (
     IDENTITY,
+    UNITS,
     Distances,
     Similarity,
     Surface,
+    check_unit,
     distances,
     procrustes,
     read_surface,
@@ -45,7 +47,6 @@ IBUG_POINTS = (36, 39, 42, 45, 33, 48, 54)
 """Right eye's outer and inner corner, left eye's inner and outer, nose bottom, mouth corners."""
 RADIUS, RAISED = 1.4, 0.3
 """Of the crop: times half the sum of two distances; share of the way up the nose."""
-UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def evaluate_now(folder: Path, predictions: Path, options: NowOptions) -> dict[s
     """Distances in mm by challenge, and of all images together (`all`).
 
     Raises:
-        InputError: a folder or file of the layout is missing or damaged, or nothing is predicted.
+        InputError: a folder or file of the layout is missing or damaged, nothing is predicted, or
+            a prediction of the metrical variant is in another unit than `options` say.
     """
     images = read_list(folder, options.challenge)
     pooled: dict[str, list[Array]] = defaultdict(list)
@@ -84,7 +86,10 @@ def evaluate_now(folder: Path, predictions: Path, options: NowOptions) -> dict[s
             continue
         scan = read_surface(_only(folder / "scans" / image.subject, "*.obj"))
         points = read_pp(_only(folder / "scans_lmks_onlypp" / image.subject, "*.pp"))
-        errors = scan_errors(scan, points, read_surface(mesh), read_seven(marks), options)
+        predicted = read_surface(mesh)
+        if options.metrical:
+            check_unit(mesh, predicted, scan, options.unit)
+        errors = scan_errors(scan, points, predicted, read_seven(marks), options)
         pooled[image.challenge].append(errors)
         pooled["all"].append(errors)
     if missing:

@@ -13,6 +13,11 @@ from densefit.errors import InputError
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ROUNDS = 100
+UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+"""mm."""
+SIZE_RATIO = 5.0
+"""Of a prediction to its scan, or the other way round, that a wrong unit alone explains: one may be
+a face and the other a head with shoulders, but units are ten and more times apart."""
 SETTLED = 1e-7
 """Relative change of the mean squared distance that ends the refinement."""
 
@@ -65,6 +70,20 @@ def read_surface(path: Path) -> Surface:
     if not len(surface.triangles) or not np.isfinite(surface.vertices).all():
         raise InputError(f"{path}: not a usable triangle mesh; give .obj or .ply with faces")
     return surface
+
+
+def check_unit(path: Path, mesh: Surface, scan: Surface, unit: str) -> None:
+    """InputError where a mesh, read from `path`, cannot be in `unit`, as the scan (mm) shows."""
+    ratio = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
+    ratio /= float(np.linalg.norm(np.ptp(scan.vertices, axis=0)))
+    if 1 / SIZE_RATIO < ratio * UNITS[unit] < SIZE_RATIO:
+        return
+    fitting = [name for name, mm in UNITS.items() if 1 / SIZE_RATIO < ratio * mm < SIZE_RATIO]
+    remedy = f"give --unit {' or '.join(fitting)}" if fitting else "give the unit that it is in"
+    raise InputError(
+        f"{path}: {ratio * UNITS[unit]:.3g} times as large as the scan if its unit is {unit}; "
+        f"{remedy}"
+    )
 
 
 def procrustes(source: Array, target: Array, with_scale: bool) -> Similarity:

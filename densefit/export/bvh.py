@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from densefit.export.arkit import yaw_pitch_roll
+from densefit.export.orientation import Z_FROM_Y
 from densefit.export.scene import ExportScene
 from densefit.files import write_text
 from densefit.head.rotation import rotation_matrix
@@ -19,21 +20,30 @@ LOOK = 0.03
 def write_bvh(scene: ExportScene, folder: Path) -> list[Path]:
     """head.bvh: root `head` with position and rotation, children `neck`, `left_eye`, `right_eye`.
 
-    Axes of `up`, y-up by default as BVH readers expect; lengths in `unit`; angles in degrees.
-    The neck turns shoulders against the head and so is a child of it. BVH has a fixed frame time:
-    the take's rate or `--fps`; frames without a head repeat the last one.
+    With z up the root is `world`, which carries the position and a constant quarter turn about x;
+    `head` turns below it as with y up: by itself it would stand at a quarter turn about x, where
+    these angles are singular. Axes of `up`, y-up by default as BVH readers expect; lengths in
+    `unit`; angles in degrees. The neck turns shoulders against the head and so is a child of it.
+    BVH has a fixed frame time: the take's rate or `--fps`; frames without a head repeat the last
+    one.
     """
-    turn, scale = scene.axes(scene.up_of("y")), scene.scale
+    up = scene.up_of("y")
+    turn, scale = scene.axes(up), scene.scale
     frames = _held(scene)
     fit = scene.fit
-    rotation = turn @ rotation_matrix(fit.rotation[frames])
-    parts = [fit.translation[frames] @ turn.T * scale, np.degrees(yaw_pitch_roll(rotation))]
+    parts = [fit.translation[frames] @ turn.T * scale]
+    root = Z_FROM_Y if up == "z" else np.eye(3)
+    if up == "z":
+        quarter = np.degrees(yaw_pitch_roll(root[None]))
+        parts.append(np.repeat(quarter, len(frames), axis=0))
+    rotation = (root.T @ turn) @ rotation_matrix(fit.rotation[frames])
+    parts.append(np.degrees(yaw_pitch_roll(rotation)))
     for joint in (0, 2, 3):
         turned = rotation_matrix(fit.joints[frames, joint])
         parts.append(np.degrees(yaw_pitch_roll(turned)))
     rows = [" ".join(f"{value:.6f}" for value in row) for row in np.concatenate(parts, axis=1)]
     lines = [
-        *_hierarchy(scene.joint_centres() * scale, scale),
+        *_hierarchy(scene.joint_centres() * scale, scale, up),
         "MOTION",
         f"Frames: {len(rows)}",
         f"Frame Time: {1 / scene.fps:.8f}",
@@ -51,9 +61,19 @@ def _held(scene: ExportScene) -> np.ndarray:
     return posed[np.maximum(place, 0)]
 
 
-def _hierarchy(centres: np.ndarray, scale: float) -> list[str]:
-    lines = ["HIERARCHY", "ROOT head", "{", "  OFFSET 0 0 0"]
-    lines.append(f"  CHANNELS 6 Xposition Yposition Zposition {CHANNELS}")
+def _hierarchy(centres: np.ndarray, scale: float, up: str) -> list[str]:
+    position = f"CHANNELS 6 Xposition Yposition Zposition {CHANNELS}"
+    head = _head(centres, scale)
+    if up != "z":
+        return ["HIERARCHY", "ROOT head", "{", "  OFFSET 0 0 0", f"  {position}", *head, "}"]
+    below = ["JOINT head", "{", "  OFFSET 0 0 0", f"  CHANNELS 3 {CHANNELS}", *head, "}"]
+    root = ["HIERARCHY", "ROOT world", "{", "  OFFSET 0 0 0", f"  {position}"]
+    return [*root, *(f"  {line}" for line in below), "}"]
+
+
+def _head(centres: np.ndarray, scale: float) -> list[str]:
+    """The children of `head`."""
+    lines: list[str] = []
     ends = {"neck": (0.0, -0.1, 0.0), "left_eye": (0.0, 0.0, LOOK), "right_eye": (0.0, 0.0, LOOK)}
     for name, joint in (("neck", 0), ("left_eye", 2), ("right_eye", 3)):
         lines += [
@@ -67,7 +87,7 @@ def _hierarchy(centres: np.ndarray, scale: float) -> list[str]:
             "    }",
             "  }",
         ]
-    return [*lines, "}"]
+    return lines
 
 
 def _three(vector: np.ndarray) -> str:

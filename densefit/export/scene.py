@@ -33,7 +33,7 @@ class ExportOptions:
 
     frames: str | None = None
     """Recorded master frames as `a:b` (b excluded, either may be missing, negative counts from the
-    end)."""
+    end), or the number of one frame."""
     fps: float | None = None
     """Frames per second to resample to, timing kept; default: the take's own frames. Independent
     photos have no time: there it says how many are shown a second."""
@@ -206,7 +206,11 @@ def without_head_motion(fit: FitFile) -> FitFile:
 
 
 def parse_frames(text: str | None, n_frames: int) -> np.ndarray:
-    """`a:b` -> (N,) int64 frame numbers; None means all."""
+    """`a:b` -> (N,) int64 frame numbers, `5` -> that frame alone; None means all.
+
+    Raises:
+        UsageError: neither, or no such frame.
+    """
     everything = np.arange(n_frames)
     if text is None:
         return everything
@@ -219,7 +223,7 @@ def parse_frames(text: str | None, n_frames: int) -> np.ndarray:
             chosen = everything[start:end]
     except (ValueError, IndexError) as error:
         raise UsageError(
-            f"--frames {text}: expected a:b within 0:{n_frames}, such as 0:{n_frames}"
+            f"--frames {text}: expected a:b within 0:{n_frames}, such as 0:{n_frames}, or one frame"
         ) from error
     if not len(chosen):
         raise UsageError(f"--frames {text}: selects nothing of the {n_frames} frames 0:{n_frames}")

@@ -17,7 +17,8 @@ from densefit.footage import Footage, read_footage
 from densefit.landmarks import slices
 from densefit.landmarks.files import LandmarkTrack
 from densefit.model_file import open_head
-from densefit.picture_size import picture_camera
+from densefit.picture_size import picture_camera, picture_scale
+from densefit.progress import warn
 
 if TYPE_CHECKING:
     from calibration import Camera
@@ -64,25 +65,60 @@ class Evidence:
         sides = {n: t.roi[t.valid, 2] for n, t in self.tracks.items() if t.valid.any()}
         return {name: float(np.median(side)) for name, side in sides.items()}
 
+    @property
+    def eye_distance(self) -> float:
+        """Metres between the centres of the fitted person's eyeballs."""
+        left, right = self.head.joint_positions(self.fit.identity)[2:]
+        return float(np.linalg.norm(left - right))
+
     @cached_property
     def relative_residual(self) -> dict[str, float]:
-        """Median residual over the side of the face's square, by camera that saw the head."""
+        """Residual over the side of the face's square, median over the frames, by camera that saw
+        the head."""
         found = {}
         for column, name in enumerate(self.cameras):
             values = self.fit.residual_px[:, column]
-            if np.isfinite(values).any() and name in self.face_px:
-                found[name] = float(np.nanmedian(values)) / self.face_px[name]
+            if not np.isfinite(values).any() or name not in self.face_px:
+                continue
+            shares = values / self._face_sides(name)
+            # Where nobody knows any more which picture a frame is, they are taken for equal.
+            found[name] = (
+                float(np.nanmedian(shares))
+                if np.isfinite(shares).any()
+                else float(np.nanmedian(values)) / self.face_px[name]
+            )
         return found
+
+    def _face_sides(self, name: str) -> np.ndarray:
+        """(T,) side of the face's square at each master frame, NaN where unknown.
+
+        In pixels of the rig's camera, as residuals are; the tracks' are of each picture.
+        """
+        sides = np.full(self.fit.n_frames, np.nan)
+        camera = self.rig.cameras.get(name)
+        if self.footage is None or camera is None:
+            return sides
+        rows = np.array([self.row(name, frame) for frame in range(len(sides))])
+        sides[rows >= 0] = self.tracks[name].roi[rows[rows >= 0], 2]
+        if self.footage.recordings[self.footage.column(name)].kind == "photos":
+            for frame in np.flatnonzero(rows >= 0).tolist():
+                size = self.photo_sizes.get((name, frame))
+                sides[frame] *= picture_scale(camera, *size) if size else np.nan
+        return sides
 
     @cached_property
     def photo_sizes(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """(width, height) of each photo by camera and master frame, for folders of photos."""
+        """(width, height) of each photo by camera and master frame, for folders of photos; without
+        those that are gone."""
         sizes: dict[tuple[str, int], tuple[int, int]] = {}
         for recording in self.footage.recordings if self.footage is not None else ():
             if recording.kind == "photos" and self.footage is not None:
                 every = range(self.fit.n_frames)
-                for frame, image in self.footage.pictures(recording.name, list(every)):
-                    sizes[recording.name, frame] = (image.shape[1], image.shape[0])
+                try:
+                    for frame, image in self.footage.pictures(recording.name, list(every)):
+                        sizes[recording.name, frame] = (image.shape[1], image.shape[0])
+                except InputError as error:
+                    warn(f"report: sizes of camera {recording.name}'s photos unknown ({error})")
         return sizes
 
     @cached_property

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from densefit.files import write_text
-from densefit.fit_outputs import SCALES
+from densefit.fit_outputs import size_sentence
 from densefit.head.rotation import rotation_matrix
 from densefit.report.charts import ChartOptions, Line, line_chart, plan_drawing, seen_strip
 from densefit.report.evidence import Evidence, gather_evidence, meta_text
@@ -73,11 +73,10 @@ def _head_section(evidence: Evidence) -> str:
         f'<li class="{MARKS.get(r.level, "fair")}"><b>{escape(r.level)}</b> {escape(r.text)}</li>'
         for r in verdict.reasons
     )
-    scale = SCALES.get(fit.meta["scale"], fit.meta["scale"])
     facts = (
         f"{_frames(evidence)}, "
         f"{len(evidence.cameras)} {'camera' if len(evidence.cameras) == 1 else 'cameras'}; "
-        f"scale: {fit.meta['scale']} ({scale})."
+        f"scale {fit.meta['scale']}: {size_sentence(fit.meta)}."
     )
     mark = MARKS.get(verdict.level, "fair")
     return (
@@ -306,7 +305,10 @@ def _rig_section(evidence: Evidence) -> str:
 
 def _settings_section(evidence: Evidence) -> str:
     meta = evidence.fit.meta
-    names = ("model", "scale", "scale_std", "landmarks_version", "energy", "iterations")
+    names = (
+        "model", "scale", "scale_std", "identity_source", "landmarks_version", "energy",
+        "iterations",
+    )  # fmt: skip
     rows = [[name, meta_text(meta[name])] for name in names if name in meta]
     rows += [[name, meta_text(value)] for name, value in (meta.get("versions") or {}).items()]
     options = meta.get("options") or {}

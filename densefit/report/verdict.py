@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from densefit.fit_meta import sizes_of_given_identity
 from densefit.report.evidence import Evidence
+from densefit.rig_units import ADULT_EYES, adult_eyes
 
 NOTE, GOOD, USABLE, LOOK = "note", "good", "usable", "look here"
 LEVELS = (NOTE, GOOD, USABLE, LOOK)
@@ -19,6 +21,9 @@ GOOD_SHARE, USABLE_SHARE = 0.95, 0.6
 # A camera beside the median of the others, and a frame beside the median of its camera.
 ODD_CAMERA, ODD_FRAME = 2.0, 3.0
 SMALL_FACE_PX = 60
+# Of the identity coefficients, in standard deviations: the largest of 256 normal deviates is above
+# 4.1 once in a thousand people, fits of real people stay below 3.
+ODD_IDENTITY = 4.0
 
 
 @dataclass(frozen=True)
@@ -149,9 +154,30 @@ def _one_moment(evidence: Evidence) -> list[Reason]:
 
 
 def _scale(evidence: Evidence) -> list[Reason]:
-    if evidence.fit.meta["scale"] == "calibrated":
-        return [Reason(GOOD, "Sizes are calibrated: they are those of the rig.")]
+    calibrated = evidence.fit.meta["scale"] == "calibrated"
+    found = []
+    if calibrated and (odd := _unlike_people(evidence)):
+        remedy = (
+            "Check the rig: the board's square, units, focal lengths, and which recording is which "
+            "camera's."
+        )
+        found.append(Reason(LOOK, f"Hardly any adult has such a head: {odd}. {remedy}"))
+    if given := sizes_of_given_identity(evidence.fit.meta):
+        return [*found, Reason(NOTE, f"{given[0].upper()}{given[1:]}.")]
+    if calibrated:
+        return found or [Reason(GOOD, "Sizes are calibrated: they are those of the rig.")]
     deviation = evidence.fit.meta.get("scale_std")
     known = f" (give or take {deviation:.1%})" if isinstance(deviation, float) and deviation else ""
     one = " A single camera cannot measure depth well either." if len(evidence.cameras) == 1 else ""
     return [Reason(NOTE, f"Sizes are estimates from the average head, not measured{known}.{one}")]
+
+
+def _unlike_people(evidence: Evidence) -> str:
+    """What of the fitted person no adult has; empty if nothing. Wrong sizes of a rig show in it."""
+    found = []
+    if not ADULT_EYES[0] < evidence.eye_distance < ADULT_EYES[1]:
+        found.append(f"its eyes are {1000 * evidence.eye_distance:.0f} mm apart ({adult_eyes()})")
+    largest = float(np.abs(evidence.fit.identity).max(initial=0.0))
+    if largest > ODD_IDENTITY:
+        found.append(f"identity is {largest:.1f} standard deviations from the average head")
+    return ", ".join(found)

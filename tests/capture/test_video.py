@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from recordings import HEIGHT, WIDTH, MakeVideo, read_number
 
-from densefit.capture import Frame, load_take, open_frames, open_source
+from densefit.capture import Frame, check_range, load_take, open_frames, open_source
 from densefit.capture.video import frame_times
 from densefit.errors import InputError, UsageError
 
@@ -249,3 +250,14 @@ def test_names_with_a_colon_are_files(
     monkeypatch.chdir(tmp_path)
     make_video("plain.mp4").rename(tmp_path / "12:30.mp4")
     assert open_source("a", Path("12:30.mp4")).width > 0
+
+
+def test_a_range_is_checked_undecoded(make_video: MakeVideo) -> None:
+    source = open_source("cam", make_video("a.mp4", n=20, fps=25))
+    # Containers may state fewer frames than they hold.
+    for known in (source, replace(source, n_frames_estimate=5)):
+        for start, end in ((None, None), ("19", None), ("0.76s", None), ("10", "0.5s"), (None, 1)):
+            check_range(known, start, end)
+        for start, end in (("20", None), ("0.8s", None), ("10", "0.4s"), (None, 0)):
+            with pytest.raises(InputError, match="a.mp4: no frame in the chosen range, of 20;"):
+                check_range(known, start, end)

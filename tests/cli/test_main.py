@@ -238,6 +238,9 @@ def test_ctrl_c_in_a_command_is_told(
     monkeypatch.setattr("densefit.capture.load_take", interrupted)
     assert main(["inspect", "a.mp4"]) == 130
     assert "the same command continues" in capsys.readouterr().err
+    for command in ("predict", "fit-rig"):
+        assert main([command, "a.mp4", "-o", "out", "--overwrite"]) == 130
+        assert "the same command without --overwrite continues" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX pipes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from densefit.cli import main
 from densefit.errors import InputError
-from densefit.evaluate import micc, now, w300
+from densefit.evaluate import micc, model, now, w300
 from densefit.evaluate.surfaces import Similarity, Surface, distances, procrustes, refine
 from densefit.head import load_head
 from densefit.head.rotation import rotation_matrix
@@ -171,8 +172,28 @@ def test_now_folder(now_folder, capsys):
     half = len(found["all"].values) // 2
     assert found["all"].values[:half].max() < 0.02
     np.testing.assert_allclose(found["all"].values[half:], 1.0, atol=0.05)
-    assert main(["evaluate", "now", str(folder), "-p", str(predictions), "--metrical"]) == 0
+    command = ["evaluate", "now", str(folder), "-p", str(predictions), "--metrical"]
+    assert main(command) == 0
     assert "selfie" in capsys.readouterr().out
+    assert main([*command, "--unit", "mm"]) == 3
+    assert "IMG_1.ply" in (err := capsys.readouterr().err) and "give --unit m\n" in err
+
+
+def test_table_as_json(now_folder, tmp_path, monkeypatch, capsys):
+    folder, predictions = now_folder
+    command = ["evaluate", "now", str(folder), "-p", str(predictions), "--json"]
+    table = tmp_path / "new" / "folder" / "now.json"
+    assert main([*command, str(table)]) == 0
+    assert set(json.loads(table.read_text())) == {"selfie", "all"}
+    monkeypatch.setattr(now, "evaluate_now", lambda *_: pytest.fail("measured in vain"))
+    monkeypatch.setattr(model, "evaluate_model", lambda *_: pytest.fail("measured in vain"))
+    monkeypatch.setattr(w300, "evaluate_300w", lambda *_: pytest.fail("measured in vain"))
+    measured = [command, ["evaluate", "300w", str(folder), "--json"],
+                ["evaluate", "model", "--heads", str(folder), "--json"]]  # fmt: skip
+    for begin in measured:
+        for impossible in (table.parent, table / "below.json"):
+            assert main([*begin, str(impossible)]) == 3
+            assert str(table.parent) in capsys.readouterr().err
 
 
 def test_now_names_what_is_missing(now_folder, tmp_path):
@@ -197,7 +218,7 @@ def test_micc_of_itself_and_of_a_shell(ball, tmp_path):
     )
     write_mesh(predictions / "subject_01" / "indoor.obj", surface.moved(small))
     write_mesh(predictions / "subject_01" / "outdoor.ply", shell(surface, 1.0).moved(small))
-    found = micc.evaluate_micc(folder, predictions, metrical=True)
+    found = micc.evaluate_micc(folder, predictions, metrical=True, unit="mm")
     assert set(found) == {"indoor", "outdoor"}
     assert found["indoor"].values.max() < 0.01
     assert found["outdoor"].table()["mean"] == pytest.approx(1.0, abs=0.05)
@@ -205,10 +226,25 @@ def test_micc_of_itself_and_of_a_shell(ball, tmp_path):
     metres = Similarity(1e-3, small.rotation, np.zeros(3))
     write_mesh(predictions / "subject_01" / "indoor.obj", surface.moved(metres))
     assert micc.evaluate_micc(folder, predictions)["indoor"].values.max() < 0.05
+    # As `export` writes them, and in the metrical variant.
+    (predictions / "subject_01" / "outdoor.ply").unlink()
+    assert micc.evaluate_micc(folder, predictions, True)["indoor"].values.max() < 0.05
+    for wrong in ("cm", "mm"):
+        with pytest.raises(InputError, match=r"indoor.obj: .* if its unit is .*; give --unit m$"):
+            micc.evaluate_micc(folder, predictions, True, wrong)
     with pytest.raises(InputError, match="nothing predicted"):
         micc.evaluate_micc(folder, tmp_path / "none")
     with pytest.raises(InputError, match="no SUBJECT folders"):
         micc.evaluate_micc(tmp_path / "none", predictions)
+
+
+def test_a_subset_without_a_face_is_null(tmp_path, monkeypatch, capsys):
+    """NaN is no JSON."""
+    score = w300.SubsetScore(pictures=2, missed=2, nme=float("nan"), failures=1.0)
+    monkeypatch.setattr(w300, "evaluate_300w", lambda *_: {"full": score})
+    assert main(["evaluate", "300w", str(tmp_path), "--json", str(tmp_path / "a.json")]) == 0
+    assert json.loads((tmp_path / "a.json").read_text())["full"]["nme"] is None
+    assert "nme nan" in capsys.readouterr().out
 
 
 def write_pts(path: Path, points: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from densefit.export.nerfstudio import write_nerfstudio
 from densefit.export.point_cache import write_pc2
 from densefit.export.scene import ExportOptions, ExportScene, frame_vertices, load_scene
 from densefit.head.model import HeadModel
-from densefit.head.rotation import rotation_matrix
+from densefit.head.rotation import continuous_axis_angle, rotation_matrix
 from tests.export.rig_fixture import write_toy_footage, write_toy_rig
 
 
@@ -124,6 +124,61 @@ def test_bvh_moves_the_joints(scene: ExportScene, tmp_path: Path):
         turned = about(1, yaw) @ about(0, pitch) @ about(2, roll)
         np.testing.assert_allclose(turned, rotation_matrix(scene.fit.joints[t, 2]), atol=1e-6)
     np.testing.assert_array_equal(rows[3], rows[2])  # no head in frames 3 and 4
+
+
+def bvh_rotations(path: Path) -> dict[str, np.ndarray]:
+    """Rotations (N, 3, 3) of each joint in the world, as a reader composes them, and angles (N, 3)
+    in degrees as `NAME angles`."""
+    lines = [line.split() for line in path.read_text().splitlines()]
+    rows = np.array(lines[[line[0] for line in lines].index("MOTION") + 3 :], float)
+    found: dict[str, np.ndarray] = {}
+    above, name, column = [], "", 0
+    for words in lines:
+        if words[0] in ("ROOT", "JOINT", "End"):
+            name = words[1]
+        elif words[0] == "{":
+            above.append(name)
+        elif words[0] == "}":
+            above.pop()
+        elif words[0] == "CHANNELS":
+            turn = found[above[-2]] if len(above) > 1 else np.eye(3)
+            channels, count = words[2:], int(words[1])
+            for axis, angle in zip(channels, rows[:, column : column + count].T, strict=True):
+                if axis.endswith("rotation"):
+                    vectors = np.zeros((len(rows), 3))
+                    vectors[:, "XYZ".index(axis[0])] = np.radians(angle)
+                    turn = turn @ rotation_matrix(vectors)
+            found[name] = turn
+            found[f"{name} angles"] = rows[:, column + count - 3 : column + count]
+            column += count
+    return found
+
+
+@pytest.mark.parametrize("up", ["y", "z"])
+@pytest.mark.parametrize("stabilize", [False, True])
+def test_bvh_angles_are_those_of_the_fit_and_never_jump(
+    out: Path, head: HeadModel, tmp_path: Path, up: str, stabilize: bool
+):
+    """A head that looks at the cameras, nods and turns a little, is far from singular angles."""
+    write_toy_rig(out)
+    plain = load_scene(out, head, ExportOptions(up=up, stabilize=stabilize))
+    time = plain.fit.time[:, None]
+    motion = np.array([0.2, 0.3, 0.1]) * np.sin(time * [7.0, 5.0, 9.0])
+    rotation = rotation_matrix(np.array([np.pi, 0, 0])) @ rotation_matrix(motion)
+    if stabilize:
+        rotation = np.eye(3) + 0 * rotation
+    vectors = continuous_axis_angle(rotation)
+    scene = replace(plain, fit=replace(plain.fit, rotation=vectors))
+    found = bvh_rotations(write_bvh(scene, tmp_path)[0])
+    shown = [t for t in range(scene.fit.n_frames) if scene.fit.posed[t]]
+    expected = scene.axes(up) @ rotation
+    np.testing.assert_allclose(found["head"][shown], expected[shown], atol=1e-6)
+    eye = expected @ rotation_matrix(np.nan_to_num(scene.fit.joints[:, 2]))
+    np.testing.assert_allclose(found["left_eye"][shown], eye[shown], atol=1e-6)
+    steps = np.linalg.norm(np.diff(motion[shown], axis=0), axis=1).max()
+    for name, angles in found.items():
+        if name in ("world angles", "head angles"):
+            assert np.abs(np.diff(angles, axis=0)).max() <= 1.5 * np.degrees(steps), name
 
 
 @pytest.mark.parametrize("stabilize", [False, True])

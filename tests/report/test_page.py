@@ -108,6 +108,74 @@ def test_verdicts(evidence: Evidence):
     assert any("estimates" in reason.text for reason in estimate.reasons)
 
 
+def test_a_size_that_no_adult_has_is_looked_at(evidence: Evidence):
+    fit = replace(evidence.fit, valid=np.ones(evidence.fit.n_frames, bool))
+    eyes = evidence.eye_distance
+    assert 0.052 < eyes < 0.075
+    person = evidence.head.joint_positions(fit.identity)
+    for distance, level in ((0.049, LOOK), (0.053, GOOD), (0.074, GOOD), (0.08, LOOK)):
+        head = replace(evidence.head)
+        moved = person.copy()
+        moved[2:] *= distance / eyes
+        object.__setattr__(head, "joint_positions", lambda identity, moved=moved: moved)
+        verdict = judge(replace(evidence, fit=fit, head=head))
+        assert verdict.level == level, distance
+        praised = any("Sizes are calibrated" in reason.text for reason in verdict.reasons)
+        assert praised == (level == GOOD)
+        assert level == GOOD or f"{1000 * distance:.0f} mm apart" in verdict.reasons[0].text
+
+
+def test_an_identity_that_nobody_has_is_looked_at(evidence: Evidence):
+    fit = replace(evidence.fit, valid=np.ones(evidence.fit.n_frames, bool))
+    head = replace(evidence.head, joint_basis=0 * evidence.head.joint_basis)
+    for largest, level in ((3.5, GOOD), (-4.9, LOOK)):
+        odd = replace(fit, identity=np.array([0.2, largest, 0, 0, 0]))
+        verdict = judge(replace(evidence, fit=odd, head=head))
+        assert verdict.level == level
+        assert level == GOOD or "4.9 standard deviations" in verdict.reasons[0].text
+        # Where the size is the prior's, the rig is not to blame.
+        prior = replace(odd, meta={**fit.meta, "scale": "prior"})
+        assert judge(replace(evidence, fit=prior, head=head)).level == GOOD
+
+
+@pytest.mark.parametrize("scale", ["prior", "calibrated"])
+def test_a_given_identity_brings_its_size(evidence: Evidence, scale: str):
+    """Whatever the cameras of this take are."""
+    source = {"take": "talk", "scale": scale, "scale_std": 0.054 if scale == "prior" else 0.0}
+    known = "were estimates (give or take 5.4%)" if scale == "prior" else "were calibrated"
+    for own in ("prior", "calibrated"):
+        meta = {**evidence.fit.meta, "scale": own, "identity_source": source}
+        given = replace(evidence, fit=replace(evidence.fit, meta=meta))
+        texts = [reason.text for reason in judge(given).reasons]
+        assert f"Shape and size are those of take talk, whose sizes {known}." in texts
+        assert not any(text.startswith("Sizes are") for text in texts)
+        assert f"take talk, whose sizes {known}" in page_module._head_section(given)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_photos_of_several_sizes_count_in_one_unit(evidence: Evidence, tmp_path: Path, first: int):
+    """The residual over the face is that of the same pictures in one size, whichever is first."""
+    import cv2
+
+    camera = evidence.rig.cameras["left"]
+    footage, track = evidence.footage, evidence.tracks["left"]
+    roi = track.roi.copy()
+    for number in range(len(track)):
+        scale = 1 if number % 2 == first else 2
+        size = (camera.height // scale, camera.width // scale, 3)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros(size, np.uint8))
+        roi[number, 2] /= scale
+    photos = replace(footage.recordings[0], path=tmp_path, kind="photos")
+    mixed = replace(
+        evidence,
+        footage=replace(footage, recordings=(photos, footage.recordings[1])),
+        tracks={**evidence.tracks, "left": replace(track, roi=roi)},
+    )
+    assert mixed.relative_residual == pytest.approx(evidence.relative_residual)
+    shutil.rmtree(tmp_path)
+    assert "left" in replace(mixed, footage=mixed.footage).relative_residual, "gone, still known"
+
+
 def test_telling_frames():
     residual = np.array([np.nan, 3.0, 1.0, 2.0, np.nan, 9.0, 4.0])
     assert telling_frames(residual) == {"worst": 5, "median": 1, "best": 2}
