@@ -27,6 +27,17 @@ PAPERS = {
 _KAPPA = 0.5522847498
 
 
+def parse_paper(text: str) -> str:
+    """`fit` or a key of PAPERS.
+
+    Raises:
+        CalibrationError: neither.
+    """
+    if text.lower() not in ("fit", *PAPERS):
+        raise CalibrationError(f"paper '{text}': use {', '.join(PAPERS)} or fit")
+    return text.lower()
+
+
 def write_board_pdf(path: str | Path, board: Board, paper: str = "fit") -> tuple[float, float]:
     """Write the board.
 
@@ -51,9 +62,7 @@ def write_board_pdf(path: str | Path, board: Board, paper: str = "fit") -> tuple
 def _sheet(needed: tuple[float, float], paper: str, board: Board) -> tuple[float, float]:
     if paper.lower() == "fit":
         return max(needed[0], _RULER + 2 * _MARGIN), needed[1]
-    if paper.lower() not in PAPERS:
-        raise CalibrationError(f"paper '{paper}': use {', '.join(PAPERS)} or fit")
-    sheet = PAPERS[paper.lower()]
+    sheet = PAPERS[parse_paper(paper)]
     for size in (sheet, sheet[::-1]):
         if needed[0] <= size[0] and needed[1] <= size[1]:
             return size

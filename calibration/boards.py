@@ -130,6 +130,11 @@ class Board:
         return np.column_stack([xy, np.zeros(len(xy))])
 
 
+def is_board_file(text: str) -> bool:
+    """Whether this names another tool's file, and is no specification."""
+    return Path(text).suffix.lower() in (".toml", ".yaml", ".yml")
+
+
 def parse_board(text: str) -> Board:
     """A board from its specification, or from another tool's file.
 
@@ -138,11 +143,9 @@ def parse_board(text: str) -> Board:
     Raises:
         CalibrationError: not such a specification; says what would be one.
     """
-    suffix = Path(text).suffix.lower()
-    if suffix == ".toml":
-        return _caliscope_board(Path(text))
-    if suffix in (".yaml", ".yml"):
-        return _kalibr_board(Path(text))
+    if is_board_file(text):
+        path = Path(text)
+        return _caliscope_board(path) if path.suffix.lower() == ".toml" else _kalibr_board(path)
     kind, *parts = [part.strip() for part in text.split(":")]
     kind = kind.lower()
     if kind not in EXAMPLES:

@@ -29,7 +29,8 @@ from calibration.extrinsics import (
     solve_tree,
     start_state,
 )
-from calibration.intrinsics import LENSES, IntrinsicsFit, fit_intrinsics
+from calibration.intrinsics import AUTO_LENSES, IntrinsicsFit, fit_intrinsics
+from calibration.poses import board_tilts
 from calibration.rig import Rig
 from calibration.selection import select_views
 from calibration.time_offsets import corner_velocities, offset_step, velocities_are_known
@@ -49,14 +50,18 @@ FLEXIBLE_VIEWS = 40
 _TURNS = 16
 _STILL = 5e-6
 _SAME_TIME = 0.003
+# A focal length that is not known better than this share is no calibration, nor is one from boards
+# that were nowhere tilted by so many degrees: its stated deviation means nothing.
+_USELESS_FOCAL = 0.075
+_PARALLEL = 4.0
 
 
 @dataclass(frozen=True)
 class CalibrateOptions:
     """How to calibrate."""
 
-    lenses: tuple[str, ...] = tuple(LENSES)
-    """Lens models to choose from, keys of `LENSES`, the simplest first."""
+    lenses: tuple[str, ...] = AUTO_LENSES
+    """Lens models to choose from, keys of `intrinsics.LENSES`, the simplest first."""
     views_per_camera: int = 40
     """Views of each camera that the intrinsics should rest on."""
     views_per_pair: int = 20
@@ -162,7 +167,7 @@ def calibrate(
         corners, state, set(fits), names, board.points(), flexible, velocity, progress
     )
     result, corners = adjusted.result, adjusted.corners
-    return Calibration(
+    calibration = Calibration(
         rig=_rig(cameras, result, lenses, set(fits)),
         board=board,
         views=ordered,
@@ -177,6 +182,37 @@ def calibrate(
         time_offsets=_seconds(adjusted.offsets, names, options.seconds_per_moment),
         std=dict(zip(names, result.std, strict=True)),
     )
+    _check_focal(calibration)
+    return calibration
+
+
+def tilts(calibration: Calibration, name: str) -> np.ndarray:
+    """(V,) degrees between the board's plane and the picture's, for every view of a camera."""
+    c = list(calibration.rig.cameras).index(name)
+    rows = calibration.corners.camera == c
+    moments = np.unique(calibration.corners.moment[rows])
+    state = calibration.state
+    return board_tilts(state.T_camera_world[c] @ state.T_world_board[moments])
+
+
+def _check_focal(calibration: Calibration) -> None:
+    """CalibrationError where the views do not tell a camera's focal length from its distance."""
+    remedy = "film it tilted by 30 to 45 degrees to all sides, near and far"
+    for name in calibration.fits:
+        vector = calibration.state.intrinsics[list(calibration.rig.cameras).index(name)]
+        share = float((calibration.std[name][6:8] / vector[:2]).max())
+        if not share < _USELESS_FOCAL:
+            raise CalibrationError(
+                f"camera '{name}': these views of the board leave its focal length open "
+                f"({vector[:2].mean():.0f} px, known to {share:.0%} only); {remedy}"
+            )
+    # Cameras of a rig tell one another the distance, so one that sees it tilted is enough.
+    largest = max(float(tilts(calibration, name).max()) for name in calibration.rig.cameras)
+    if calibration.fits and largest < _PARALLEL:
+        raise CalibrationError(
+            f"the board is nowhere tilted against the picture (by {largest:.1f} degrees at most), "
+            f"so focal length and distance cannot be told apart; {remedy}"
+        )
 
 
 def intrinsics_vector(camera: Camera) -> np.ndarray:

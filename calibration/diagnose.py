@@ -97,10 +97,15 @@ def _other_grid(pictures: Sequence[np.ndarray], board: Board) -> str:
     if board.kind == "chessboard":
         size = _larger_chessboard(pictures, board)
         if size:
-            return (
-                f"a chessboard of {size[0]}x{size[1]} inner corners is seen, --board says "
-                f"{board.columns}x{board.rows}; count inner corners, not squares"
-            )
+            stated = sorted((board.columns, board.rows))
+            seen = f"a chessboard of {size[0]}x{size[1]} inner corners is seen, --board says "
+            seen += f"{board.columns}x{board.rows}; "
+            if min(size) <= stated[0] and max(size) <= stated[1]:
+                return (
+                    f"{seen}if it has as many, part of it is cut off by the edge of the picture or "
+                    "covered: film it whole; else count inner corners, not squares"
+                )
+            return f"{seen}count inner corners, not squares"
         return ""
     if board.columns != board.rows:
         other = replace(board, columns=board.rows, rows=board.columns)

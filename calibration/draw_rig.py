@@ -129,6 +129,16 @@ def write_rig_html(path: str | Path, rig: Rig, text: list[str]) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
+def is_rig_html(path: str | Path) -> bool:
+    """Whether a file is a page of `write_rig_html`, as far as its beginning tells."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        text = stream.read(2000).decode("utf-8", errors="replace")
+    return text.startswith(_PAGE[: _PAGE.index("<style>")]) and '<canvas id="view">' in text
+
+
 def _css(colour: tuple[int, int, int]) -> str:
     return f"rgb({colour[2]},{colour[1]},{colour[0]})"
 

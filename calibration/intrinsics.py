@@ -8,6 +8,7 @@ import numpy as np
 
 from calibration.boards import Board
 from calibration.bundle import (
+    BundleResult,
     BundleState,
     Corners,
     Freedom,
@@ -17,18 +18,30 @@ from calibration.bundle import (
     robust_sigma,
 )
 from calibration.errors import CalibrationError
-from calibration.poses import board_poses
+from calibration.poses import board_poses, board_tilts
 from calibration.views import CameraPictures, View, corners_of
 
 MIN_VIEWS = 3
-# Name -> model and number of coefficients. In the order of their freedom: a later one must be
-# better by this share of the held-out error to be taken.
+# Name -> model and number of coefficients; opencv4 is OpenCV's with k3 held at 0.
 LENSES = {
+    "opencv0": ("opencv", 0),
+    "opencv4": ("opencv", 4),
     "opencv5": ("opencv", 5),
     "fisheye": ("opencv_fisheye", 4),
     "opencv8": ("opencv", 8),
 }
-_WORTH = 0.02
+# Those that are tried unless one is asked for, in the order of their freedom: a later one must be
+# better by _WORTH of the held-out error to be taken. One that is not better by _PLAINLY must agree
+# with the simpler one about the focal length, within so many deviations: else it may have traded
+# one for the other.
+AUTO_LENSES = ("opencv5", "fisheye", "opencv8")
+_WORTH, _PLAINLY, _AGREED = 0.02, 0.2, 3.0
+# Numerator and denominator of a rational lens that differ by less than this share of themselves
+# cancel: the lens needs neither, and outside the corners it is anything.
+_CANCELLED = 0.1
+# Views in which the board must be tilted by so many degrees before focal length and lens can be
+# told apart.
+TILT, LEAST_TILTED = 20.0, 3
 _FOLDS = 4
 # Focal lengths that are tried, as shares of the longer side: 12 mm to 300 mm lenses.
 _FOCAL_SHARES = np.geomspace(0.3, 6, 14)
@@ -56,7 +69,8 @@ def fit_intrinsics(
 
     Args:
         views: of this camera only.
-        choices: keys of LENSES; with several, that with the least error on held-out views wins.
+        choices: keys of LENSES, the simplest first; with several, that with the least error on
+            held-out views wins, unless the views cannot tell its freedom from the focal length.
     Raises:
         CalibrationError: too few views, or none that a camera can explain.
     """
@@ -71,12 +85,49 @@ def fit_intrinsics(
     held_out: dict[str, float] = {}
     lens = choices[0]
     if len(choices) > 1 and len(views) >= 2 * _FOLDS:
-        held_out = {lens: _cross_validate(lens, fits[lens][0], views, board) for lens in choices}
+        held_out = {
+            lens: _cross_validate(lens, fit.state.intrinsics[0], views, board)
+            for lens, fit in fits.items()
+        }
         for other in choices[1:]:
-            if held_out[other] < (1 - _WORTH) * held_out[lens]:
+            gain = 1 - held_out[other] / held_out[lens]
+            if gain > _WORTH and _is_founded(fits[other], fits[lens], board, gain > _PLAINLY):
                 lens = other
-    intrinsics, residuals = fits[lens]
+    intrinsics, residuals = fits[lens].state.intrinsics[0], fits[lens].residuals
     return IntrinsicsFit(lens, LENSES[lens][0], intrinsics, rms(residuals), held_out)
+
+
+def _is_founded(freer: BundleResult, simpler: BundleResult, board: Board, plainly: bool) -> bool:
+    """Whether a freer lens that explains held-out views better rests on the views.
+
+    A board that is parallel to the picture says nothing of the focal length; with it any lens
+    explains the views as well as any other.
+
+    Args:
+        plainly: the simpler lens is so much worse that it is wrong, its focal length too.
+    """
+    if (board_tilts(freer.state.T_world_board) > TILT).sum() < LEAST_TILTED:
+        return False
+    if plainly:
+        return True
+    ours, theirs = freer.state.intrinsics[0], simpler.state.intrinsics[0]
+    apart = np.abs(ours[:2] - theirs[:2])
+    deviation = np.hypot(freer.std[0][6:8], simpler.std[0][6:8])
+    return bool((apart < _AGREED * deviation).all()) and not _cancels(freer, board)
+
+
+def _cancels(fit: BundleResult, board: Board) -> bool:
+    """Whether numerator and denominator of a rational lens are nearly the same polynomial."""
+    dist = fit.state.intrinsics[0][4:]
+    if fit.state.models[0] != "opencv" or len(dist) < 8:
+        return False
+    points = np.einsum("mij,pj->mpi", fit.state.T_world_board[:, :3, :3], board.points())
+    points += fit.state.T_world_board[:, None, :3, 3]
+    r2 = (points[..., :2] ** 2).sum(axis=-1) / np.maximum(points[..., 2], 1e-9) ** 2
+    powers = np.percentile(r2, 90) ** np.array([1, 2, 3])
+    upper, lower = dist[[0, 1, 4]] * powers, dist[5:8] * powers
+    largest = max(np.linalg.norm(upper), np.linalg.norm(lower))
+    return bool(np.linalg.norm(upper - lower) < _CANCELLED * largest)
 
 
 def _start(views: list[View], board: Board, camera: CameraPictures) -> dict[str, float]:
@@ -103,16 +154,15 @@ def _fit(
     views: list[View],
     board: Board,
     camera: CameraPictures,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(4 + D,) intrinsics and (N, 2) residuals: first focal length and the first radial term,
-    then everything."""
+) -> BundleResult:
+    """First focal length and the first radial term, then everything."""
     model, terms = LENSES[lens]
     focal = start[model]
     centre = [(camera.width - 1) / 2, (camera.height - 1) / 2]
     intrinsics = np.array([focal, focal, *centre, *np.zeros(terms)])
     state, corners = single_camera_state(views, board, model, intrinsics)
     few = np.zeros(4 + terms, bool)
-    few[[0, 1, 4]] = True
+    few[:2] = few[4:5] = True
     some = few.copy()
     some[2:4] = True
     result = None
@@ -121,7 +171,7 @@ def _fit(
         result = bundle_adjust(corners, state, free, iterations, 1e-8)
         state = result.state
     assert result is not None
-    return state.intrinsics[0], result.residuals
+    return result
 
 
 def single_camera_state(

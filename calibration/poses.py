@@ -21,6 +21,15 @@ def normalized(model: str, intrinsics: np.ndarray, xy: np.ndarray) -> np.ndarray
     return lens.undistort(plane, intrinsics[4:])
 
 
+def board_tilts(T_camera_board: np.ndarray) -> np.ndarray:
+    """(V,) degrees between the boards' planes and the picture's, of (V, 4, 4) poses.
+
+    Only this tilt tells focal length from distance. A board that is parallel to the picture says
+    nothing of them, also where it lies to the side and is seen at an angle.
+    """
+    return np.degrees(np.arccos(np.clip(np.abs(T_camera_board[:, 2, 2]), 0, 1)))
+
+
 def board_poses(
     view: View, board: Board, model: str, intrinsics: np.ndarray
 ) -> list[tuple[np.ndarray, float]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.calibrate import Calibration
+from calibration.calibrate import Calibration, tilts
 from calibration.camera import Camera
+from calibration.intrinsics import LEAST_TILTED, TILT
 from calibration.rotations import invert
 
 # Grid over the picture for coverage.
@@ -13,9 +14,11 @@ CELLS = (6, 4)
 _FEW_VIEWS = 10
 _FEW_SHARED = 8
 _LEAST_COVERED = 0.6
-_TILT = 20.0
-_LEAST_TILTED = 3
 _FOCAL_STD = 0.005
+# Shares of the picture's longer side: how well its centre should be known, and how far off the
+# middle lenses are mounted at most.
+_CENTRE_STD, _OFF_CENTRE = 0.01, 0.08
+_ASPECT = 0.02
 _MANY_OUTLIERS = 0.03
 _LARGE_RMS = 1.0
 
@@ -36,18 +39,6 @@ def camera_xy(calibration: Calibration, name: str) -> np.ndarray:
     """(N, 2) px: the camera's corners that count."""
     rows = calibration.corners.camera == list(calibration.rig.cameras).index(name)
     return calibration.corners.xy[rows & ~calibration.outliers]
-
-
-def tilts(calibration: Calibration, name: str) -> np.ndarray:
-    """(V,) degrees between the board's normal and the line of sight to it, for every view."""
-    c = list(calibration.rig.cameras).index(name)
-    rows = calibration.corners.camera == c
-    moments = np.unique(calibration.corners.moment[rows])
-    T = calibration.state.T_camera_world[c] @ calibration.state.T_world_board[moments]
-    middle = calibration.board.points().mean(axis=0)
-    centre = T[:, :3, :3] @ middle + T[:, :3, 3]
-    cosine = (T[:, :3, 2] * centre).sum(axis=1) / np.linalg.norm(centre, axis=1)
-    return np.degrees(np.arccos(np.clip(np.abs(cosine), 0, 1)))
 
 
 def weaknesses(calibration: Calibration) -> list[str]:
@@ -80,10 +71,10 @@ def _weak_intrinsics(calibration: Calibration, name: str, camera: Camera) -> lis
             f"camera '{name}': only {len(degrees)} views; 20 to 40 at different places and angles "
             "are better"
         )
-    tilted = int((degrees > _TILT).sum())
-    if tilted < _LEAST_TILTED:
+    tilted = int((degrees > TILT).sum())
+    if tilted < LEAST_TILTED:
         found.append(
-            f"camera '{name}': the board is tilted by more than {_TILT:.0f} degrees in {tilted} "
+            f"camera '{name}': the board is tilted by more than {TILT:.0f} degrees in {tilted} "
             "views only, so focal length and distance are hard to tell apart; film it tilted by 30 "
             "to 45 degrees to all sides"
         )
@@ -108,6 +99,32 @@ def _weak_intrinsics(calibration: Calibration, name: str, camera: Camera) -> lis
         found.append(
             f"camera '{name}': focal length known to {share:.1%} only; film the board nearer, "
             "filling the picture, and tilted"
+        )
+    return found + _weak_centre(name, camera, vector, std)
+
+
+def _weak_centre(name: str, camera: Camera, vector: np.ndarray, std: np.ndarray) -> list[str]:
+    """A principal point or an aspect that lenses hardly have, or that is not known."""
+    found = []
+    remedy = "bring the board into all corners of the picture, tilted to all sides"
+    side = max(camera.width, camera.height)
+    uncertain = float(std[8:10].max())
+    if not uncertain < _CENTRE_STD * side:
+        found.append(
+            f"camera '{name}': its principal point is known to {uncertain:.0f} px only; {remedy}"
+        )
+    middle = np.array([camera.width - 1, camera.height - 1]) / 2
+    off = float(np.linalg.norm(vector[2:4] - middle))
+    if off > _OFF_CENTRE * side:
+        found.append(
+            f"camera '{name}': its principal point ({vector[2]:.0f}, {vector[3]:.0f}) lies "
+            f"{off:.0f} px off the picture's middle, which few lenses do unless the picture was "
+            f"cropped; {remedy}"
+        )
+    if abs(vector[0] / vector[1] - 1) > _ASPECT:
+        found.append(
+            f"camera '{name}': fx and fy differ by {abs(vector[0] / vector[1] - 1):.1%}, as though "
+            f"pixels were not square; unless the picture was stretched, {remedy}"
         )
     return found
 

@@ -35,8 +35,9 @@ def write_take(
 ) -> TakeFiles:
     """Write a take.yaml that joins a rig's cameras with the videos of a folder.
 
-    A video belongs to the camera whose name is its stem, or a part of its stem between - _ . and
-    spaces, or whose number its stem ends in. Paths are written relative to take.yaml.
+    A video belongs to the camera whose name is its stem; of those left, to the camera whose name is
+    a part of its stem between - _ . and spaces; then to the one camera whose number its stem ends
+    in, unless it begins like another camera. Paths are written relative to take.yaml.
 
     Args:
         path: take.yaml to write.
@@ -45,7 +46,7 @@ def write_take(
         folder: holds the videos.
         timestamps: table of frame times (cam_id, frame_time, ...), if there is one.
     Raises:
-        CalibrationError: no folder, no video for any camera, or two for one.
+        CalibrationError: no folder, no video for any camera, two for one, or one for two.
     """
     path = Path(path)
     found = videos_of(cameras, folder)
@@ -66,37 +67,61 @@ def videos_of(cameras: Iterable[str], folder: str | Path) -> TakeFiles:
     if not folder.is_dir():
         raise CalibrationError(f"{folder}: no such folder of videos")
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in VIDEO_SUFFIXES)
-    found = {name: _video_of(name, files, folder) for name in cameras}
-    videos = {name: file for name, file in found.items() if file is not None}
-    if not videos:
+    names, found = list(cameras), dict[str, Path]()
+    for belongs in (_is_called, _names_it, _has_its_number):
+        rest = [name for name in names if name not in found]
+        unused = [file for file in files if file not in found.values()]
+        matching = {n: [f for f in unused if belongs(f.stem, n, names)] for n in rest}
+        found |= _one_each(matching, folder)
+    if not found:
         raise CalibrationError(
-            f"{folder}: no video belongs to the cameras {', '.join(found)}; name the files after "
+            f"{folder}: no video belongs to the cameras {', '.join(names)}; name the files after "
             "them"
         )
-    return TakeFiles(videos, tuple(name for name, file in found.items() if file is None))
+    videos = {name: found[name] for name in names if name in found}
+    return TakeFiles(videos, tuple(name for name in names if name not in found))
 
 
-def _video_of(name: str, files: list[Path], folder: Path) -> Path | None:
-    tests = (
-        lambda stem: stem == name,
-        lambda stem: name in re.split(r"[-_. ]+", stem),
-        lambda stem: _final_number(stem) is not None and _final_number(stem) == _final_number(name),
-    )
-    for test in tests:
-        matching = [file for file in files if test(file.stem)]
-        if len(matching) > 1:
-            names = " and ".join(file.name for file in matching[:2])
+def _one_each(matching: dict[str, list[Path]], folder: Path) -> dict[str, Path]:
+    """The file of every camera that has one; CalibrationError for two of one, or one of two."""
+    owner: dict[Path, str] = {}
+    for name, files in matching.items():
+        if len(files) > 1:
+            both = " and ".join(file.name for file in files[:2])
             raise CalibrationError(
-                f"{folder}: {names} could both be camera '{name}'; keep one, named {name}"
+                f"{folder}: {both} could both be camera '{name}'; keep one, named {name}"
             )
-        if matching:
-            return matching[0]
-    return None
+        for file in files:
+            if file in owner:
+                raise CalibrationError(
+                    f"{folder}: {file.name} could be camera '{owner[file]}' and camera '{name}'; "
+                    "name it after its own"
+                )
+            owner[file] = name
+    return {name: file for file, name in owner.items()}
 
 
-def _final_number(text: str) -> int | None:
-    match = re.search(r"(\d+)$", text)
-    return int(match[1]) if match else None
+def _is_called(stem: str, name: str, names: list[str]) -> bool:
+    return stem == name
+
+
+def _names_it(stem: str, name: str, names: list[str]) -> bool:
+    return name in re.split(r"[-_. ]+", stem)
+
+
+def _has_its_number(stem: str, name: str, names: list[str]) -> bool:
+    """Whether a number at the end is the camera's, and no other camera has or begins like that."""
+    begins, number = _split_number(stem)
+    if number is None or [n for n in names if _split_number(n)[1] == number] != [name]:
+        return False
+    others = {_split_number(n)[0] for n in names} - {_split_number(name)[0]}
+    return begins not in others and not any(_names_it(stem, n, names) for n in names)
+
+
+def _split_number(text: str) -> tuple[str, int | None]:
+    """What comes before the number at the end, and the number."""
+    match = re.search(r"\d+$", text)
+    return (text[: match.start()], int(match[0])) if match else (text, None)
 
 
 def _relative(target: str | Path, file: Path) -> str:

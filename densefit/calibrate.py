@@ -21,6 +21,7 @@ from calibration.views import View
 from densefit.calibrate_inputs import BoardRecordings, open_recordings
 from densefit.errors import InputError
 from densefit.files import ensure_out_dir, write_json
+from densefit.input_files import refuse_replacing
 from densefit.progress import Bar, info, progress, warn
 
 # Pictures kept of each camera for the question why the board was not found, or not the right one.
@@ -50,6 +51,19 @@ class CalibrationFiles:
     coverage: Path
     report: Path
 
+    @staticmethod
+    def of(rig: Path) -> CalibrationFiles:
+        """What is written for a rig.yaml of this name."""
+        return CalibrationFiles(
+            rig,
+            rig.with_name(f"{rig.stem}_coverage.png"),
+            rig.with_name(f"{rig.stem}_calibration.json"),
+        )
+
+    def all(self) -> list[Path]:
+        """All of them."""
+        return [self.rig, self.coverage, self.report]
+
 
 def calibrate_recordings(
     inputs: Sequence[str | Path],
@@ -57,22 +71,25 @@ def calibrate_recordings(
     out: Path,
     options: CalibrateOptions | None = None,
     search: BoardSearch | None = None,
+    given: Sequence[Path] = (),
 ) -> tuple[Calibration, CalibrationFiles]:
     """Find the board in all recordings, calibrate, and write the rig and its report.
 
     Args:
         out: rig.yaml to write; OUT_coverage.png and OUT_calibration.json go beside it.
+        given: further files that the run reads, which it must not write over either.
     Raises:
         InputError, CalibrationError: names recording or camera and what to film again.
     """
-    search = search or BoardSearch()
-    ensure_out_dir(out.parent)
+    search, files = search or BoardSearch(), CalibrationFiles.of(out)
     recordings = open_recordings(inputs, search.sync, search.strict)
-    given = set(options.intrinsics) if options else set()
+    refuse_replacing([*map(Path, inputs), *recordings.read, *given], files.all())
+    ensure_out_dir(out.parent)
+    known = set(options.intrinsics) if options else set()
     names = {camera.name for camera in recordings.cameras}
-    if given and not given & names:
+    if known and not known & names:
         raise InputError(
-            f"--intrinsics names the cameras {', '.join(sorted(given))}, the recordings are "
+            f"--intrinsics names the cameras {', '.join(sorted(known))}, the recordings are "
             f"{', '.join(sorted(names))}; names must agree"
         )
     if board.turned_alike() and len(names) > 1:
@@ -94,11 +111,6 @@ def calibrate_recordings(
             bar.note(f"rms {rms:.3f} px")
 
         calibration = calibrate(views, board, recordings.cameras, options, bar.note, step)
-    files = CalibrationFiles(
-        out,
-        out.with_name(f"{out.stem}_coverage.png"),
-        out.with_name(f"{out.stem}_calibration.json"),
-    )
     write_coverage(files.coverage, calibration)
     write_json(files.report, report(calibration))
     write_rig(out, calibration.rig)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,14 @@ from densefit.capture.photos import is_photo, pictures_in, read_photo
 from densefit.capture.sync_table import read_sync_table
 from densefit.capture.take import EVENT_SYNC, SYNC_MODES, told_offsets
 from densefit.errors import InputError, UsageError
-from densefit.progress import info
+from densefit.input_files import files_of
+from densefit.progress import info, warn
 
 # Names such as left_0012 and left0012, and 0012_left.
 _NAME_NUMBER = re.compile(r"(.*?)[-_. ]*(\d+)")
 _NUMBER_NAME = re.compile(r"(\d+)[-_. ]+(.*\D.*)")
+# With fewer pictures of a number that another camera has too, numbers may not belong together.
+_FEW_SHARED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,8 @@ class BoardRecordings:
     videos: dict[str, Source] = field(default_factory=dict)
     files: dict[str, dict[int, Path]] = field(default_factory=dict)
     """Pictures: by camera, moment -> file."""
+    read: tuple[Path, ...] = ()
+    """Every file that the recordings are read from."""
 
     def pictures(self, camera: str, moments: set[int]) -> Iterator[tuple[int, str, np.ndarray]]:
         """Decode a camera's pictures of the given moments: (moment, its name, (H, W) uint8)."""
@@ -93,8 +98,11 @@ def open_recordings(
     if len(paths) == 1 and (
         paths[0].suffix in (".yaml", ".yml") or (paths[0] / "take.yaml").is_file()
     ):
-        take = load_take(paths, sync=sync, sequence=True, strict=strict)
-        return _from_take(take)
+        file = paths[0] / "take.yaml" if paths[0].is_dir() else paths[0]
+        # Its rig is what is going to be made.
+        take = load_take([file], sync=sync, sequence=True, strict=strict, with_rig=False)
+        recordings = _from_take(take)
+        return replace(recordings, read=(file, *recordings.read))
     videos, pictures = _sort_out(paths)
     if videos and pictures:
         raise InputError(
@@ -102,6 +110,10 @@ def open_recordings(
             "picture; give videos of all cameras, or pictures of all"
         )
     if pictures:
+        if sync is not None:
+            raise UsageError(
+                f"--sync {sync}: pictures belong together by their numbers; leave it out"
+            )
         return _from_pictures(pictures)
     if not videos:
         raise InputError(f"{paths[0]}: no video and no picture there; give the board's recordings")
@@ -160,11 +172,14 @@ def _by_camera(files: Iterable[Path], folder_name: str) -> dict[str, list[Path]]
     """Split pictures by the camera in their names; one camera where names show none."""
     files = list(files)
     groups: dict[str, dict[int, Path]] = {}
+    twice: tuple[Path, Path] | None = None
     for file in files:
         parts = _name_and_number(file.stem)
         if parts is None:
             return {folder_name: files}
-        groups.setdefault(_clean(parts[0]) if parts[0] else "", {})[parts[1]] = file
+        group = groups.setdefault(_clean(parts[0]) if parts[0] else "", {})
+        twice = twice or ((group[parts[1]], file) if parts[1] in group else None)
+        group[parts[1]] = file
     if len(groups) == 1 or "" in groups:
         return {folder_name: files}
     numbers = [set(group) for group in groups.values()]
@@ -172,6 +187,8 @@ def _by_camera(files: Iterable[Path], folder_name: str) -> dict[str, list[Path]]
     # Cameras of one rig share picture numbers; photos of several sources in one folder do not.
     if len(shared) < 2:
         return {folder_name: files}
+    if twice is not None:
+        raise _same_number(*twice)
     info(f"pictures by camera: {', '.join(f'{n} {len(g)}' for n, g in groups.items())}")
     return {name: [group[n] for n in sorted(group)] for name, group in groups.items()}
 
@@ -190,6 +207,9 @@ def _from_pictures(pictures: dict[str, list[Path]]) -> BoardRecordings:
     for name, own in pictures.items():
         parts = [_name_and_number(path.stem) for path in own]
         numbers = [p[1] for p in parts if p is not None]
+        if len(pictures) > 1 and len(numbers) == len(own) > len(set(numbers)):
+            number = next(n for n in numbers if numbers.count(n) > 1)
+            raise _same_number(*[p for p, n in zip(own, numbers, strict=True) if n == number][:2])
         if len(numbers) == len(own) == len(set(numbers)):
             files[name] = dict(zip(numbers, own, strict=True))
         elif len(pictures) == 1 or len({len(f) for f in pictures.values()}) == 1:
@@ -199,6 +219,7 @@ def _from_pictures(pictures: dict[str, list[Path]]) -> BoardRecordings:
                 f"{own[0].parent}: cannot tell which pictures were taken together: they carry no "
                 "numbers and their counts differ; name them left_0001.png, right_0001.png and so on"
             )
+    _check_shared(files)
     cameras = []
     for name, by_moment in files.items():
         height, width = read_photo(next(iter(by_moment.values()))).shape[:2]
@@ -207,7 +228,34 @@ def _from_pictures(pictures: dict[str, list[Path]]) -> BoardRecordings:
     every = sorted(set().union(*files.values()))
     place = {moment: i for i, moment in enumerate(every)}
     files = {name: {place[m]: p for m, p in own.items()} for name, own in files.items()}
-    return BoardRecordings(cameras, len(every), files=files)
+    read = tuple(path for own in files.values() for path in own.values())
+    return BoardRecordings(cameras, len(every), files=files, read=read)
+
+
+def _same_number(first: Path, second: Path) -> InputError:
+    return InputError(
+        f"{first} and {second.name} have the same number, by which pictures are joined with those "
+        "of other cameras; take one of them out, or number it anew"
+    )
+
+
+def _check_shared(files: dict[str, dict[int, Path]]) -> None:
+    """InputError for a camera none of whose numbers another camera has; a warning for few."""
+    for name, own in files.items() if len(files) > 1 else ():
+        others = set().union(*(other for n, other in files.items() if n != name))
+        shared = len(others & own.keys())
+        numbered = f"camera '{name}' ({min(own)} to {max(own)})"
+        remedy = "number pictures that were taken together alike, as left_0001, right_0001"
+        if shared == 0:
+            raise InputError(
+                f"{next(iter(own.values())).parent}: pictures of one number belong together, but "
+                f"{numbered} shares none with the others ({min(others)} to {max(others)}); {remedy}"
+            )
+        if shared < _FEW_SHARED <= len(own):
+            warn(
+                f"pictures of one number belong together, and {numbered} shares only {shared} of "
+                f"{len(own)} with the others; if they were taken at the same times, {remedy}"
+            )
 
 
 def _take_of(sources: dict[str, Source], sync: str | None) -> Take:
@@ -252,4 +300,6 @@ def _from_take(take: Take) -> BoardRecordings:
     cameras = [CameraPictures(n, s.width, s.height) for n, s in take.sources.items()]
     steps = np.diff(line.time)
     period = float(np.median(steps)) if len(steps) else None
-    return BoardRecordings(cameras, len(line.time), period, frames, dict(take.sources))
+    return BoardRecordings(
+        cameras, len(line.time), period, frames, dict(take.sources), read=tuple(files_of(take))
+    )

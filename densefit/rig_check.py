@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from calibration import Rig
-from calibration.draw_rig import write_rig_html, write_rig_png
+from calibration.draw_rig import is_rig_html, write_rig_html, write_rig_png
 from calibration.formats import ReadOptions, read_any
 from calibration.geometry import describe, rig_geometry
 from calibration.rig import unknown_camera
 from calibration.suspicion import Residuals, Suspicion, explain, residuals, suspicions
 from densefit.capture import Take, load_take, master_timeline
-from densefit.errors import InputError
+from densefit.errors import InputError, UsageError
 from densefit.files import ensure_out_dir
 from densefit.input_files import shared_recordings
 from densefit.progress import info
@@ -50,6 +50,7 @@ def check_rig(
     threads: int | None = None,
     device: str = "auto",
     source_format: str | None = None,
+    overwrite: bool = False,
 ) -> RigCheck:
     """Measure, draw and judge a rig.
 
@@ -59,9 +60,13 @@ def check_rig(
         out: folder for rig.png and rig.html.
         options: what a file of another tool leaves open.
         source_format: of `rig_path`, where it is not to be recognized.
+        overwrite: files of these names may be replaced that no earlier check made.
     Raises:
         InputError, CalibrationError: nothing that could be checked.
+        UsageError: such files are there, and were not to be replaced.
     """
+    png, html = out / "rig.png", out / "rig.html"
+    _check_free(png, html, overwrite)
     rig = read_any(rig_path, options, source_format)
     found = suspicions(rig)
     figures = describe(rig_geometry(rig))
@@ -80,10 +85,23 @@ def check_rig(
         if not explained:
             found = found + _wrong_size(fit)
     ensure_out_dir(out)
-    write_rig_png(out / "rig.png", rig)
+    write_rig_png(png, rig)
     words = [f"suspicion: {s.text}" for s in found] or ["nothing suspicious found"]
-    write_rig_html(out / "rig.html", rig, [*figures, "", *words])
-    return RigCheck(figures, found, fit, out / "rig.png", out / "rig.html")
+    write_rig_html(html, rig, [*figures, "", *words])
+    return RigCheck(figures, found, fit, png, html)
+
+
+def _check_free(png: Path, html: Path, overwrite: bool) -> None:
+    """UsageError where a picture or page lies there that is not an earlier check's.
+
+    The page tells by its beginning; a picture is a check's where such a page lies beside it.
+    """
+    foreign = [path for path in (png, html) if path.exists()]
+    if foreign and not overwrite and not is_rig_html(html):
+        raise UsageError(
+            f"{foreign[0]}: was made by no earlier check; give another folder with -o, or have it "
+            "replaced with --overwrite"
+        )
 
 
 def _with_rig(take: Take, rig: Rig, rig_path: Path) -> Take:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,14 +32,23 @@ class ReadOptions:
     """px, width and height of all pictures, where the file does not state them."""
     names: tuple[str, ...] = ()
     """Names for cameras that the file only counts."""
+    lenses_only: bool = False
+    """Nobody asks for the translations, so their unit may stay open."""
 
     def metres_per_unit(self, stated: float | None, what: str) -> float:
-        """The unit as given, else as stated.
+        """The unit as stated, else as given.
 
         Raises:
-            CalibrationError: neither says it.
+            CalibrationError: neither says it, or they contradict each other.
         """
-        metres = self.metres if self.metres is not None else stated
+        metres = self.metres if stated is None else stated
+        if stated and self.metres and not math.isclose(stated, self.metres):
+            raise CalibrationError(
+                f"{what} has its translations in {unit_name(stated)}, --units says "
+                f"{unit_name(self.metres)}; leave out --units, or mend the file"
+            )
+        if metres is None and self.lenses_only:
+            return 1.0
         if metres is None:
             raise CalibrationError(
                 f"{what} does not say its unit of length; give --units m, cm, mm or the metres of "
@@ -52,13 +62,24 @@ class ReadOptions:
         Raises:
             CalibrationError: neither says it.
         """
-        if stated is not None and None not in stated:
+        if stated is not None and None not in stated:  # `agree` compares it with what is given
             return whole(stated[0], f"{where}: width"), whole(stated[1], f"{where}: height")
         if self.size is None:
             raise CalibrationError(
                 f"{where}: the file does not say the picture's size; give --size 1920x1080"
             )
         return self.size
+
+    def agree(self, rig: Rig) -> None:
+        """CalibrationError where the size that was given is not the one that a file states."""
+        for camera in rig.cameras.values():
+            if self.size not in (None, (camera.width, camera.height)):
+                given = "x".join(map(str, self.size or ()))
+                raise CalibrationError(
+                    f"camera '{camera.name}': the file says that its pictures are "
+                    f"{camera.width}x{camera.height}, --size {given}; leave out --size, or mend "
+                    "the file"
+                )
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,10 @@ class Format:
     """How a file of this format is usually called; folders end in /."""
     parts: tuple[str, ...] = ()
     """The files that are written into a folder."""
+    suffixes: tuple[str, ...] = ()
+    """Of a single file, in lower case."""
+    counts: bool = False
+    """Cameras have no names in it, so that --names may give them."""
 
 
 def parse_units(text: str | None) -> float | None:
@@ -98,10 +123,30 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """`1920x1080`; None stays None."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
+    match = re.fullmatch(r"0*([1-9]\d*)x0*([1-9]\d*)", text.strip().lower())
     if not match:
         raise CalibrationError(f"size '{text}': write width x height in pixels, as 1920x1080")
     return int(match[1]), int(match[2])
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """`left,right`; None gives none."""
+    if text is None:
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if not NAME_PATTERN.fullmatch(name):
+            raise CalibrationError(
+                f"names '{text}': '{name}' is no name; use letters, digits, _ and -, as left,right"
+            )
+    if len(set(names)) < len(names):
+        raise CalibrationError(f"names '{text}': one name twice; give each camera its own")
+    return names
+
+
+def unit_name(metres: float) -> str:
+    """m, cm or mm, else the number of metres."""
+    return next((n for n, m in METRES.items() if math.isclose(m, metres)), f"units of {metres:g} m")
 
 
 def camera_name(text: Any) -> str:
@@ -208,9 +253,11 @@ def need_pinhole(camera: Camera, what: str, most: int) -> np.ndarray:
         raise CalibrationError(f"camera '{camera.name}': {what} has no fisheye lenses")
     dist = np.concatenate([camera.dist, np.zeros(8)])
     if dist[most:].any():
+        used = int(np.flatnonzero(dist).max()) + 1
+        holds = f"{most} distortion coefficients" if most else "no distortion coefficients"
         raise CalibrationError(
-            f"camera '{camera.name}': {what} has {most} distortion coefficients, this lens needs "
-            f"{len(camera.dist)}; calibrate it with --lens opencv5"
+            f"camera '{camera.name}': {what} has {holds}, this lens needs {used}; calibrate it "
+            f"with --lens opencv{most}" + ("" if most else ", or undistort the pictures")
         )
     return dist[:most]
 

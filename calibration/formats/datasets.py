@@ -194,6 +194,7 @@ NERSEMBLE_SHARED = Format(
     read_nersemble,
     _nersemble_writer(True),
     "camera_params.json",
+    suffixes=(".json",),
 )
 NERSEMBLE = Format(
     "nersemble",
@@ -202,9 +203,16 @@ NERSEMBLE = Format(
     read_nersemble,
     _nersemble_writer(False),
     "camera_params.json",
+    suffixes=(".json",),
 )
 MULTIFACE = Format(
-    "multiface", "Multiface's KRT", _is_multiface, read_multiface, write_multiface, "KRT"
+    "multiface",
+    "Multiface's KRT",
+    _is_multiface,
+    read_multiface,
+    write_multiface,
+    "KRT",
+    suffixes=(".krt",),
 )
 FACESCAPE = Format(
     "facescape",
@@ -213,4 +221,5 @@ FACESCAPE = Format(
     read_facescape,
     write_facescape,
     "params.json",
+    suffixes=(".json",),
 )

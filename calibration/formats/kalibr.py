@@ -117,5 +117,11 @@ def write_kalibr(path: Path, rig: Rig) -> None:
 
 
 KALIBR = Format(
-    "kalibr", "Kalibr's camchain.yaml", _recognizes, read_kalibr, write_kalibr, "camchain.yaml"
+    "kalibr",
+    "Kalibr's camchain.yaml",
+    _recognizes,
+    read_kalibr,
+    write_kalibr,
+    "camchain.yaml",
+    suffixes=(".yaml", ".yml"),
 )

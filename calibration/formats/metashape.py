@@ -6,6 +6,7 @@ the middle of the picture. p1 and p2 are OpenCV's p2 and p1.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,10 @@ from calibration.rig import Rig
 from calibration.rotations import invert, transform
 
 _HALF = 0.5
+# Labels are file names, with or without their suffix.
+_SUFFIX = re.compile(
+    r"\.(jpe?g|jpe|jp2|tiff?|png|bmp|dng|exr|heic|webp|arw|cr2|cr3|nef|raf|rw2)$", re.I
+)
 _TERMS = ("f", "cx", "cy", "k1", "k2", "k3", "k4", "p1", "p2", "b1", "b2")
 
 
@@ -49,7 +54,12 @@ def _recognizes(path: Path) -> bool:
 
 
 def read_metashape(path: Path, options: ReadOptions) -> Rig:
-    """The first chunk's cameras that have a transform; metres where the chunk has a scale."""
+    """The first chunk's cameras that have a transform; metres where the chunk has a scale.
+
+    Newer versions sort cameras into components, each with a scale of its own; components are not
+    aligned with one another, so only one of them is a rig. The unit that `options` give is that of
+    the scaled world.
+    """
     text = read_text(path, "a cameras XML of Metashape")
     # Entities are of no use here, and can expand without end.
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -60,11 +70,7 @@ def read_metashape(path: Path, options: ReadOptions) -> Rig:
         raise CalibrationError(f"not valid XML ({error})") from error
     if chunk is None:
         raise CalibrationError("no <chunk> in it; export the cameras from Metashape as XML")
-    scale = chunk.findtext("transform/scale")
-    metres = options.metres_per_unit(
-        None if scale is None else float(_values(scale, 1, "scale")[0]),
-        "a Metashape chunk without scale",
-    )
+    metres = _metres_per_unit(chunk, options)
     sensors = {s.get("id", ""): _sensor(s) for s in chunk.iterfind("sensors/sensor")}
     cameras = []
     # Cameras may be sorted into groups.
@@ -72,7 +78,7 @@ def read_metashape(path: Path, options: ReadOptions) -> Rig:
         pose = entry.findtext("transform")
         if pose is None:
             continue
-        label = camera_name(Path(entry.get("label", "")).stem)
+        label = camera_name(_SUFFIX.sub("", entry.get("label", "")))
         sensor = sensors.get(entry.get("sensor_id", ""))
         if sensor is None:
             raise CalibrationError(f"camera '{label}': its sensor is not in the file")
@@ -84,6 +90,26 @@ def read_metashape(path: Path, options: ReadOptions) -> Rig:
             Camera(label, sensor.width, sensor.height, sensor.model, sensor.K, sensor.dist, T)
         )
     return rig_of(cameras, "no aligned camera in it")
+
+
+def _metres_per_unit(chunk: ET.Element, options: ReadOptions) -> float:
+    """Of the cameras' transforms: the scale of their component, or of the whole chunk."""
+    aligned = [c for c in chunk.iterfind("cameras//camera") if c.find("transform") is not None]
+    used = {c.get("component_id") for c in aligned}
+    if len(used) > 1:
+        raise CalibrationError(
+            f"its cameras lie in {len(used)} components, which are not aligned with one another; "
+            "merge them in Metashape, or export one of them"
+        )
+    scales = [
+        component.findtext("transform/scale")
+        for component in chunk.iterfind("components/component")
+        if component.get("id") in used
+    ]
+    scale = next((s for s in scales if s is not None), chunk.findtext("transform/scale"))
+    if scale is None:
+        return options.metres_per_unit(None, "a Metashape chunk without scale")
+    return float(_values(scale, 1, "scale")[0]) * (options.metres or 1.0)
 
 
 def _values(text: str, count: int, where: str) -> np.ndarray:
@@ -185,4 +211,5 @@ METASHAPE = Format(
     read_metashape,
     write_metashape,
     "cameras.xml",
+    suffixes=(".xml",),
 )

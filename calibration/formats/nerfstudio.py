@@ -146,4 +146,5 @@ NERFSTUDIO = Format(
     read_nerfstudio,
     write_nerfstudio,
     "transforms.json",
+    suffixes=(".json",),
 )

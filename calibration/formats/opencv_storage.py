@@ -20,6 +20,7 @@ from calibration.formats.common import (
     begins,
     camera_name,
     need,
+    need_pinhole,
     numbers,
     opencv_coefficients,
     rig_of,
@@ -268,11 +269,9 @@ def write_easymocap(path: Path, rig: Rig) -> None:
     intri: dict[str, Any] = {"names": list(rig.cameras)}
     extri: dict[str, Any] = {"names": list(rig.cameras)}
     for name, camera in rig.cameras.items():
-        if camera.model != "opencv":
-            raise CalibrationError(f"camera '{name}': EasyMocap has no fisheye lenses")
         K, T = need(camera, "EasyMocap")
         intri[f"K_{name}"] = np.array(K)
-        intri[f"dist_{name}"] = _dist_row(camera)
+        intri[f"dist_{name}"] = need_pinhole(camera, "EasyMocap", 5)[None]
         intri[f"H_{name}"], intri[f"W_{name}"] = camera.height, camera.width
         extri[f"R_{name}"] = vector_from_matrix(T[:3, :3])[:, None]
         extri[f"Rot_{name}"] = np.ascontiguousarray(T[:3, :3])
@@ -289,6 +288,8 @@ OPENCV = Format(
     read_opencv,
     write_opencv,
     "camera.yml",
+    suffixes=_SUFFIXES,
+    counts=True,
 )
 EASYMOCAP = Format(
     "easymocap",

@@ -12,7 +12,7 @@ from calibration.formats.metashape import METASHAPE
 from calibration.formats.nerfstudio import NERFSTUDIO
 from calibration.formats.opencv_storage import EASYMOCAP, OPENCV
 from calibration.keys import suggestion
-from calibration.rig import Rig, read_rig, write_rig
+from calibration.rig import METRES, Rig, read_rig, write_rig
 
 # What readers of many formats meet in damaged files: text where numbers belong, lists where tables
 # do, and tables without their keys.
@@ -27,11 +27,19 @@ def _is_rig_yaml(path: Path) -> bool:
 
 
 def _read_own(path: Path, options: ReadOptions) -> Rig:
-    return read_rig(path)
+    rig = read_rig(path)
+    options.metres_per_unit(METRES[rig.units], "it")
+    return rig
 
 
 DENSEFIT = Format(
-    "densefit", "rig.yaml of densefit", _is_rig_yaml, _read_own, write_rig, "rig.yaml"
+    "densefit",
+    "rig.yaml of densefit",
+    _is_rig_yaml,
+    _read_own,
+    write_rig,
+    "rig.yaml",
+    suffixes=(".yaml", ".yml"),
 )
 
 # Most specific first: the first that recognizes a file reads it.
@@ -95,8 +103,11 @@ def read_any(path: str | Path, options: ReadOptions | None = None, name: str | N
     """
     path = Path(path)
     chosen = format_of(path) if name is None else named(name)
+    options = options or ReadOptions()
     try:
-        return chosen.read(path, options or ReadOptions())
+        rig = chosen.read(path, options)
+        options.agree(rig)
+        return rig
     except CalibrationError as error:
         raise CalibrationError(_at(path, error)) from error
     except _DAMAGED as error:

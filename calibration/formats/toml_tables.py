@@ -6,6 +6,8 @@ they differ in the unit and in how cameras are called. Cameras are joined by nam
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,10 @@ def dialect(data: dict[str, Any]) -> str:
     """Which tool wrote a table; "" when none of them."""
     if isinstance(data.get("cameras"), dict):
         return "caliscope"
-    tables = [v for k, v in data.items() if isinstance(v, dict) and "matrix" in v]
-    if not tables:
+    by_name = {k: v for k, v in data.items() if isinstance(v, dict) and "matrix" in v}
+    if not by_name:
         return ""
+    tables = list(by_name.values())
     metadata = data.get("metadata")
     notes = set(metadata) if isinstance(metadata, dict) else set()
     if any("cam_id" in table or "verified_resolutions" in table for table in tables):
@@ -51,8 +54,11 @@ def dialect(data: dict[str, Any]) -> str:
         "groundplane_calibration",
     }:
         return "freemocap"
-    # aniposelib writes `fisheye` for fisheye cameras only, Pose2Sim for all.
-    if any(table.get("fisheye") is False for table in tables):
+    # aniposelib counts its tables and writes `fisheye` for fisheye cameras only, Pose2Sim calls
+    # tables like cameras and writes it for all.
+    lenses = [table.get("fisheye") for table in tables]
+    counted = all(re.fullmatch(r"cam_\d+", name) for name in by_name)
+    if False in lenses or (None not in lenses and not counted):
         return "pose2sim"
     return "aniposelib"
 
@@ -66,14 +72,20 @@ def _recognizer(name: str) -> Any:
     return recognizes
 
 
-def read_toml(path: Path, options: ReadOptions) -> Rig:
-    """Read any of the dialects, told apart by its layout.
+def _reader(which: str) -> Any:
+    def read(path: Path, options: ReadOptions) -> Rig:
+        return read_toml(path, options, which)
+
+    return read
+
+
+def read_toml(path: Path, options: ReadOptions, which: str) -> Rig:
+    """Read a table in the unit of a dialect, a key of _UNITS.
 
     Cameras marked `ignore` are left out. Caliscope's number k becomes cam_k, as its videos are
     called.
     """
     data = load_toml(path, "calibration .toml")
-    which = dialect(data)
     tables = data["cameras"] if isinstance(data.get("cameras"), dict) else data
     chosen = {
         section: entry
@@ -131,7 +143,8 @@ def _row(values: np.ndarray) -> str:
 def _writer(which: str) -> Any:
     def write(path: Path, rig: Rig) -> None:
         lines: list[str] = []
-        for number, (name, camera) in enumerate(rig.cameras.items()):
+        numbers = _numbers(rig) if which == "caliscope" else range(len(rig.cameras))
+        for number, (name, camera) in zip(numbers, rig.cameras.items(), strict=True):
             lines += _table(which, number, name, camera)
         if which != "caliscope":
             lines += ["[metadata]", "adjusted = false", "error = 0.0"]
@@ -143,6 +156,16 @@ def _writer(which: str) -> Any:
     return write
 
 
+def _numbers(rig: Rig) -> list[int]:
+    """A number for each camera: k for cam_k, as Caliscope calls it, and free ones for the rest."""
+    matches = [re.fullmatch(r"(?:cam_)?(0|[1-9]\d*)", name) for name in rig.cameras]
+    own = [None if match is None else int(match[1]) for match in matches]
+    # Both cam_3 and 3 may be there: the first takes the number.
+    own = [None if number in own[:i] else number for i, number in enumerate(own)]
+    free = (number for number in itertools.count() if number not in own)
+    return [next(free) if number is None else number for number in own]
+
+
 def _table(which: str, number: int, name: str, camera: Camera) -> list[str]:
     K, T = need(camera, f"a .toml of {which}")
     scale = _UNITS[which] or 1.0
@@ -152,10 +175,8 @@ def _table(which: str, number: int, name: str, camera: Camera) -> list[str]:
     head = f"[{name}]" if which == "pose2sim" else f"[cam_{number}]"
     lines = [head]
     if which == "caliscope":
-        digits = name.removeprefix("cam_")
-        section = digits if digits.isdigit() else str(number)
-        lines = [f"[cameras.{section}]", f"cam_id = {section}", "ignore = false"]
-        lines += [f'name = "{name}"'] if name != f"cam_{section}" else []
+        lines = [f"[cameras.{number}]", f"cam_id = {number}", "ignore = false"]
+        lines += [f'name = "{name}"'] if name != f"cam_{number}" else []
     else:
         lines.append(f'name = "{name}"')
     lines.append(f"size = [{camera.width}, {camera.height}]")
@@ -177,31 +198,35 @@ ANIPOSELIB = Format(
     "aniposelib",
     "aniposelib's calibration.toml",
     _recognizer("aniposelib"),
-    read_toml,
+    _reader("aniposelib"),
     _writer("aniposelib"),
     "calibration.toml",
+    suffixes=(".toml",),
 )
 CALISCOPE = Format(
     "caliscope",
     "Caliscope's camera_array.toml",
     _recognizer("caliscope"),
-    read_toml,
+    _reader("caliscope"),
     _writer("caliscope"),
     "camera_array.toml",
+    suffixes=(".toml",),
 )
 FREEMOCAP = Format(
     "freemocap",
     "FreeMoCap's camera calibration .toml",
     _recognizer("freemocap"),
-    read_toml,
+    _reader("freemocap"),
     _writer("freemocap"),
     "camera_calibration.toml",
+    suffixes=(".toml",),
 )
 POSE2SIM = Format(
     "pose2sim",
     "Pose2Sim's Calib.toml",
     _recognizer("pose2sim"),
-    read_toml,
+    _reader("pose2sim"),
     _writer("pose2sim"),
     "Calib.toml",
+    suffixes=(".toml",),
 )

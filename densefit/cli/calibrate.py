@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from densefit.cli.options import Overwrite, Strict
+from densefit.cli.values import file_in, refuse_existing, refuse_other_suffix, typed
+
+if TYPE_CHECKING:
+    from calibration.boards import Board
 
 
 class _RecordingsByDefault(TyperGroup):
@@ -57,7 +61,11 @@ def calibrate(
     ] = None,
     lens: Annotated[
         str,
-        typer.Option("--lens", help="opencv5, opencv8, fisheye, or auto: by cross-validation."),
+        typer.Option(
+            "--lens",
+            help="opencv0, opencv4, opencv5, opencv8 (coefficients), fisheye, or auto: by "
+            "cross-validation.",
+        ),
     ] = "auto",
     sync: Annotated[
         str | None,
@@ -85,38 +93,42 @@ def calibrate(
     """
     import os
 
-    from calibration.boards import parse_board
     from calibration.calibrate import CalibrateOptions
-    from calibration.intrinsics import LENSES
-    from densefit.calibrate import BoardSearch, calibrate_recordings, tell
+    from calibration.intrinsics import AUTO_LENSES, LENSES
+    from densefit.calibrate import BoardSearch, CalibrationFiles, calibrate_recordings, tell
     from densefit.errors import UsageError
 
-    if out.suffix.lower() not in (".yaml", ".yml"):
-        out = out / "rig.yaml"
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; give another -o, or --overwrite to replace it")
+    out = file_in(out, (".yaml", ".yml"), "rig.yaml")
+    refuse_existing(CalibrationFiles.of(out).all(), overwrite)
     if lens not in ("auto", *LENSES):
         raise UsageError(f"--lens {lens}: use auto, {', '.join(LENSES)}")
     cores = threads or os.cpu_count() or 1
     options = CalibrateOptions(
-        lenses=tuple(LENSES) if lens == "auto" else (lens,),
+        lenses=AUTO_LENSES if lens == "auto" else (lens,),
         views_per_camera=views,
         intrinsics={} if intrinsics is None else _known_cameras(intrinsics, size),
     )
     search = BoardSearch(every=every, sync=sync, strict=strict, threads=cores)
-    calibration, files = calibrate_recordings(inputs, parse_board(board), out, options, search)
+    given = [Path(board), *([intrinsics] if intrinsics is not None else [])]
+    calibration, files = calibrate_recordings(inputs, _board(board), out, options, search, given)
     tell(calibration)
     typer.echo(f"{files.rig}: {len(calibration.rig.cameras)} cameras, rms {calibration.rms:.3f} px")
     typer.echo(f"{files.coverage}")
     typer.echo(f"{files.report}")
 
 
+def _board(text: str) -> Board:
+    """A board; a malformed specification is a usage error, a damaged file of one is not."""
+    from calibration.boards import is_board_file, parse_board
+
+    return parse_board(text) if is_board_file(text) else typed(parse_board, text)
+
+
 def _known_cameras(path: Path, size: str | None) -> dict[str, Any]:
     """Cameras of a file whose K is known, by name."""
     from calibration.formats import ReadOptions, parse_size, read_any
 
-    # Only lenses are taken, so the unit of length does not matter.
-    rig = read_any(path, ReadOptions(metres=1.0, size=parse_size(size)))
+    rig = read_any(path, ReadOptions(size=typed(parse_size, size), lenses_only=True))
     return {name: camera for name, camera in rig.cameras.items() if camera.K is not None}
 
 
@@ -129,18 +141,17 @@ def board_pdf(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a printable PDF of a board at true scale (print at 100 %, not 'fit to page')."""
-    from calibration.board_pdf import write_board_pdf
-    from calibration.boards import parse_board
-    from densefit.errors import InputError, UsageError
+    from calibration.board_pdf import parse_paper, write_board_pdf
+    from densefit.errors import InputError
     from densefit.files import ensure_out_dir
 
     if out.is_dir():
         raise InputError(f"{out} is a folder; name a file in it, such as board.pdf")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; give another -o, or --overwrite to replace it")
-    parsed = parse_board(board)
+    refuse_other_suffix(out, (".pdf",))
+    refuse_existing([out], overwrite)
+    parsed, sheet = _board(board), typed(parse_paper, paper)
     ensure_out_dir(out.parent)
-    width, height = write_board_pdf(out, parsed, paper)
+    width, height = write_board_pdf(out, parsed, sheet)
     typer.echo(
         f"{out}: {parsed.text()} on {width * 1e3:.0f} x {height * 1e3:.0f} mm; print at 100 %"
     )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from densefit.cli.options import Device, Overwrite, Threads
+from densefit.cli.values import file_in, refuse_existing, refuse_other_suffix, typed
 
 if TYPE_CHECKING:
     from calibration import Rig
     from calibration.formats.common import Format
-
-T = TypeVar("T")
 
 HELP = "Convert and check rig files."
 
@@ -65,21 +63,30 @@ def convert(
     easymocap, colmap, colmap-bin, nerfstudio, nersemble, nersemble-shared, multiface, facescape,
     kalibr, metashape.
     """
-    from calibration.formats import ReadOptions, format_of, parse_size, parse_units, read_any
+    from calibration.formats import (
+        ReadOptions,
+        format_of,
+        parse_names,
+        parse_size,
+        parse_units,
+        read_any,
+    )
     from calibration.formats.registry import named
     from calibration.take_file import videos_of
     from densefit.errors import UsageError
 
     if timestamps is not None and take is None:
         raise UsageError("--timestamps goes with --take FOLDER; name the folder of the videos too")
-    goal = _typed(named, to)
-    metres, pixels = _typed(parse_units, units), _typed(parse_size, size)
-    options = ReadOptions(metres, pixels, tuple(names.split(",")) if names else ())
+    goal = typed(named, to)
+    metres, pixels = typed(parse_units, units), typed(parse_size, size)
+    options = ReadOptions(metres, pixels, typed(parse_names, names))
     if take is not None and to != "densefit":
         raise UsageError("--take writes take.yaml for a rig.yaml; leave out --to")
     path = _target(target, goal)
     _refuse_replacing(path, goal, with_take=take is not None, overwrite=overwrite)
-    found = _typed(named, source_format) if source_format else format_of(source)
+    found = typed(named, source_format) if source_format else format_of(source)
+    if names is not None and not found.counts:
+        raise UsageError(f"--names: {found.what} names its cameras itself; leave it out")
     rig = read_any(source, options, found.name)
     if take is not None:
         videos_of(rig.cameras, take)  # before anything is written
@@ -88,30 +95,23 @@ def convert(
         _write_take(path, rig, take, timestamps)
 
 
-def _typed(parse: Callable[[Any], T], text: str | None) -> T:
-    """An option's value; a malformed one is a usage error."""
-    from calibration import CalibrationError
-    from densefit.errors import UsageError
-
-    try:
-        return parse(text)
-    except CalibrationError as error:
-        raise UsageError(str(error)) from error
-
-
 def _target(target: Path, goal: Format) -> Path:
     """The file to write: `target` itself where it is named like one of its format, else in it.
 
     Of formats of several files it is their folder.
+
+    Raises:
+        UsageError: it is named like a file of another kind.
     """
-    usual = goal.target
     if goal.parts:
-        return target.parent if target.name in goal.parts else target
-    if target.suffix.lower() in (".yaml", ".yml", ".toml", ".json", ".xml", ".txt") or (
-        target.name == usual
-    ):
+        if target.name in goal.parts:
+            return target.parent
+        if not target.is_file():  # that is told later
+            refuse_other_suffix(target, (), f"a folder for {', '.join(goal.parts)}")
         return target
-    return target / usual
+    if target.name == goal.target and not target.is_dir():
+        return target
+    return file_in(target, goal.suffixes, goal.target)
 
 
 def _refuse_replacing(path: Path, goal: Format, with_take: bool, overwrite: bool) -> None:
@@ -125,9 +125,7 @@ def _refuse_replacing(path: Path, goal: Format, with_take: bool, overwrite: bool
         written = [path / part for part in goal.parts]
     if with_take:
         written.append(path.with_name("take.yaml"))
-    for existing in written:
-        if existing.exists() and not overwrite:
-            raise UsageError(f"{existing} exists; give another OUT, or --overwrite to replace it")
+    refuse_existing(written, overwrite, "OUT")
 
 
 def _write(path: Path, rig: Rig, to: str, source: str) -> None:
@@ -186,6 +184,7 @@ def check(
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw a rig, measure it, and name what is probably wrong with it (exit code 4 then)."""
     from calibration.formats import ReadOptions, parse_size, parse_units
@@ -196,9 +195,9 @@ def check(
     # "." and "/" have no name.
     beside = rig.with_name(f"{rig.stem}_check") if rig.name else Path("rig_check")
     folder = out if out is not None else beside
-    options = ReadOptions(_typed(parse_units, units), _typed(parse_size, size))
-    found = _typed(named, source_format).name if source_format else None
-    result = check_rig(rig, take, folder, options, threads, device, found)
+    options = ReadOptions(typed(parse_units, units), typed(parse_size, size))
+    found = typed(named, source_format).name if source_format else None
+    result = check_rig(rig, take, folder, options, threads, device, found, overwrite)
     for line in result.figures:
         typer.echo(line)
     typer.echo(f"{result.png}\n{result.html}")

@@ -210,6 +210,17 @@ def test_why_another_board_is_not_found(filmed: str, stated: str, reason: str) -
     assert reason in why_not_found(photos, board)
 
 
+def test_a_board_that_is_cut_off_is_not_called_another() -> None:
+    photo = shown("chessboard:9x6:25mm")[0].copy()
+    board = parse_board("chessboard:9x6:25mm")
+    found = detect(photo, board)
+    assert found is not None
+    left = int(found.xy[:, 0].min() + 0.3 * np.ptp(found.xy[:, 0]))
+    photo = np.ascontiguousarray(photo[:, left:])
+    assert detect(photo, board) is None
+    assert "film it whole" in why_not_found([photo], board)
+
+
 def test_mirrored_markers_are_named() -> None:
     text = "charuco:5x7:35mm:26mm:DICT_4X4_50"
     assert "mirrored" in why_not_found(shown(text, flip=True), parse_board(text))

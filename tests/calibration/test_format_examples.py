@@ -275,7 +275,7 @@ def test_multiface_krt_is_in_millimetres(tmp_path: Path) -> None:
     camera = read_any(path, ReadOptions(size=(1334, 2048))).cameras["400002"]
     np.testing.assert_allclose(camera.T_camera_world[:3, 3], [-0.1, 0.02, 1.05])
     with pytest.raises(CalibrationError, match="breaks off"):
-        read_any(put(path, text.replace("0 0 1 1050\n", "")), METRES)
+        read_any(put(path, text.replace("0 0 1 1050\n", "")))
 
 
 def test_facescape_leaves_invalid_cameras_out(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_facescape_leaves_invalid_cameras_out(tmp_path: Path) -> None:
             f"{i}_height": 2400,
             f"{i}_valid": i == 1,
         }
-    rig = read_any(put(tmp_path / "params.json", json.dumps(data)), METRES)
+    rig = read_any(put(tmp_path / "params.json", json.dumps(data)), ReadOptions(metres=1.0))
     assert list(rig.cameras) == ["1"] and rig.cameras["1"].height == 2400
 
 
@@ -363,6 +363,43 @@ def test_metashape(tmp_path: Path) -> None:
             read_any(put(tmp_path / "broken.xml", broken))
     with pytest.raises(CalibrationError, match="give --units"):
         read_any(put(tmp_path / "x.xml", METASHAPE.replace("<scale>0.5</scale>", "")))
+    # The scale once gave way to the unit of the scaled world.
+    rig = read_any(put(tmp_path / "cm.xml", METASHAPE), ReadOptions(metres=0.01))
+    np.testing.assert_allclose(rig.cameras["left"].position, [0.01, 0, 0])
+
+
+def test_metashape_components(tmp_path: Path) -> None:
+    """Newer versions keep the scale in the component that a camera belongs to."""
+    text = METASHAPE.replace("<transform><scale>0.5</scale></transform>", "")
+    text = text.replace(
+        "<cameras",
+        "<components>"
+        '<component id="0"><transform><scale>3</scale></transform></component>'
+        '<component id="1"><transform><scale>0.25</scale></transform></component>'
+        "</components><cameras",
+    )
+    text = text.replace(
+        'sensor_id="0" label="left.JPG"', 'sensor_id="0" component_id="1" label="l"'
+    )
+    camera = read_any(put(tmp_path / "cameras.xml", text)).cameras["l"]
+    np.testing.assert_allclose(camera.position, [0.5, 0, 0])
+    other = (
+        '<camera id="2" sensor_id="0" component_id="0" label="r"><transform>1 0 0 2 0 1 0 0 0 0 1 '
+        "0 0 0 0 1</transform></camera></cameras>"
+    )
+    with pytest.raises(CalibrationError, match="2 components, which are not aligned"):
+        read_any(put(tmp_path / "two.xml", text.replace("</cameras>", other)))
+
+
+def test_metashape_labels_keep_their_dots(tmp_path: Path) -> None:
+    """rig.left and rig.mid were both called rig."""
+    text = METASHAPE.replace('label="left.JPG"', 'label="rig.left"')
+    text = text.replace(
+        "</group>",
+        '<camera id="2" sensor_id="0" label="rig.mid.tif"><transform>1 0 0 2 0 1 0 0 0 0 1 0 0 0 0 '
+        "1</transform></camera></group>",
+    )
+    assert list(read_any(put(tmp_path / "c.xml", text)).cameras) == ["rig_left", "rig_mid"]
 
 
 DATA = Path(os.environ.get("DENSEFIT_DATA", "")) if os.environ.get("DENSEFIT_DATA") else None

@@ -13,6 +13,7 @@ from calibration.formats import (
     FORMATS,
     ReadOptions,
     format_of,
+    parse_names,
     parse_size,
     parse_units,
     read_any,
@@ -33,8 +34,15 @@ PAIRS = {"opencv"}
 NO_FISHEYE = {
     "easymocap", "nersemble", "nersemble-shared", "multiface", "facescape",
 }  # fmt: skip
-# Told from aniposelib by `fisheye = false`: a rig of fisheye lenses only is not, so it is asked.
-UNTOLD = {("pose2sim", True)}
+# The TOML tables and OpenCV's files are read by OpenCV, which takes four, five and eight.
+EIGHT_TERMS = {
+    "densefit", "caliscope", "freemocap", "pose2sim", "aniposelib", "opencv",
+    "colmap", "colmap-bin",
+}  # fmt: skip
+# Their unit and picture size, so nothing may be asked.
+STATES_UNIT = {
+    "densefit", "caliscope", "freemocap", "pose2sim", "easymocap", "kalibr", "metashape",
+}  # fmt: skip
 NO_LENS = {"nersemble", "nersemble-shared"}
 FOUR_TERMS = {"kalibr"}
 # Formats whose first camera is the world.
@@ -75,11 +83,8 @@ def path_for(name: str, folder: Path) -> Path:
 def test_round_trip(name: str, fisheye: bool, tmp_path: Path) -> None:
     rig, path = rig_for(name, fisheye), path_for(name, tmp_path)
     write_any(path, rig, name)
-    assert format_of(path).name == name or (name, fisheye) in UNTOLD
-    # Not given where the format states it: then nothing may be asked.
-    known = {"densefit", "caliscope", "freemocap", "pose2sim", "easymocap", "kalibr", "metashape"}
-    told = name in known and (name, fisheye) not in UNTOLD
-    options = ReadOptions() if told else METRES
+    assert format_of(path).name == name
+    options = ReadOptions() if name in STATES_UNIT else METRES
     if name.startswith("nersemble") or name == "multiface":
         options = ReadOptions(size=(1280, 720))
     back = read_any(path, options)
@@ -91,12 +96,29 @@ def test_round_trip(name: str, fisheye: bool, tmp_path: Path) -> None:
         np.testing.assert_allclose(again.project(points), camera.project(points), atol=1e-6)
 
 
+def with_terms(count: int, name: str = "densefit") -> Rig:
+    cameras = rig_for(name).cameras
+    return Rig({n: replace(c, dist=np.full(count, 0.01)) for n, c in cameras.items()})
+
+
+@pytest.mark.parametrize("name", sorted(EIGHT_TERMS))
+def test_eight_coefficients_survive(name: str, tmp_path: Path) -> None:
+    rig, path = with_terms(8, name), path_for(name, tmp_path)
+    write_any(path, rig, name)
+    back = read_any(path, ReadOptions() if name in STATES_UNIT else METRES)
+    for camera in back.cameras.values():
+        np.testing.assert_array_equal(camera.dist, rig.cameras[camera.name].dist)
+
+
 def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
-    eight = rig_for("densefit")
-    eight = Rig({n: replace(c, dist=np.full(8, 0.01)) for n, c in eight.cameras.items()})
-    for name in ("nerfstudio", "multiface", "facescape", "metashape", "kalibr", "nersemble"):
+    eight = with_terms(8)
+    for name in sorted(set(FORMATS) - EIGHT_TERMS):
         with pytest.raises(CalibrationError, match="distortion coefficients"):
             write_any(path_for(name, tmp_path), eight, name)
+    for name, lens in (("kalibr", "opencv4"), ("nersemble", "opencv0"), ("easymocap", "opencv5")):
+        five = with_terms(8 if name == "easymocap" else 5)
+        with pytest.raises(CalibrationError, match=f"--lens {lens}"):
+            write_any(path_for(name, tmp_path), five, name)
     fisheye = rig_for("densefit", True)
     for name in sorted(NO_FISHEYE):
         with pytest.raises(CalibrationError, match="fisheye"):
@@ -126,6 +148,58 @@ def test_an_unknown_unit_is_asked_for(name: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("caliscope", "m"), ("freemocap", "mm"), ("pose2sim", "m"), ("easymocap", "m")]
+    + [("nersemble", "m"), ("multiface", "mm"), ("kalibr", "m"), ("densefit", "m")],
+)
+def test_a_stated_unit_is_not_overruled(name: str, unit: str, tmp_path: Path) -> None:
+    """KRT with --units m once came out 1000 times too large."""
+    path = path_for(name, tmp_path)
+    write_any(path, rig_for(name), name)
+    size = (1280, 720)
+    with pytest.raises(CalibrationError, match=f"translations in {unit}, --units says cm"):
+        read_any(path, ReadOptions(metres=0.01, size=size))
+    same = read_any(path, ReadOptions(metres=parse_units(unit), size=size))
+    lenses = read_any(path, ReadOptions(size=size, lenses_only=True))
+    for rig in (same, lenses):
+        np.testing.assert_allclose(
+            rig.cameras["right"].T_camera_world, rig_for(name).cameras["right"].T_camera_world
+        )
+
+
+def test_a_stated_size_is_not_overruled(tmp_path: Path) -> None:
+    path = path_for("kalibr", tmp_path)
+    write_any(path, rig_for("kalibr"), "kalibr")
+    with pytest.raises(CalibrationError, match="pictures are 1280x720, --size 640x480"):
+        read_any(path, ReadOptions(size=(640, 480)))
+    assert read_any(path, ReadOptions(size=(1280, 720))).cameras
+
+
+def test_caliscope_numbers_are_whole_and_free(tmp_path: Path) -> None:
+    """Once `cam_id = 01`, which is no TOML, and [cameras.0] twice."""
+    names = ["cam_01", "left", "cam_0", "right", "cam_2", "2"]
+    rig = Rig({n: make(n, i, (0.1, 0.0, 0.0, 0.0, 0.0)) for i, n in enumerate(names)})
+    path = tmp_path / "camera_array.toml"
+    write_any(path, rig, "caliscope")
+    back = read_any(path)
+    assert set(back.cameras) == set(names)
+    for name, camera in back.cameras.items():
+        np.testing.assert_allclose(camera.position, rig.cameras[name].position, atol=1e-12)
+    assert "[cameras.0]\ncam_id = 0\n" in path.read_text()
+
+
+def test_a_format_that_is_named_is_taken(tmp_path: Path) -> None:
+    """Fisheye cameras called cam_0, ... could be aniposelib's, whose unit is asked for."""
+    fisheye = rig_for("pose2sim", True).cameras.values()
+    cameras = [replace(camera, name=f"cam_{i}") for i, camera in enumerate(fisheye)]
+    path = tmp_path / "Calib.toml"
+    write_any(path, Rig({c.name: c for c in cameras}), "pose2sim")
+    with pytest.raises(CalibrationError, match="give --units"):
+        read_any(path)
+    assert list(read_any(path, None, "pose2sim").cameras) == ["cam_0", "cam_1", "cam_2"]
+
+
 @pytest.mark.parametrize("name", ["nersemble", "multiface"])
 def test_an_unknown_size_is_asked_for(name: str, tmp_path: Path) -> None:
     path = path_for(name, tmp_path)
@@ -143,6 +217,13 @@ def test_units_and_sizes_as_typed() -> None:
         None,
     ]
     assert parse_size("1920x1080") == (1920, 1080) and parse_size(None) is None
+    assert parse_names("left, right") == ("left", "right") and parse_names(None) == ()
+    for bad in ("a,a", "a,", "a b", ""):
+        with pytest.raises(CalibrationError, match="names"):
+            parse_names(bad)
+    for bad in ("0x0", "640x0"):
+        with pytest.raises(CalibrationError, match="1920x1080"):
+            parse_size(bad)
     for bad in ("inch", "-1", "nan"):
         with pytest.raises(CalibrationError, match="units"):
             parse_units(bad)

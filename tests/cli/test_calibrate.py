@@ -90,7 +90,7 @@ def test_bad_input_is_named(
     one = [str(folder / f"left_{i:04d}.png") for i in range(4)]
     for arguments, code, message in (
         ([*one, "--board", "charuco:6x5:40mm:30mm:DICT_5X5_50"], 3, "markers are of DICT_4X4"),
-        ([*one, "--board", "chess:9x6:20mm"], 3, "unknown kind 'chess'"),
+        ([*one, "--board", "chess:9x6:20mm"], 2, "unknown kind 'chess'"),
         ([str(mixed), "--board", TEXT], 3, "pictures of one size"),
         ([str(tmp_path / "none.mp4"), "--board", TEXT], 3, "no such file"),
         ([*one, "--board", TEXT, "--lens", "thin"], 2, "--lens thin"),
@@ -99,6 +99,75 @@ def test_bad_input_is_named(
         assert main(["calibrate", *arguments, "-o", str(tmp_path / "new.yaml")]) == code
         assert message in capsys.readouterr().err
         assert not (tmp_path / "new.yaml").exists()
+
+
+def test_malformed_values_are_bad_usage(
+    folder: Path, given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Malformed values once gave 3, others were ignored, and files got another format's content."""
+    new, pdf = str(tmp_path / "new.yaml"), ["-o", str(tmp_path / "b.pdf")]
+    recordings = ["calibrate", str(folder), "--board", TEXT, "-o"]
+    convert = ["rig", "convert", str(given)]
+    for arguments, message in (
+        ([*recordings, new, "--intrinsics", str(given), "--size", "axb"], "size 'axb'"),
+        ([*recordings, new, "--intrinsics", str(given), "--size", "0x0"], "size '0x0'"),
+        ([*recordings, new, "--sync", "bogus"], "--sync bogus"),
+        ([*recordings, str(tmp_path / "new.json")], ".json is not what is written there"),
+        (["calibrate", "board", "chessboard:9x6", *pdf], "too few parts"),
+        (["calibrate", "board", TEXT, "--paper", "a5", *pdf], "paper 'a5'"),
+        (["calibrate", "board", TEXT, "-o", str(tmp_path / "b.png")], "give .pdf"),
+        ([*convert, new, "--names", "a,a"], "one name twice"),
+        ([*convert, new, "--names", "a,b"], "names its cameras itself"),
+        ([*convert, str(tmp_path / "new.json")], "give .yaml or .yml or a folder for rig.yaml"),
+        ([*convert, str(tmp_path / "new.yaml"), "--to", "colmap"], "a folder for cameras.txt"),
+    ):
+        assert main(arguments) == 2, arguments
+        assert message in capsys.readouterr().err
+    assert main([*convert, new, "--size", "10x10"]) == 3
+    assert "pictures are 800x600, --size 10x10" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_krt_is_a_file(tmp_path: Path) -> None:
+    rig = {c.name: Camera(c.name, 800, 600, "opencv", c.K, (), c.T_camera_world)
+           for c in two_cameras()}  # fmt: skip
+    write_rig(tmp_path / "rig.yaml", Rig(rig))
+    command = ["rig", "convert", str(tmp_path / "rig.yaml"), str(tmp_path / "my.krt")]
+    assert main([*command, "--to", "multiface"]) == 0
+    assert (tmp_path / "my.krt").is_file()
+
+
+def test_files_beside_the_rig_and_inputs_are_kept(
+    folder: Path, given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["calibrate", str(folder), "--board", TEXT, "--intrinsics", str(given), "-o"]
+    for name in ("rig_coverage.png", "rig_calibration.json"):
+        (tmp_path / name).write_text("mine")
+        assert main([*command, str(tmp_path / "rig.yaml")]) == 2
+        assert f"{name} exists" in capsys.readouterr().err
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    before = given.read_text()
+    assert main([*command, str(given), "--overwrite"]) == 3
+    take = tmp_path / "take.yaml"
+    take.write_text(f"cameras: {{left: {folder}/left_%04d.png, right: {folder}/right_%04d.png}}\n")
+    taken = ["calibrate", str(take), "--board", TEXT, "-o", str(take), "--overwrite"]
+    assert main(taken) == 3
+    assert capsys.readouterr().err.count("is read by this run") == 2
+    assert given.read_text() == before and take.read_text().startswith("cameras: {left: ")
+
+
+def test_a_take_file_needs_no_rig_to_make_one(folder: Path, tmp_path: Path) -> None:
+    """It once asked for the rig that calibrate makes."""
+    take = tmp_path / "take.yaml"
+    take.write_text(f"cameras: {{left: {folder}/left_%04d.png, right: {folder}/right_%04d.png}}\n")
+    for given in (take, tmp_path):
+        recordings = open_recordings([given])
+        assert [camera.name for camera in recordings.cameras] == ["left", "right"]
+        assert recordings.n_moments == 8 and take in recordings.read
+    # One that is named, but is not made yet, is not asked for either.
+    take.write_text("rig: rig.yaml\n" + take.read_text())
+    assert open_recordings([take]).n_moments == 8
 
 
 def test_a_camera_that_never_sees_it(
@@ -142,6 +211,38 @@ def test_pictures_that_cannot_be_matched(tmp_path: Path) -> None:
         open_recordings([tmp_path])
 
 
+def pictures_called(folder: Path, names: list[str]) -> Path:
+    folder.mkdir()
+    for name in names:
+        cv2.imwrite(str(folder / name), np.zeros((8, 8), np.uint8))
+    return folder
+
+
+def test_pictures_are_paired_by_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Cameras that count on their own were told that they never see the board together."""
+    a = pictures_called(tmp_path / "a", [f"IMG_{i:04d}.png" for i in range(1, 7)])
+    b = pictures_called(tmp_path / "b", [f"IMG_{i:04d}.png" for i in range(501, 507)])
+    with pytest.raises(InputError, match=r"'a' \(1 to 6\) shares none .* \(501 to 506\)"):
+        open_recordings([a, b])
+    for name in ("IMG_0001.png", "IMG_0002.png"):
+        cv2.imwrite(str(b / name), np.zeros((8, 8), np.uint8))
+    assert open_recordings([a, b]).n_moments == 12
+    assert "'a' (1 to 6) shares only 2 of 6" in capsys.readouterr().err
+
+
+def test_one_number_twice_is_refused(tmp_path: Path) -> None:
+    """One of the two was left out without a word."""
+    names = [f"{side}_{i:04d}.png" for side in ("left", "right") for i in range(4)]
+    folder = pictures_called(tmp_path / "all", [*names, "left_3.png"])
+    with pytest.raises(InputError, match=r"left_0003.png and left_3.png have the same number"):
+        open_recordings([folder])
+    one = pictures_called(tmp_path / "one", ["left_0001.png", "left_1.png"])
+    two = pictures_called(tmp_path / "two", ["right_0001.png", "right_0002.png"])
+    with pytest.raises(InputError, match="have the same number"):
+        open_recordings([one, two])
+    assert open_recordings([one]).n_moments == 2
+
+
 def test_a_printable_board(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "board.pdf"
     assert main(["calibrate", "board", TEXT, "-o", str(out), "--paper", "a3"]) == 0
@@ -183,6 +284,23 @@ def test_rig_check_names_the_cause(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["rig", "check", str(tmp_path / "rig.yaml")]) == 4
     assert "units: mm" in capsys.readouterr().err
     assert (tmp_path / "rig_check" / "rig.html").is_file()
+
+
+def test_rig_check_keeps_what_it_did_not_make(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["rig", "check", str(given), "-o", str(tmp_path)]
+    for name in ("rig.png", "rig.html"):
+        (tmp_path / name).write_text("mine")
+        assert main(command) == 2
+        assert f"{name}: was made by no earlier check" in capsys.readouterr().err
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    (tmp_path / "rig.png").write_text("mine")
+    assert main([*command, "--overwrite"]) == 0
+    made = (tmp_path / "rig.png").read_bytes()
+    assert made.startswith(b"\x89PNG")
+    assert main(command) == 0  # its own are made anew
 
 
 def test_rig_check_of_one_recording_says_what_it_takes(
