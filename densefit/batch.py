@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 
 from densefit.errors import InputError, Terminated, UsageError
 from densefit.files import ensure_out_dir
+from densefit.module_main import termination_raised
 from densefit.progress import info, progress, warn
 
 LOG = "log.jsonl"
@@ -144,7 +144,7 @@ class _Processes:
 def _on_this_machine(options: BatchOptions) -> Iterator[Submit]:
     pool, processes = ThreadPoolExecutor(options.jobs), _Processes()
     try:
-        with _termination_raised():
+        with termination_raised():
             yield lambda take, folder: pool.submit(
                 _fit_in_process, take, folder, _arguments(take, folder, options), processes.run
             )
@@ -152,23 +152,6 @@ def _on_this_machine(options: BatchOptions) -> Iterator[Submit]:
         # Of interest only after Ctrl-C or a signal; what the takes have finished is kept.
         processes.end()
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _termination_raised() -> Iterator[None]:
-    """Raise Terminated on SIGTERM, which otherwise ends this process and leaves others behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-
-    def terminated(*_: object) -> None:
-        raise Terminated
-
-    earlier = signal.signal(signal.SIGTERM, terminated)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
 
 
 @contextmanager

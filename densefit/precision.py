@@ -31,7 +31,9 @@ def fastest_dtype(device: torch.device, dtypes: tuple[torch.dtype, ...] = FLOATS
     reliably whether they have them. The trial takes 10 to 60 ms and is made once in a process.
     """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        # Older GPUs emulate it, slowly, and count as supporting it unless asked like this.
+        own = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if own else torch.float32
     # In a single thread of torch: several wait for one another when the machine is busy.
     aside = SideBySide(1, 1)
     try:
@@ -55,7 +57,12 @@ def inference_dtype(precision: str, device: torch.device, ranges: bool = True) -
         return fastest_dtype(device, (*FLOATS, torch.int8) if whole and ranges else FLOATS)
     dtype: torch.dtype = getattr(torch, precision)
     if dtype == torch.int8 and not (whole and ranges):
-        reason = "this PyTorch has no int8 kernels for it" if not whole else NO_RANGES
+        if device.type != "cpu":
+            raise InputError(
+                f"int8 on {device.type}: it runs on CPUs only; use --device cpu, which also goes on"
+                " with what was begun in int8, or begin anew with --overwrite --precision float32"
+            )
+        reason = NO_RANGES if whole else "this PyTorch has no int8 kernels for it"
         raise InputError(f"int8 on {device.type}: {reason}; use --precision float32")
     return dtype
 

@@ -71,6 +71,23 @@ def test_int8_where_it_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         inference_dtype("int8", CPU)
 
 
+def test_what_was_begun_in_int8_goes_on_on_the_cpu() -> None:
+    with pytest.raises(InputError, match="--device cpu.*--overwrite"):
+        inference_dtype("int8", torch.device("cuda"))
+
+
+def test_emulated_bfloat16_is_not_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A T4 supports it, if emulation counts."""
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+    fastest_dtype.cache_clear()
+    try:
+        assert fastest_dtype(torch.device("cuda")) == torch.float32
+    finally:
+        fastest_dtype.cache_clear()
+
+
 def test_what_is_asked_for_is_taken() -> None:
     assert inference_dtype("float32", CPU) == torch.float32
     assert inference_dtype("bfloat16", CPU) == torch.bfloat16

@@ -36,12 +36,13 @@ def import_model(
     from densefit.errors import UsageError
     from densefit.head.foreign.convert import convert
     from densefit.head.model import load_head
+    from densefit.model_file import open_head
 
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; give another --out, or --overwrite to replace it")
     reader = importlib.import_module(f"densefit.head.foreign.{kind}")
     written = convert(reader.read(source), load_head(), out)
-    head = load_head(written)
+    head = open_head(written)
     typer.echo(
         f"{written}: {head.name}, {len(head.template)} vertices, {head.identity_count} identity "
         f"modes, {written.stat().st_size / 1e6:.1f} MB"

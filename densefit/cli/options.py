@@ -46,7 +46,7 @@ Inputs = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option("--device", help="Where the network and the solver run."),
+    typer.Option("--device", help="Where the networks run."),
 ]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16", "int8"],

@@ -21,15 +21,15 @@ def synth(
         typer.Option(
             "--format",
             help="png: finished pictures with backgrounds, and labels.npz. "
-            "shards: files of 128 cut-out renders for `densefit train`.",
+            "shards: files of 128 cut-out renders, the last one of fewer, for `densefit train`.",
         ),
     ] = "png",
     environments: Annotated[
         Path | None,
         typer.Option(
             "--environments",
-            help="Folder of .hdr panoramas to light with and to see behind the heads; "
-            "without it, rooms and skies are made up.",
+            help="Folder of .hdr panoramas to light with and to see behind the heads, or one "
+            "packed; without it, rooms and skies are made up.",
         ),
     ] = None,
     clean: Annotated[
@@ -43,6 +43,15 @@ def synth(
             "100 hair, 101 clothes, glasses and headphones.",
         ),
     ] = False,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch",
+            min=1,
+            max=128,
+            help="Scenes rendered at once (shards); default 16, on a GPU 64, as memory allows.",
+        ),
+    ] = None,
     model: Model = None,
     seed: Seed = 0,
     threads: Annotated[
@@ -66,16 +75,16 @@ def synth(
     """
     import torch
 
+    from densefit.landmarks.jobs import resolve_device
+
     torch.set_num_threads(threads)
-    chosen = device
-    if device == "auto":
-        chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = resolve_device(device)
     if kind == "shards":
         from densefit.synth.render_shards import ShardOptions, render_shards
 
         shard = ShardOptions(
             count=count, seed=seed, size=size, environments=environments, device=chosen,
-            model=model,
+            model=model, batch=batch,
         )  # fmt: skip
         for path in render_shards(out, shard):
             typer.echo(path)

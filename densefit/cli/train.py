@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from densefit.cli.options import Device, Out, Seed, Threads
+from densefit.cli.options import Out, Seed, Threads
 
 
 def train(
@@ -23,11 +23,15 @@ def train(
     ] = 40.0,
     backgrounds: Annotated[
         Path | None,
-        typer.Option("--backgrounds", help="Folder of pictures without faces (png, jpg, hdr)."),
+        typer.Option(
+            "--backgrounds", help="Folder of pictures without faces (png, jpg, hdr), or one packed."
+        ),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=8, help="Images per step.")] = 64,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=1e-6)] = 2e-3,
-    device: Device = "auto",
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where training runs.")
+    ] = "auto",
     threads: Threads = None,
     seed: Seed = 0,
     start: Annotated[
@@ -38,7 +42,6 @@ def train(
     ] = False,
 ) -> None:
     """Train a network; go on from OUT's checkpoint where there is one."""
-    from densefit.errors import InputError
     from densefit.progress import info
     from densefit.train.loop import TrainOptions
     from densefit.train.run import RunOptions
@@ -55,9 +58,5 @@ def train(
         start=start,
         train=TrainOptions(minutes=minutes, batch=batch, learning_rate=learning_rate, seed=seed),
     )
-    try:
-        scores = run_train(options, info)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    for name, value in scores.items():
+    for name, value in run_train(options, info).items():
         typer.echo(f"{name}: {value:.4g}")

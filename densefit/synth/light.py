@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from densefit.errors import InputError
+from densefit.synth.pack import PANORAMA_SUFFIXES, linear_pictures, shrunk
 from densefit.synth.sampling import Dice
 
 ROWS, COLUMNS = 32, 64
@@ -98,23 +99,18 @@ def lookup(panorama: Tensor, direction: Tensor) -> Tensor:
 
 
 def load_environments(folder: Path) -> Tensor:
-    """All .hdr and .exr panoramas of a folder as (N, 3, 32, 64), linear.
+    """All .hdr and .exr panoramas of a folder or a packed file as (N, 3, 32, 64), linear.
 
     Raises:
-        InputError: there is none, or one cannot be read.
+        InputError: there is none, one cannot be read, or OpenCV is missing and they are not packed.
     """
-    import cv2
-
-    paths = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in (".hdr", ".exr"))
-    if not paths:
-        raise InputError(f"{folder}: no .hdr or .exr panoramas here")
     maps = []
-    for path in paths:
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    for name, image in linear_pictures(folder, PANORAMA_SUFFIXES):
         if image is None:
-            raise InputError(f"{path}: cannot be read as a panorama")
-        small = cv2.resize(image[..., 2::-1], (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
-        maps.append(np.clip(small.astype(np.float32), 0, 5e4))
+            raise InputError(f"{name}: cannot be read as a panorama")
+        maps.append(np.clip(shrunk(image, ROWS, COLUMNS), 0, 5e4))
+    if not maps:
+        raise InputError(f"{folder}: no .hdr or .exr panoramas here")
     return torch.tensor(np.stack(maps)).permute(0, 3, 1, 2).contiguous()
 
 

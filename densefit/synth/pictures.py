@@ -13,7 +13,8 @@ from torch import Tensor
 
 from densefit.errors import UsageError
 from densefit.files import atomic_path, ensure_out_dir, write_npz
-from densefit.head.model import HeadModel, load_head
+from densefit.head.model import HeadModel
+from densefit.model_file import open_head
 from densefit.progress import progress
 from densefit.synth.light import load_environments
 from densefit.synth.people import People
@@ -67,7 +68,7 @@ def write_pictures(out: Path, options: PictureOptions) -> Path:
             f"--size {options.size}: give a multiple of 16 from {SMALLEST} to {LARGEST}"
         )
     out = ensure_out_dir(out)
-    head = load_head(options.model)
+    head = open_head(options.model)
     maps = load_environments(options.environments) if options.environments else None
     renderer = Renderer(head, options.device)
     generator = torch.Generator().manual_seed(options.seed)

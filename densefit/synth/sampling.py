@@ -65,6 +65,18 @@ def rows(value: T, index: slice | Tensor) -> T:
     return map_tensors(value, lambda tensor: tensor[index])
 
 
+def joined(values: list[T]) -> T:
+    """Some batches as one: every tensor along its first axis."""
+    first = values[0]
+    if isinstance(first, Tensor):
+        return cast(T, torch.cat(cast(list[Tensor], values)))
+    if dataclasses.is_dataclass(first) and not isinstance(first, type):
+        names = [field.name for field in dataclasses.fields(first)]
+        changed: dict[str, Any] = {n: joined([getattr(v, n) for v in values]) for n in names}
+        return dataclasses.replace(first, **changed)
+    return first
+
+
 def to_device(value: T, device: torch.device | str) -> T:
     """The same scene on another device."""
     return map_tensors(value, lambda tensor: tensor.to(device))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from densefit.head.model import EXPRESSION_INDEX, HeadModel
@@ -277,7 +276,8 @@ def exposures(head: HeadModel, directions: int = 60, size: int = 128) -> Array:
     mouth[inside] = opened[inside] + 1e-4
     landmarks = head.landmarks(head.template)
     lips = np.concatenate([landmarks[head.region(n)] for n in head.region_names if "lips" in n])
-    near = cKDTree(lips).query(head.template)[0] < LIP_REACH
+    away = head.template.astype(float)[:, None] - lips  # to every landmark: there are few
+    near = np.linalg.norm(away, axis=2).min(1) < LIP_REACH
     near[inside] = False
     eyes = np.linalg.norm(head.template[:, None] - head.joint_centres[None, 2:], axis=2).min(1)
     apart = np.where(near, np.maximum(rest, opened), rest)

@@ -84,16 +84,19 @@ class Augmenter:
         homography, warp, target, visible = self.targets(faces)
         count = len(target)
         presence = torch.ones(count, device=draws.device)
-        without = draws.subset(count, self.options.faceless) if self.options.faceless else None
-        if without is not None:
+        without, wiped = None, []
+        if self.options.faceless:
+            # Drawn where Python reads it: faces are wiped one by one.
+            without = draws.host.subset(count, self.options.faceless)
+            wiped = without[: len(without) // 2].tolist()
+            without = without.to(draws.device, non_blocking=True)
             presence[without] = 0.0
             homography = self._look_beside(homography, without)
         crop = geometry.crop_pictures(faces.rgba.to(draws.device), homography, size, warp)
         if without is not None:
             crop[without[len(without) // 2 :: 2]] = 0.0  # nobody there at all
         image = self._composite(crop)
-        if without is not None:
-            self._wipe_faces(image, target, without[: len(without) // 2])
+        self._wipe_faces(image, target, wiped)
         edge = draws.subset(count, self.options.edge)
         cut = image[edge]
         geometry.cut_at_picture_edge(cut, draws)
@@ -132,14 +135,14 @@ class Augmenter:
         homography[beside] = homography[beside] @ shift
         return homography
 
-    def _wipe_faces(self, image: Tensor, target: Tensor, chosen: Tensor) -> None:
+    def _wipe_faces(self, image: Tensor, target: Tensor, chosen: list[int]) -> None:
         """In place: paint the whole face over, with one colour or with a smear of the picture."""
         size = image.shape[-1]
         x, y = occluders.pixel_grid(size, image.device)
-        for i in chosen.tolist():
+        for i in chosen:
             points = target[i, self.layout.box]
             centre = (points.amin(0) + points.amax(0)) / 2
-            half = (points.amax(0) - points.amin(0)) / 2 * float(self.draws.uniform(1.0, 1.35, 1))
+            half = (points.amax(0) - points.amin(0)) / 2 * self.draws.number(1.0, 1.35)
             u, v = (x - centre[0]) / half[0], (y - centre[1]) / half[1]
             disc = u * u + v * v if self.draws.integer(0, 2) else torch.maximum(u.abs(), v.abs())
             mask = ((1.05 - disc) / 0.05).clamp(0, 1)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".hdr", ".exr", ".webp", ".bmp"}
+from densefit.errors import InputError
+from densefit.synth.pack import PICTURE_SUFFIXES, linear_pictures
 
 
 def background_bank(
@@ -17,8 +18,8 @@ def background_bank(
 ) -> Tensor:
     """A bank of backgrounds, (count, 3, size, size) uint8.
 
-    folder: pictures without faces (high dynamic range ones are exposed at random); a bit more than
-    half of the bank is cut from them, the rest is procedural.
+    folder: pictures without faces, or a file of `synth.pack` (high dynamic range ones are exposed
+    at random); a bit more than half of the bank is cut from them, the rest is procedural.
     """
     pictures = read_pictures(folder) if folder is not None else []
     bank = np.empty((count, 3, size, size), np.uint8)
@@ -32,22 +33,15 @@ def background_bank(
 
 
 def read_pictures(folder: Path) -> list[np.ndarray]:
-    """All pictures of a folder, each (H, W, 3) float32 linear or display values, RGB."""
-    import cv2
+    """All pictures of a folder or a packed file, each (H, W, 3) float32 linear light, RGB.
 
-    pictures = []
-    for path in sorted(Path(folder).rglob("*")):
-        if path.suffix.lower() not in PICTURE_SUFFIXES:
-            continue
-        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if picture is None or picture.ndim != 3:
-            continue
-        picture = picture[..., 2::-1]
-        # 8-bit pictures become linear light, so that one exposure step serves both kinds.
-        linear = picture if picture.dtype == np.float32 else (picture / 255.0) ** 2.2
-        pictures.append(np.ascontiguousarray(linear, dtype=np.float32))
+    Raises:
+        InputError: there is none, or OpenCV is missing and they are not packed.
+    """
+    found = (linear for _, linear in linear_pictures(folder, PICTURE_SUFFIXES, deep=True))
+    pictures = [picture for picture in found if picture is not None]
     if not pictures:
-        raise ValueError(f"{folder}: no pictures to use as backgrounds")
+        raise InputError(f"{folder}: no pictures to use as backgrounds")
     return pictures
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from densefit.errors import InputError
+from densefit.files import atomic_path
+from densefit.tensor_files import read_tensors, write_tensors
 from densefit.train.random import Draws
+
+RESEED_STEP = 1_000_003
+"""A seed's draws at a step, where the generator itself cannot go on: seed + step times this."""
 
 
 class Average:
@@ -43,21 +48,20 @@ def save_checkpoint(
     draws: Draws,
     counters: dict[str, Any],
 ) -> None:
-    """Write network, average, optimizer, random generator and counters, whole or not at all.
+    """Write network, average, optimizer, random generators and counters, whole or not at all.
 
     counters: JSON values; they come back from `load_checkpoint`.
     """
-    from safetensors.torch import save_file
-
-    tensors: dict[str, Tensor] = {"rng": draws.generator.get_state()}
+    tensors: dict[str, Tensor] = {
+        "rng": draws.generator.get_state(), "host_rng": draws.host.generator.get_state()
+    }  # fmt: skip
     tensors |= {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.state.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    temporary = path.with_name(f".{path.name}.part")
-    save_file(tensors, str(temporary), {"counters": json.dumps(counters)})
-    os.replace(temporary, path)
+    text = {"counters": json.dumps(counters), "device": draws.device.type}
+    with atomic_path(path) as temporary:
+        write_tensors(temporary, tensors, text)
 
 
 def load_checkpoint(
@@ -66,24 +70,62 @@ def load_checkpoint(
     average: Average,
     optimizer: torch.optim.Optimizer,
     draws: Draws,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Put everything back as it was; returns the counters."""
-    from safetensors import safe_open
+    """Put everything back as it was; returns the counters.
 
+    Among them is `reseeded`, whether draws could not be put back.
+
+    Generators of a CPU cannot go on on a GPU, nor the reverse: there draws begin anew, from `seed`
+    and step. Raises InputError where the file is no checkpoint of such a network.
+    """
+    try:
+        tensors, text = read_tensors(path)
+        counters: dict[str, Any] = json.loads(text["counters"])
+        groups = _groups(tensors)
+        network.load_state_dict(groups["network"])
+        for name, value in groups["average"].items():
+            average.state[name].copy_(value)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: no checkpoint of this network ({reason}); begin anew with --restart"
+        ) from error
+    _restore_optimizer(optimizer, groups["optimizer"])
+    counters["reseeded"] = not _restore_draws(draws, tensors, text.get("device"))
+    if counters["reseeded"]:
+        draws.reseed((seed + RESEED_STEP * (counters["step"] + 1)) % 2**63)
+    return counters
+
+
+def _groups(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """By the word before the first dot of their names."""
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
-    with safe_open(str(path), "pt") as file:
-        counters = json.loads(file.metadata()["counters"])
-        draws.generator.set_state(file.get_tensor("rng"))
-        for key in file.keys():
-            group, _, name = key.partition(".")
-            if group in groups:
-                groups[group][name] = file.get_tensor(key)
-    network.load_state_dict(groups["network"])
-    for name, value in groups["average"].items():
-        average.state[name].copy_(value)
+    for key, value in tensors.items():
+        group, _, name = key.partition(".")
+        if group in groups:
+            groups[group][name] = value
+    return groups
+
+
+def _restore_draws(draws: Draws, tensors: dict[str, Tensor], device: str | None) -> bool:
+    """False, and nothing done, where the state is of another kind of device."""
+    state = tensors["rng"]
+    # Earlier checkpoints do not say the device, but states of different ones differ in length.
+    if (device or draws.device.type) != draws.device.type:
+        return False
+    if state.shape != draws.generator.get_state().shape:
+        return False
+    draws.generator.set_state(state)
+    if draws.host is not draws and "host_rng" in tensors:
+        draws.host.generator.set_state(tensors["host_rng"])
+    return True
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Tensor]) -> None:
     state = optimizer.state_dict()
     state["state"] = {}
-    for key, value in groups["optimizer"].items():
+    for key, value in stored.items():
         index, _, name = key.partition(".")
         state["state"].setdefault(int(index), {})[name] = value
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -94,4 +136,3 @@ def load_checkpoint(
             if value.shape == like.shape:
                 moments[name] = torch.empty_like(like.detach()).copy_(value)
     optimizer.load_state_dict(state)
-    return counters

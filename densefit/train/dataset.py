@@ -16,6 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from densefit.errors import InputError
+
+DEVICE_SHARE = 0.5
+"""of a GPU's memory that renders may take; the rest is for the training itself"""
 HELD_OUT_FRACTION = 1 / 32
 """the last images of every shard are never trained on"""
 
@@ -32,9 +36,21 @@ class Faces:
     landmarks: Tensor
     visible: Tensor
 
+    def to(self, device: torch.device) -> Faces:
+        """On another device; from pinned memory that goes on beside what it has to do."""
+        return Faces(*(t.to(device, non_blocking=True) for t in self._tensors))
+
+    def pinned(self) -> Faces:
+        """In memory that a GPU can read by itself."""
+        return Faces(*(t.pin_memory() for t in self._tensors))
+
+    @property
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.rgba, self.landmarks, self.visible
+
 
 class ShardFolder:
-    """All shards of a folder, kept in memory as uint8."""
+    """All shards of a folder, kept as uint8 in memory, or in a GPU's where they fit."""
 
     def __init__(
         self,
@@ -43,6 +59,7 @@ class ShardFolder:
         limit: int | None = None,
         least_size: int | None = None,
         held_out: float = HELD_OUT_FRACTION,
+        device: torch.device | str = "cpu",
     ) -> None:
         """Read what is there.
 
@@ -51,7 +68,8 @@ class ShardFolder:
         least_size: pictures at least twice as large are averaged down by a whole factor to no less
         than so many pixels a side, which saves memory and keeps small crops free of aliasing.
         held_out: share of each shard, its last images, that is not trained on.
-        Raises ValueError when there is no shard or one of another version.
+        device: where batches are wanted; see `on_device`.
+        Raises InputError when there is no shard or one of another version.
         """
         self._held_out_share = held_out
         self.folder = Path(folder)
@@ -59,14 +77,15 @@ class ShardFolder:
         self.limit = limit
         self.least_size = least_size
         self._known: set[str] = set()
-        self._rgba: list[np.ndarray] = []
-        self._landmarks: list[np.ndarray] = []
-        self._visible: list[np.ndarray] = []
+        self._device = torch.device(device)
+        self._rgba: list[Tensor] = []
+        self._landmarks: list[Tensor] = []
+        self._visible: list[Tensor] = []
         self._train = np.zeros((0, 2), np.int64)
         self._held_out = np.zeros((0, 2), np.int64)
         self.rescan()
         if not len(self):
-            raise ValueError(
+            raise InputError(
                 f"{self.folder}: no shards of synthetic faces; make some with"
                 " `densefit synth --format shards`"
             )
@@ -88,7 +107,23 @@ class ShardFolder:
             if self.limit is not None and len(self) + self.held_out >= self.limit:
                 break
             read += self._read(path)
+        if read and self._device.type != "cpu":
+            self._place()
         return read
+
+    @property
+    def on_device(self) -> bool:
+        """Batches come where they are wanted, all renders having found room there."""
+        return all(rgba.device.type == self._device.type for rgba in self._rgba)
+
+    def _place(self) -> None:
+        """All shards to the device, or all in memory: a batch is of many of them."""
+        size = sum(rgba.nbytes for rgba in self._rgba)
+        there = sum(rgba.nbytes for rgba in self._rgba if rgba.device.type != "cpu")
+        free, total = torch.cuda.mem_get_info(self._device)
+        fits = size <= DEVICE_SHARE * total and size - there <= free
+        for some in (self._rgba, self._landmarks, self._visible):
+            some[:] = [tensor.to(self._device if fits else "cpu") for tensor in some]
 
     def _read(self, path: Path) -> bool:
         try:
@@ -104,7 +139,7 @@ class ShardFolder:
             print(f"skipped for now: {path}: {error}", file=sys.stderr, flush=True)
             return False
         if version != self.landmarks_version:
-            raise ValueError(
+            raise InputError(
                 f"{path}: rendered with landmarks {version[:12]}, but the head model has"
                 f" {self.landmarks_version[:12]}; render the shards again"
             )
@@ -115,9 +150,9 @@ class ShardFolder:
             factors = range(size // self.least_size, 0, -1)
             rgba = _averaged_down(rgba, next(f for f in factors if size % f == 0))
         index = len(self._rgba)
-        self._rgba.append(rgba)
-        self._landmarks.append((landmarks + 0.5) * (2.0 / size) - 1.0)
-        self._visible.append(visible)
+        self._rgba.append(torch.from_numpy(rgba))
+        self._landmarks.append(torch.from_numpy((landmarks + 0.5) * (2.0 / size) - 1.0))
+        self._visible.append(torch.from_numpy(visible))
         usable = np.flatnonzero(np.isfinite(landmarks).all((1, 2)))
         rows = np.stack([np.full(len(usable), index), usable], 1)
         kept = max(1, round(len(rows) * self._held_out_share))
@@ -125,22 +160,21 @@ class ShardFolder:
         self._held_out = np.concatenate([self._held_out, rows[-kept:]])
         return True
 
-    def batch(self, indices: np.ndarray, held_out: bool = False) -> Faces:
-        """Images by number (0 .. len - 1, or 0 .. held_out - 1), on the CPU."""
-        rows = (self._held_out if held_out else self._train)[indices]
-        return Faces(
-            torch.from_numpy(np.stack([self._rgba[s][i] for s, i in rows])),
-            torch.from_numpy(np.stack([self._landmarks[s][i] for s, i in rows])),
-            torch.from_numpy(np.stack([self._visible[s][i] for s, i in rows])),
-        )
+    def batch(self, indices: np.ndarray | Tensor, held_out: bool = False) -> Faces:
+        """Images by number (0 .. len - 1, or 0 .. held_out - 1), wherever shards are kept."""
+        rows = (self._held_out if held_out else self._train)[np.asarray(indices)].tolist()
+        parts = (self._rgba, self._landmarks, self._visible)
+        return Faces(*(_gathered(part, rows) for part in parts))
 
-    def labels(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    def labels(self, indices: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
         """Only landmarks (B, 703, 2) and visible (B, 703) of training images by number."""
-        rows = self._train[indices]
-        return (
-            torch.from_numpy(np.stack([self._landmarks[s][i] for s, i in rows])),
-            torch.from_numpy(np.stack([self._visible[s][i] for s, i in rows])),
-        )
+        rows = self._train[np.asarray(indices)].tolist()
+        return _gathered(self._landmarks, rows), _gathered(self._visible, rows)
+
+
+def _gathered(shards: list[Tensor], rows: list[list[int]]) -> Tensor:
+    """Images by shard and place in it; on a GPU one copy, for slices of tensors cost nothing."""
+    return torch.stack([shards[shard][place] for shard, place in rows])
 
 
 def _averaged_down(rgba: np.ndarray, factor: int) -> np.ndarray:

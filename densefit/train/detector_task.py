@@ -21,6 +21,7 @@ from densefit.landmarks.detector import (
 )
 from densefit.train.backgrounds import background_bank
 from densefit.train.dataset import ShardFolder
+from densefit.train.feed import Feed
 from densefit.train.random import Draws
 from densefit.train.scenes import SceneMaker, SceneOptions, Scenes
 
@@ -96,20 +97,20 @@ class DetectorTask:
     ) -> None:
         """data: folder of shards; backgrounds: folder of pictures without faces."""
         self.head, self.options, self.draws, self.command = head, options, draws, command
-        self.store = ShardFolder(data, head.landmarks_version)
+        self.store = ShardFolder(data, head.landmarks_version, device=draws.device)
+        self.feed = Feed(self.store, draws, options.batch)
         rng = np.random.default_rng(draws.integer(0, 2**31))
         self.bank = background_bank(options.backgrounds, options.scenes.size, rng, backgrounds)
         self.layout = FaceLayout.of(head)
         self.scenes = SceneMaker(self.layout, self.bank, draws, options.scenes)
         self.network = HeadDetector(options.network)
 
-    def loss(self, step: int, answer: Answer) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, answer: Answer) -> tuple[Tensor, dict[str, Tensor]]:
         """Centres, places and sizes."""
-        rows = self.draws.integers(0, len(self.store), self.options.batch)
-        scenes = self.scenes(self.store.batch(rows.cpu().numpy()))
+        scenes = self.scenes(self.feed())
         (output,) = answer(scenes.image)
         focal, place = detector_loss(output, scenes)
-        return focal + place, {"focal": float(focal.detach()), "place": float(place.detach())}
+        return focal + place, {"focal": focal.detach(), "place": place.detach()}
 
     def score(self, network: nn.Module) -> dict[str, float]:
         """Share of faces found, false alarms per picture at half score, error of the boxes."""

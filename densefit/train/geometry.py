@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -100,7 +101,8 @@ def crop_landmarks(
     landmarks: Tensor, homography: Tensor, mirror_index: Tensor, warp: Warp | None = None
 ) -> Tensor:
     """Labels (B, 703, 2) of the picture in crop units; mirrored crops swap left and right."""
-    inverse = torch.linalg.inv(homography)
+    # Not `inv`, which asks a GPU whether there is one.
+    inverse = torch.linalg.inv_ex(homography).inverse
     points = torch.cat([landmarks, torch.ones_like(landmarks[..., :1])], -1) @ inverse.mT
     points = points[..., :2] / points[..., 2:]
     if warp is not None:
@@ -114,11 +116,21 @@ def crop_pictures(rgba: Tensor, homography: Tensor, size: int, warp: Warp | None
     rgba: (B, S, S, 4) uint8, premultiplied by alpha. Outside the render its last row and column go
     on, so that shoulders that leave the render do not end in a straight cut.
     """
-    if rgba.device.type != "cpu":
+    if rgba.device.type != "cpu" or not opencv_there():
         return sample_with_torch(rgba, homography, size, warp)
     if warp is not None:
         return _sample_warped(rgba.numpy(), sampled_places(homography, size, warp))
     return _sample_with_opencv(rgba.numpy(), homography.numpy(), size)
+
+
+@functools.cache
+def opencv_there() -> bool:
+    """Whether crops can be cut by OpenCV, which is the fastest on CPUs; training does without."""
+    try:
+        import cv2  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def sample_with_torch(
@@ -195,7 +207,7 @@ def placement(centre: Tensor, place: Tensor, scale: Tensor, angle: Tensor) -> Te
     cos, sin = angle.cos() * scale, angle.sin() * scale
     turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
     offset = centre - (turn @ place[..., None])[..., 0]
-    last = torch.tensor([0.0, 0.0, 1.0], device=centre.device).expand(len(centre), 1, 3)
+    last = torch.eye(3, device=centre.device)[2:].expand(len(centre), 1, 3)
     return torch.cat([torch.cat([turn, offset[..., None]], -1), last], 1)
 
 
@@ -245,7 +257,7 @@ def cut_at_picture_edge(image: Tensor, draws: Draws) -> None:
     """
     size = image.shape[-1]
     for i in range(len(image)):
-        side, reach = draws.integer(0, 4), math.ceil(size * float(draws.uniform(0.05, 0.3, 1)))
+        side, reach = draws.integer(0, 4), math.ceil(size * draws.number(0.05, 0.3))
         if side == 0:
             image[i, :, :reach] = image[i, :, reach : reach + 1]
         elif side == 1:

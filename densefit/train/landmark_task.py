@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from densefit.errors import InputError
 from densefit.landmarks.crop import FaceLayout, in_closeup
 from densefit.landmarks.int8_body import measured_ranges
 from densefit.landmarks.network import LandmarkNet, NetworkConfig
@@ -18,6 +19,7 @@ from densefit.train import evaluate, geometry
 from densefit.train.augment import Augmenter, AugmentOptions, Batch
 from densefit.train.backgrounds import background_bank
 from densefit.train.dataset import Faces, ShardFolder
+from densefit.train.feed import Feed
 from densefit.train.grow import grow_into
 from densefit.train.random import Draws
 
@@ -121,7 +123,10 @@ class LandmarkTask:
     ) -> None:
         """data: folder of shards; backgrounds: folder of pictures without faces."""
         self.head, self.options, self.draws, self.command = head, options, draws, command
-        self.store = ShardFolder(data, head.landmarks_version, least_size=options.least_picture)
+        self.store = ShardFolder(
+            data, head.landmarks_version, least_size=options.least_picture, device=draws.device
+        )
+        self.feed = Feed(self.store, draws, options.batch)
         size = options.augment.size
         rng = np.random.default_rng(draws.integer(0, 2**31))
         self.bank = background_bank(options.backgrounds, size, rng, backgrounds)
@@ -136,16 +141,15 @@ class LandmarkTask:
 
     def _example_labels(self) -> Tensor:
         """Labels of random crops, as training will draw them."""
-        rows = self.draws.integers(0, len(self.store), self.options.basis_samples)
-        landmarks, visible = self.store.labels(rows.cpu().numpy())
+        rows = self.draws.host.integers(0, len(self.store), self.options.basis_samples)
+        landmarks, visible = self.store.labels(rows)
         return self.augmenter.targets(Faces(torch.empty(0), landmarks, visible))[2].cpu()
 
     def batch(self) -> Batch:
         """A fresh batch of training crops."""
-        rows = self.draws.integers(0, len(self.store), self.options.batch)
-        return self.augmenter(self.store.batch(rows.cpu().numpy()))
+        return self.augmenter(self.feed())
 
-    def loss(self, step: int, answer: Answer) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, answer: Answer) -> tuple[Tensor, dict[str, Tensor]]:
         """Likelihood of the landmarks where there is a face, and face or not."""
         batch = self.batch()
         output, presence = answer(batch.image)
@@ -157,9 +161,9 @@ class LandmarkTask:
             distance = (output[..., :2] - batch.target).norm(dim=-1).mean(1)
             error = (distance * face).sum() / face.sum()
         figures = {
-            "loss": float(likelihood.detach()),
-            "error_px": float(error) * batch.image.shape[-1] / 2,
-            "presence": float(there.detach()),
+            "loss": likelihood.detach(),
+            "error_px": error * (batch.image.shape[-1] / 2),
+            "presence": there.detach(),
         }
         return likelihood + self.options.presence_weight * there, figures
 
@@ -199,7 +203,7 @@ class LandmarkTask:
 
         Everything from a network of the same kind, brought to the basis of these labels, otherwise
         all but the last layers, whose meaning depends on the crop. Raises InputError where the file
-        does not fit, ValueError where its network is larger.
+        does not fit or its network is larger.
         """
         from densefit.landmarks.weights import read_weights
 
@@ -214,7 +218,7 @@ class LandmarkTask:
         try:
             taken = grow_into(network, usable)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}") from error
         if same:
             network.change_basis(mean, basis, self.weight.to(mean))
         return f"{taken} of {len(network.state_dict())} tensors from {path.name}"

@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from densefit.errors import Terminated
 from densefit.precision import fastest_dtype
 from densefit.train.checkpoint import Average, load_checkpoint, save_checkpoint
 from densefit.train.random import Draws
@@ -28,10 +29,11 @@ class Task(Protocol):
 
     network: nn.Module
 
-    def loss(self, step: int, answer: Answer) -> tuple[Tensor, dict[str, float]]:
-        """Loss of a fresh batch, to be differentiated, and figures for the log.
+    def loss(self, step: int, answer: Answer) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a fresh batch, to be differentiated, and figures () for the log.
 
-        answer: the network's outputs (float32) to pictures (B, 3, S, S).
+        answer: the network's outputs (float32) to pictures (B, 3, S, S). Figures stay where they
+        were computed until they are shown: a GPU would be waited for at every step.
         """
 
     def score(self, network: nn.Module) -> dict[str, float]:
@@ -94,13 +96,24 @@ class Trainer:
         self.dtype = fastest_dtype(self.device)
 
     def run(self) -> dict[str, float]:
-        """Train (from the checkpoint if there is one), export the weights, return the scores."""
+        """Train (from the checkpoint if there is one), export the weights, return the scores.
+
+        When it is interrupted, what was trained since the last checkpoint is kept in one.
+        """
         if self.checkpoint.exists():
             self._resume()
         self.report(f"training on {self.device} in {str(self.dtype).removeprefix('torch.')}")
+        try:
+            self._train()
+            return self.save()
+        except (KeyboardInterrupt, Terminated):
+            self._save_checkpoint()
+            self.report(f"interrupted at step {self.step}, kept in {self.checkpoint}")
+            raise
+
+    def _train(self) -> None:
         limit = self.options.minutes * 60
         saved = shown = self.seconds
-        figures: dict[str, float] = {}
         while self.seconds < limit:
             started = time.perf_counter()
             figures = self.train_step(self.seconds / limit)
@@ -112,10 +125,8 @@ class Trainer:
                 saved = self.seconds
                 self.save()
                 self.task.look_for_data()
-        scores = self.save()
-        return scores
 
-    def train_step(self, progress: float) -> dict[str, float]:
+    def train_step(self, progress: float) -> dict[str, Tensor]:
         """One step on a fresh batch; progress: 0 to 1, which the learning rate follows."""
         options = self.options
         rate = options.learning_rate * min(1.0, (self.step + 1) / options.warm_up)
@@ -145,9 +156,9 @@ class Trainer:
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return tuple(output.float() for output in outputs)
 
-    def _show(self, figures: dict[str, float], limit: float) -> None:
+    def _show(self, figures: dict[str, Tensor], limit: float) -> None:
         left = max(0.0, limit - self.seconds) / 60
-        values = "  ".join(f"{k} {v:.4g}" for k, v in figures.items())
+        values = "  ".join(f"{k} {float(v):.4g}" for k, v in figures.items())
         speed = self.seen / max(self.seconds, 1e-9)
         self.report(
             f"step {self.step}  images {self.seen}  {values}  {speed:.0f} images/s"
@@ -156,25 +167,36 @@ class Trainer:
 
     def save(self) -> dict[str, float]:
         """Checkpoint, score the averaged weights on held-out data, export them."""
-        counters = {"step": self.step, "seen": self.seen, "seconds": self.seconds}
-        save_checkpoint(
-            self.checkpoint, self.network, self.average, self.optimizer, self.draws, counters
-        )
+        self._save_checkpoint()
         training_state = {k: v.clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.average.state)
-        self.network.eval()
-        with torch.no_grad():
-            scores = self.task.score(self.network)
-        self.task.export(self.network, self.weights, self.seen)
-        self.network.load_state_dict(training_state)
+        try:
+            self.network.load_state_dict(self.average.state)
+            self.network.eval()
+            with torch.no_grad():
+                scores = self.task.score(self.network)
+            self.task.export(self.network, self.weights, self.seen)
+        finally:
+            self.network.load_state_dict(training_state)
         values = "  ".join(f"{k} {v:.4g}" for k, v in scores.items())
         self.report(f"held out at step {self.step}: {values}")
         return scores
 
+    def _save_checkpoint(self) -> None:
+        counters = {"step": self.step, "seen": self.seen, "seconds": self.seconds}
+        save_checkpoint(
+            self.checkpoint, self.network, self.average, self.optimizer, self.draws, counters
+        )
+
     def _resume(self) -> None:
         counters = load_checkpoint(
-            self.checkpoint, self.network, self.average, self.optimizer, self.draws
-        )
+            self.checkpoint, self.network, self.average, self.optimizer, self.draws,
+            self.options.seed,
+        )  # fmt: skip
         self.step, self.seen = counters["step"], counters["seen"]
         self.seconds = counters["seconds"]
         self.report(f"going on from {self.checkpoint} at step {self.step}")
+        if counters["reseeded"]:
+            self.report(
+                f"it was made on another kind of device than {self.device.type}; from here on"
+                " other crops are drawn than there"
+            )

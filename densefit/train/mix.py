@@ -14,8 +14,10 @@ from pathlib import Path
 
 import torch
 
+from densefit.errors import InputError
 from densefit.landmarks.network import LandmarkNet, load_network
 from densefit.landmarks.weights import RANGES, read_weights, save_weights
+from densefit.module_main import exit_code, number
 from densefit.train.grow import grow_into
 from densefit.train.landmark_task import LandmarkTask, LandmarkTaskOptions, landmark_weights
 from densefit.train.random import Draws
@@ -47,28 +49,39 @@ def mixed(new: LandmarkNet, old: LandmarkNet, share: float, weight: torch.Tensor
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read both files, mix, write."""
-    from densefit.head import load_head
-
+    """Parse the command line and mix."""
     parser = argparse.ArgumentParser(prog="python -m densefit.train.mix", description=__doc__)
     parser.add_argument("new", type=Path, help="weights of the later training")
     parser.add_argument("old", type=Path, help="weights that it began with")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--share", type=float, default=0.5, help="of the later training, 0 to 1")
+    parser.add_argument(
+        "--share", type=number(0, 1), default=0.5, help="of the later training, 0 to 1"
+    )
     parser.add_argument("--data", type=Path, help="folder of shards to calibrate sigma on")
-    parser.add_argument("--backgrounds", type=Path, help="folder of pictures without faces")
+    parser.add_argument(
+        "--backgrounds", type=Path, help="folder of pictures without faces, or one packed"
+    )
     options = parser.parse_args(arguments)
+    return exit_code(lambda: mix(options))
+
+
+def mix(options: argparse.Namespace) -> None:
+    """Read both files, mix, write. InputError where they are no weights of one kind and size."""
+    from densefit.head import load_head
+
     metadata = read_weights(options.new, "landmarks", "closeup")[1]
     kind = metadata["kind"]
     weight = landmark_weights(load_head(), kind == "closeup")
     new, old = (load_network(path, kind=kind) for path in (options.new, options.old))
     del metadata["config"]
     metadata["mixed"] = f"{options.share:g} of this training, the rest of the weights it began with"
-    result = mixed(new, old, options.share, weight)
+    try:
+        result = mixed(new, old, options.share, weight)
+    except ValueError as error:
+        raise InputError(f"{options.old}: {error}") from error
     if options.data is not None:
         _task(options.data, options.backgrounds, kind == "closeup").calibrate(result)
     save_weights(result, options.out, metadata)
-    return 0
 
 
 def _task(data: Path, backgrounds: Path | None, closeup: bool) -> LandmarkTask:

@@ -15,13 +15,20 @@ from torch.nn import functional
 from densefit.train.random import Draws
 
 _LUMA = (0.299, 0.587, 0.114)
+_TO_YCC = (_LUMA, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+
+
+@functools.cache
+def _constant(values: tuple[object, ...], device: torch.device) -> Tensor:
+    """As a tensor, once a device: to copy one to a GPU is to wait for that."""
+    return torch.tensor(values, device=device)
 
 
 def random_colour(image: Tensor, draws: Draws) -> Tensor:
     """Exposure, contrast, white balance, saturation (grey pictures too) and a tone curve."""
     count = len(image)
     device = image.device
-    luma = torch.tensor(_LUMA, device=device)
+    luma = _constant(_LUMA, device)
     saturation = draws.uniform(0.2, 1.35, count)
     saturation = torch.where(draws.chance(0.12, count), 0.0, saturation)[:, None, None]
     keep = torch.eye(3, device=device) * saturation + luma * (1 - saturation)
@@ -44,16 +51,16 @@ def random_light(image: Tensor, draws: Draws) -> Tensor:
     grey = draws.normal(0.30, count, 1, 3, 3).clamp(-0.7, 0.7)
     colour = draws.normal(0.06, count, channels, 3, 3)
     # Interpolation is linear and separable: two small products, a tenth of interpolate's time.
-    bend = _cubic_matrix(3, size).to(image)
+    bend = _cubic_matrix(3, size, image.device)
     return image * (bend @ (grey + colour) @ bend.mT).exp()
 
 
 @functools.cache
-def _cubic_matrix(knots: int, size: int) -> Tensor:
+def _cubic_matrix(knots: int, size: int, device: torch.device) -> Tensor:
     """(size, knots): values at `size` places from those at knots, by cubic convolution."""
     unit = torch.eye(knots)[None, :, :, None].expand(-1, -1, -1, knots)
     places = functional.interpolate(unit, (size, knots), mode="bicubic", align_corners=True)
-    return places[0, :, :, 0].T.contiguous()
+    return places[0, :, :, 0].T.contiguous().to(device)
 
 
 def random_resolution(image: Tensor, draws: Draws, coarsest: float = 34.0) -> Tensor:
@@ -114,8 +121,8 @@ def noise_bank(size: int, draws: Draws) -> Tensor:
 def add_noise(image: Tensor, bank: Tensor, draws: Draws) -> Tensor:
     """Sensor noise of a random strength, in colour or in brightness only."""
     count, _, size, _ = image.shape
-    sheet = draws.integers(0, len(bank), count).tolist()
-    corner = draws.integers(0, 64, count, 2).tolist()
+    sheet = draws.host.integers(0, len(bank), count).tolist()
+    corner = draws.host.integers(0, 64, count, 2).tolist()
     noise = torch.stack(
         [bank[s, :, y : y + size, x : x + size] for s, (y, x) in zip(sheet, corner, strict=True)]
     )
@@ -123,13 +130,17 @@ def add_noise(image: Tensor, bank: Tensor, draws: Draws) -> Tensor:
     return image.addcmul(noise, strength)
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(word) for word in text.split())
+
+
 # The example tables of ITU-T T.81, annex K.
-_LUMA_TABLE = (
+_LUMA_TABLE = _numbers(
     "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 "
     "62 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 "
     "98 112 100 103 99"
 )
-_CHROMA_TABLE = (
+_CHROMA_TABLE = _numbers(
     "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 "
     + "99 " * 33
 )
@@ -138,24 +149,21 @@ _CHROMA_TABLE = (
 def compress(image: Tensor, draws: Draws) -> Tensor:
     """What JPEG at a quality of 12 to 85 leaves of the image: 8x8 cosine blocks, coarse chroma."""
     count, _, size, _ = image.shape
-    device = image.device
     quality = draws.uniform(12, 85, count)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50).view(count, 1, 1, 1)
-    to_ycc = torch.tensor(
-        [_LUMA, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)], device=device
-    )
+    to_ycc = _constant(_TO_YCC, image.device)
     ycc = (to_ycc @ image.flatten(2)).view_as(image)
     luma = _quantise(ycc[:, :1], _LUMA_TABLE, scale)
     chroma = functional.avg_pool2d(ycc[:, 1:], 2).reshape(-1, 1, size // 2, size // 2)
     chroma = _quantise(chroma, _CHROMA_TABLE, scale.repeat_interleave(2, 0))
     chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
     ycc = torch.cat([luma, chroma.view(count, 2, size, size)], 1)
-    return (torch.linalg.inv(to_ycc) @ ycc.flatten(2)).view_as(image)
+    return (torch.linalg.inv_ex(to_ycc).inverse @ ycc.flatten(2)).view_as(image)
 
 
-def _quantise(plane: Tensor, table: str, scale: Tensor) -> Tensor:
+def _quantise(plane: Tensor, table: tuple[float, ...], scale: Tensor) -> Tensor:
     """Round the 8x8 cosine coefficients of planes (B, 1, h, w); scale (B, 1, 1, 1) of the table."""
-    steps = torch.tensor([float(v) for v in table.split()], device=plane.device) / 255
+    steps = _constant(table, plane.device) / 255
     steps = (steps * scale.view(-1, 1, 1)).clamp(min=1 / 255)
     n = torch.arange(8, device=plane.device, dtype=torch.float32)
     basis = torch.cos((2 * n + 1) * n[:, None] * math.pi / 16) / 2

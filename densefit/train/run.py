@@ -9,7 +9,11 @@ from pathlib import Path
 
 import torch
 
+from densefit.files import ensure_out_dir
+from densefit.landmarks.jobs import resolve_device
 from densefit.memory import keep_freed_memory
+from densefit.module_main import termination_raised
+from densefit.train.geometry import opencv_there
 from densefit.train.loop import Task, Trainer, TrainOptions
 from densefit.train.random import Draws
 
@@ -26,7 +30,8 @@ class RunOptions:
     """folder for checkpoints and weights"""
     task: str = "landmarks"
     backgrounds: Path | None = None
-    """folder of pictures without faces (png, jpg, hdr), used beside procedural backgrounds"""
+    """folder of pictures without faces (png, jpg, hdr), or a file of `densefit.synth.pack`, used
+    beside procedural backgrounds"""
     device: str = "auto"
     threads: int | None = None
     resume: bool = True
@@ -40,15 +45,16 @@ def train(options: RunOptions, report: Callable[[str], None]) -> dict[str, float
 
     Writes `<task>.safetensors` (weights to ship) and `<task>.checkpoint.safetensors` into
     options.out. With `resume`, an existing checkpoint is continued until options.train.minutes are
-    over; else it is replaced. Raises ValueError for data that cannot be used.
+    over; else it is replaced. When it is interrupted or terminated, the checkpoint is written
+    before that is raised. Raises InputError for data, weights or a device that cannot be used.
     """
     keep_freed_memory()
+    device = resolve_device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    options.out.mkdir(parents=True, exist_ok=True)
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    ensure_out_dir(options.out)
+    if device == "cpu" and not opencv_there():
+        report("without OpenCV (pip install opencv-python) crops are cut ten times as slowly")
     torch.manual_seed(options.train.seed)
     draws = Draws(options.train.seed, device)
     name = {"landmarks": "landmarks_fast", "closeup": "landmarks_closeup"}.get(
@@ -58,7 +64,8 @@ def train(options: RunOptions, report: Callable[[str], None]) -> dict[str, float
     trainer = Trainer(task, draws, options.out, name, options.train, report)
     if not options.resume:
         trainer.checkpoint.unlink(missing_ok=True)
-    return trainer.run()
+    with termination_raised():
+        return trainer.run()
 
 
 def command_line(options: RunOptions) -> str:

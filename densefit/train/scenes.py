@@ -76,7 +76,7 @@ class SceneMaker:
         """In place: one more person in the pictures `order`, larger ones in front of smaller."""
         draws, options = self.draws, self.options
         count, size = len(order), options.size
-        landmarks = faces.landmarks[order.cpu()].to(draws.device)
+        landmarks = faces.landmarks[order.to(faces.landmarks.device)].to(draws.device)
         level = torch.zeros(count, device=draws.device)
         centre, side = landmark_box(landmarks, self.layout, level)
         wanted = draws.log_uniform(*options.boxes, count) * (2.0 / size)  # units of the picture
@@ -85,19 +85,20 @@ class SceneMaker:
         place = draws.uniform(-0.95, 0.95, count, 2)
         angle = draws.uniform(-options.roll, options.roll, count) * draws.chance(0.5, count)
         homography = geometry.placement(centre, place, scale, angle)
-        rgba = faces.rgba[order.cpu()].to(draws.device)
+        rgba = faces.rgba[order.to(faces.rgba.device)].to(draws.device)
         person = geometry.place_pictures(rgba, homography, scale, size)
         image[order] = image[order] * (1 - person[:, 3:]) + person[:, :3]
         drawn = geometry.crop_landmarks(landmarks, homography, self.layout.mirror)
         centre, side = landmark_box(drawn, self.layout, level)
-        wiped = draws.chance(options.wiped, count)
+        wiped = draws.host.chance(options.wiped, count)
         for i in torch.nonzero(wiped)[:, 0].tolist():
             self._wipe(image[order[i]], centre[i], side[i])
         to_pixels = size / 2
         boxes[order, slot, :2] = (centre + 1) * to_pixels - 0.5
         boxes[order, slot, 2] = side * to_pixels
         self._hide_covered(boxes, there, slot, order)
-        there[order, slot] = ~wiped & (centre.abs() < 0.97).all(1)
+        unwiped = ~wiped.to(draws.device, non_blocking=True)
+        there[order, slot] = unwiped & (centre.abs() < 0.97).all(1)
 
     def _hide_covered(self, boxes: Tensor, there: Tensor, slot: int, order: Tensor) -> None:
         """Faces behind the new person's head are no longer asked for."""
@@ -111,7 +112,7 @@ class SceneMaker:
     def _wipe(self, picture: Tensor, centre: Tensor, side: Tensor) -> None:
         """In place: paint over the face with one colour or with what stands elsewhere."""
         x, y = occluders.pixel_grid(picture.shape[-1], picture.device)
-        half = side / 2 * float(self.draws.uniform(1.0, 1.4, 1))
+        half = side / 2 * self.draws.number(1.0, 1.4)
         u, v = (x - centre[0]) / half, (y - centre[1]) / half
         shape = u * u + v * v if self.draws.integer(0, 2) else torch.maximum(u.abs(), v.abs())
         mask = ((1.05 - shape) / 0.05).clamp(0, 1)

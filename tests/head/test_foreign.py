@@ -167,6 +167,28 @@ def test_files_of_other_versions_are_refused(head: HeadModel, tmp_path: Path) ->
         ict.read(tmp_path)
 
 
+@pytest.mark.parametrize("unit", [1.0, 0.1, 0.01, 0.001])
+def test_eyes_that_no_group_names_are_found_in_any_unit(
+    head: HeadModel, tmp_path: Path, unit: float
+) -> None:
+    path = write_gnm(head, tmp_path / "gnm_head.npz", unit, vertex_groups=None)
+    for eye, ball in zip(gnm.read(path).eyes, body(head)["eyes"], strict=True):
+        assert np.isin(np.flatnonzero(ball), eye).all() and len(eye) < 2 * ball.sum()
+
+
+def test_heads_without_an_eye_or_with_nan_are_refused(head: HeadModel, tmp_path: Path) -> None:
+    foreign = gnm.read(write_gnm(head, tmp_path / "gnm_head.npz"))
+    out = tmp_path / "out.npz"
+    blind = replace(foreign, eyes=(foreign.eyes[0], np.zeros(0, np.int64)))
+    with pytest.raises(InputError, match="no vertices of the right eye"):
+        convert(blind, head, out)
+    identity = foreign.identity.copy()
+    identity[0, 5] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        convert(replace(foreign, identity=identity), head, out)
+    assert not out.exists()
+
+
 def test_ict_folder_of_another_topology_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / ict.LIGHT, neutral=np.zeros((5, 3)), triangles=np.zeros((1, 3)))
     with pytest.raises(InputError, match="26719"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,59 @@ def test_shards_are_kept_and_reproducible(
     assert str(arrays["landmarks_version"]) == head.landmarks_version
     assert not np.array_equal(arrays["landmarks"], read_npz(paths[1])["landmarks"])
     kept = paths[1].stat().st_mtime_ns
+    assert len(read_npz(paths[1])["rgba"]) == 1, "the last shard has what is left"
     paths[0].unlink()
     shards.render_shards(tmp_path / "a", options)
     assert paths[1].stat().st_mtime_ns == kept, "finished shards are not rendered again"
     assert np.array_equal(read_npz(paths[0])["rgba"], arrays["rgba"])
+
+
+def test_people_depend_on_seed_and_number_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once they were others when more were rendered at once."""
+    monkeypatch.setattr(shards, "SHARD_SIZE", 5)
+    options = shards.ShardOptions(count=5, seed=6, size=48, batch=5)
+    (path,) = shards.render_shards(tmp_path / "a", options)
+    (other,) = shards.render_shards(tmp_path / "b", replace(options, batch=2, count=3))
+    arrays, fewer = read_npz(path), read_npz(other)
+    for name in ("landmarks", "K", "rotation", "depth"):
+        np.testing.assert_allclose(fewer[name], arrays[name][:3], rtol=1e-4, atol=1e-4)
+    # A shard of fewer pictures than are wanted is rendered again.
+    shards.render_shards(tmp_path / "b", options)
+    assert len(read_npz(other)["rgba"]) == 5
+
+
+def test_shards_of_other_options_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once they were kept, and training saw what nobody had asked for."""
+    monkeypatch.setattr(shards, "SHARD_SIZE", 2)
+    options = shards.ShardOptions(count=2, seed=6, size=48)
+    (path,) = shards.render_shards(tmp_path, options)
+    shards.render_shards(tmp_path, replace(options, batch=1))  # the same people
+    with pytest.raises(InputError, match="size 48, not 64"):
+        shards.render_shards(tmp_path, replace(options, size=64))
+    scene = replace(options.scene, favour="tongue", margin=(1.2, 1.45))
+    with pytest.raises(InputError, match=r"margin \[1.8, 2.0\], not \[1.2, 1.45\]; favour None"):
+        shards.render_shards(tmp_path, replace(options, scene=scene))
+    # Shards of earlier versions do not say it and stay.
+    arrays = read_npz(path)
+    del arrays["options"]
+    np.savez(path, **arrays)
+    shards.render_shards(tmp_path, replace(options, scene=scene))
+    assert "options" not in read_npz(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="damaged"):
+        shards.render_shards(tmp_path, options)
+
+
+def test_the_largest_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times a million it is more than a generator takes."""
+    monkeypatch.setattr(shards, "SHARD_SIZE", 1)
+    command = ["synth", "-n", "1", "--format", "shards", "--size", "64", "--batch", "1"]
+    assert run([*command, "-o", str(tmp_path), "--seed", str(2**63 - 1)]) == 0
+    assert (tmp_path / f"shard_{2**63 - 1}_0.npz").exists()
 
 
 def test_synth_writes_pictures_and_labels(tmp_path: Path, head: HeadModel) -> None:
@@ -76,6 +126,17 @@ def test_synth_of_another_head_model(tmp_path: Path, head: HeadModel) -> None:
     assert (span[1] > 1.25 * span[0]).all()
     with pytest.raises(InputError, match="check --model"):
         run([*command, "-o", str(tmp_path / "x"), "--model", str(tmp_path / "none.npz")])
+
+
+def test_synth_of_a_damaged_head_model(tmp_path: Path) -> None:
+    """Once NaN was rendered, and not told."""
+    values = read_npz(Path(head_module.__file__).with_name("head.npz"))
+    values["joint_basis"][0, 2] = np.nan
+    np.savez(tmp_path / "nan.npz", **values)
+    command = ["synth", "-n", "1", "-o", str(tmp_path), "--model", str(tmp_path / "nan.npz")]
+    for kind in ("png", "shards"):
+        with pytest.raises(InputError, match="joint_basis holds NaN"):
+            run([*command, "--format", kind])
 
 
 def test_synth_refuses_what_it_cannot_do(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from densefit.errors import InputError
 from densefit.train.dataset import ShardFolder
 
 
@@ -34,8 +35,8 @@ def test_new_shards_are_read_and_unfinished_ones_later(tmp_path: Path, shards: P
 
 
 def test_wrong_version_and_empty_folder(tmp_path: Path, make_shard: Callable[..., None]) -> None:
-    with pytest.raises(ValueError, match="no shards"):
+    with pytest.raises(InputError, match="no shards"):
         ShardFolder(tmp_path, "flat")
     make_shard(tmp_path / "a.npz", 4, 0, version="older")
-    with pytest.raises(ValueError, match="rendered with landmarks older"):
+    with pytest.raises(InputError, match="rendered with landmarks older"):
         ShardFolder(tmp_path, "flat")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from densefit.errors import InputError
+from densefit.errors import InputError, Terminated
 from densefit.landmarks.detector import DetectorConfig, load_detector
 from densefit.landmarks.network import LandmarkNet, NetworkConfig, load_network
 from densefit.landmarks.weights import LANDMARK_WEIGHTS
+from densefit.tensor_files import read_tensors, write_tensors
 from densefit.train import evaluate
 from densefit.train.augment import AugmentOptions
 from densefit.train.detector_task import (
@@ -181,12 +180,74 @@ def test_command_in_the_metadata_names_no_place(tmp_path: Path) -> None:
     assert "--data shards" in line and "--backgrounds sky" in line
 
 
-def test_module_entry_imports_only_torch_and_numpy() -> None:
-    """`python -m densefit.train` must start where nothing else is installed."""
-    code = (
-        "import sys, densefit.train.__main__\n"
-        "heavy = {'cv2', 'av', 'open3d', 'typer', 'rich', 'yaml', 'safetensors', 'scipy'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_a_checkpoint_goes_on_on_another_kind_of_device(head, shards: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Generators of GPUs have another state; here one of theirs is put into the file."""
+    trainer = _trainer(LandmarkTask(shards, head, Draws(0), TINY), tmp_path, "a", 60, TINY.batch)
+    trainer.train_step(0.0)
+    trainer._save_checkpoint()
+    tensors, text = read_tensors(trainer.checkpoint)
+    assert text["device"] == "cpu"
+    tensors["rng"] = torch.zeros(16, dtype=torch.uint8)
+    states, said = [], []
+    for device in ("cuda", None):  # earlier checkpoints do not say it
+        stated = text | {"device": device} if device else {"counters": text["counters"]}
+        write_tensors(trainer.checkpoint, tensors, stated)
+        task = LandmarkTask(shards, head, Draws(3), TINY)
+        again = _trainer(task, tmp_path, "a", 60, TINY.batch)
+        again.report = said.append
+        again._resume()
+        states.append(again.draws.generator.get_state())
+        again.train_step(0.0)
+        assert again.step == 2
+    assert torch.equal(*states), "the same draws, whoever goes on"
+    assert sum("another kind of device" in line for line in said) == 2
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
+def test_what_was_trained_is_kept_when_interrupted(
+    head, shards: Path, tmp_path: Path, stop: type[BaseException]
+) -> None:  # type: ignore[no-untyped-def]
+    trainer = _trainer(LandmarkTask(shards, head, Draws(0), TINY), tmp_path, "a", 60, TINY.batch)
+    step = trainer.train_step
+
+    def three_steps(progress: float) -> dict[str, torch.Tensor]:
+        if trainer.step == 3:
+            raise stop
+        return step(progress)
+
+    trainer.train_step = three_steps  # type: ignore[method-assign]
+    with pytest.raises(stop):
+        trainer.run()
+    again = _trainer(LandmarkTask(shards, head, Draws(0), TINY), tmp_path, "a", 60, TINY.batch)
+    again._resume()
+    assert again.step == 3
+
+
+def test_interrupted_scoring_keeps_the_weights_in_training(
+    head, shards: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    """The average's weights are in the network while it is scored; they are not those to go on
+    with."""
+    task = LandmarkTask(shards, head, Draws(0), TINY)
+    trainer = _trainer(task, tmp_path, "a", 60, TINY.batch)
+    trainer.train_step(0.0)
+    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+
+    def score(network: torch.nn.Module) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    task.score = score  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save()
+    for name, value in trainer.network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_file_that_is_no_checkpoint_is_told(head, shards: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    trainer = _trainer(LandmarkTask(shards, head, Draws(0), TINY), tmp_path, "a", 60, TINY.batch)
+    trainer.checkpoint.write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="--restart"):
+        trainer.run()
+    trainer.checkpoint.write_bytes(LANDMARK_WEIGHTS.read_bytes())
+    with pytest.raises(InputError, match="--restart"):
+        trainer.run()

@@ -62,8 +62,9 @@ def convert(foreign: ForeignHead, head: HeadModel, out: Path) -> Path:
 
     Raises:
         InputError: the eyes are not as far apart as a person's in metres, centimetres, decimetres
-            or millimetres.
+            or millimetres, or an eye has no vertices, or a number is not finite.
     """
+    _check(foreign)
     metric = in_metres(foreign)
     origin = metric.eye_centres.mean(0)
     vertices = metric.vertices - origin
@@ -71,6 +72,17 @@ def convert(foreign: ForeignHead, head: HeadModel, out: Path) -> Path:
     arrays = _arrays(metric, vertices, origin, head, fitted, identity)
     write_npz(out, **arrays)
     return out
+
+
+def _check(foreign: ForeignHead) -> None:
+    for side, eye in zip(("left", "right"), foreign.eyes, strict=True):
+        if not len(eye):
+            raise InputError(
+                f"{foreign.name}: no vertices of the {side} eye; is the file complete?"
+            )
+    for values in (foreign.vertices, foreign.identity, foreign.eye_centres):
+        if not np.isfinite(values).all():
+            raise InputError(f"{foreign.name}: holds numbers that are not finite; copy it again")
 
 
 def in_metres(foreign: ForeignHead) -> ForeignHead:

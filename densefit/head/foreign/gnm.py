@@ -18,6 +18,7 @@ KEYS = (
     "template_joint_positions",
 )  # fmt: skip
 # GNM's names of vertex groups, and the part each is here.
+EYE_RADIUS = 13.5 / 63
 GROUPS = {"tongue": "tongue", "teeth": "teeth", "gums": "gums", "mouth_sock": "mouth"}
 
 
@@ -43,11 +44,13 @@ def read(path: Path) -> ForeignHead:
         )
     joints = [_joint(path, arrays, side) for side in ("left", "right")]
     groups = _groups(arrays, len(vertices))
+    # Of the distance between the eyes, which needs no unit: 13.5 mm of a mean adult's 63.
+    radius = EYE_RADIUS * np.linalg.norm(joints[0] - joints[1])
     eyes = []
     for side, centre in zip(("left", "right"), joints, strict=True):
         members = groups.get(f"{side}_eye")
         if members is None or not len(members):
-            members = np.flatnonzero(np.linalg.norm(vertices - centre, axis=1) < 0.0135)
+            members = np.flatnonzero(np.linalg.norm(vertices - centre, axis=1) < radius)
         eyes.append(members)
     return ForeignHead(
         name="gnm-head",
