@@ -12,21 +12,25 @@ Tensor = torch.Tensor
 STRIDE = 6
 """Frames from one that is solved first to the next; at 25 and 30 frames/s they are still tied to
 one another by the temporal term."""
+KEYFRAME_STRIDE = 3
+"""The same of keyframes, which are few and unlike one another: fewer would tell less of identity
+and of the landmarks' sigma."""
 
 
-def coarse_frames(seen: np.ndarray, shot: np.ndarray) -> np.ndarray:
+def coarse_frames(seen: np.ndarray, shot: np.ndarray, stride: int = STRIDE) -> np.ndarray:
     """Ascending indices of the frames to solve first: every few of those with landmarks, and the
     ends of each shot.
 
     Args:
         seen: (T,) bool. shot: (T,) number of the shot each frame belongs to.
+        stride: of the frames with landmarks.
     """
     index = np.flatnonzero(seen)
     if not len(index):
         return index
     cut = np.flatnonzero(np.diff(shot[index]))
     ends = index[np.unique(np.r_[0, cut, cut + 1, len(index) - 1])]
-    return np.union1d(index[::STRIDE], ends)
+    return np.union1d(index[::stride], ends)
 
 
 def spread_motion(first: Motion, picked: np.ndarray, solved: Motion, shot: np.ndarray) -> Motion:

@@ -20,7 +20,7 @@ from densefit.fit.cameras import (
     scale_source,
 )
 from densefit.fit.checkpoints import Checkpoints
-from densefit.fit.coarse import coarse_frames, spread_motion
+from densefit.fit.coarse import KEYFRAME_STRIDE, STRIDE, coarse_frames, spread_motion
 from densefit.fit.data import FitData, frames_to_solve, pieces
 from densefit.fit.distance import with_distance_term
 from densefit.fit.dolly import alone
@@ -259,8 +259,8 @@ class JointFit(FitData):
         advance: Callable[[], None] | None = None,
     ) -> State | None:
         """From a state of the picked frames to one near the minimum: a few of them solved, the
-        others put between those, and then all by themselves. None where frames do not follow one
-        another.
+        others put between those, and then all by themselves. None where there are too few, or
+        frames have nothing to do with one another.
 
         Args:
             scale: (C,) of sigma, measured anew (in place), like the lengths of the network's bias.
@@ -297,11 +297,13 @@ class JointFit(FitData):
         )  # fmt: skip
 
     def _coarse_frames(self, picked: np.ndarray, cameras: CameraState) -> np.ndarray:
-        """Rows of a few of the picked frames; none where those do not follow one another."""
-        consecutive = np.array_equal(picked, np.arange(len(self.frames)))
-        if self.options.independent_frames or not consecutive:
+        """Rows of a few of the picked frames; none where frames have nothing to do with one
+        another."""
+        if self.options.independent_frames:
             return np.zeros(0, int)
-        some = coarse_frames(self.seen[picked], self.shot[picked])
+        consecutive = np.array_equal(picked, np.arange(len(self.frames)))
+        stride = STRIDE if consecutive else KEYFRAME_STRIDE
+        some = coarse_frames(self.seen[picked], self.shot[picked], stride)
         some = self._with_frames_of(some, cameras, picked, np.zeros(len(picked)))
         return some if len(picked) > 2 * len(some) else some[:0]
 
