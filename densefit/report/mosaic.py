@@ -153,11 +153,22 @@ def _compose(
             left, top = x + (w - wide) // 2, y + (h - high) // 2
             canvas[top : top + high, left : left + wide] = tile
         size = max(0.4, w / 1100)
-        for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            place = (x + 8, y + int(30 * size) + 4)
-            cv2.putText(canvas, label, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness,
-                        cv2.LINE_AA)  # fmt: skip
+        write_label(canvas, label, (x + 8, y + int(30 * size) + 4), size)
     return canvas
+
+
+def write_label(canvas: np.ndarray, text: str, place: tuple[int, int], size: float) -> None:
+    """White with a black edge, so that it is read on anything; drawn in place.
+
+    The edge is the same text around it: bolder text of OpenCV 5 is wider, too.
+    """
+    import cv2
+
+    around = [(dx, dy) for dx in (-1, 1) for dy in (-1, 1)]
+    for (dx, dy), shade in [*((step, 0) for step in around), ((0, 0), 255)]:
+        at = (place[0] + dx, place[1] + dy)
+        colour = (shade, shade, shade)
+        cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
 
 
 def _draw_landmarks(tile: np.ndarray, track: LandmarkTrack, row: int, scale: float) -> None:

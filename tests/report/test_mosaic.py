@@ -11,7 +11,7 @@ from recordings import encode_video, read_number
 
 from densefit.capture import open_frames, open_source
 from densefit.landmarks.files import LandmarkTrack
-from densefit.report.mosaic import Layout, MosaicCamera, write_mosaic
+from densefit.report.mosaic import Layout, MosaicCamera, write_label, write_mosaic
 
 FRAMES = 6
 
@@ -79,3 +79,13 @@ def test_layout_fits(count: int, columns: int):
         assert x >= 0 and y >= 0 and x + w <= layout.width and y + h <= layout.height
         assert w / h == pytest.approx(shapes[name][1] / shapes[name][0], rel=0.02)
     assert covered.max() == 1
+
+
+def test_labels_have_their_edge_around_them():
+    """Bold text of OpenCV 5 is wider, so that it stood beside the letters."""
+    canvas = np.full((40, 300, 3), 128, np.uint8)
+    write_label(canvas, "liveportrait_d10", (10, 28), 0.6)
+    ends = [
+        np.flatnonzero(some.any(0))[[0, -1]] for some in (canvas.max(2) > 200, canvas.min(2) < 60)
+    ]
+    assert np.abs(ends[0] - ends[1]).max() <= 3
