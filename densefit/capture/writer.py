@@ -112,8 +112,11 @@ class VideoWriter:
     def _abandon(self, error: BaseException) -> None:
         """Close what is open and remove the unfinished file."""
         self._encoder.shutdown(cancel_futures=True)
-        if self._container is not None:
-            self._container.close()
+        try:
+            if self._container is not None:
+                self._container.close()
+        except OSError:
+            pass  # a full disk does not take the file's end either
         # Told of the error, atomic_path removes its file instead of renaming it.
         try:
             self._stack.__exit__(type(error), error, error.__traceback__)

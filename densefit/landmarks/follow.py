@@ -4,7 +4,8 @@ Films go forward a block of frames at a time. All frames of a block are first lo
 face was last, in one call for all cameras: nearly always that is all. Where it is lost in a frame,
 it is looked for from the frame before, then in the whole picture; what is found there is followed
 through the rest of the block. Who stood elsewhere in the picture while the face was seen is
-somebody else: while it is lost these others are followed, too, and never taken for it.
+somebody else: while it is lost these others are followed, too, and never taken for it. After a cut
+nobody knows who was who, and anybody may be it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,15 @@ FORGOTTEN = 512
 """Frames after which a lost face is anybody's."""
 COVERS = 0.35
 """Two faces nearer than this share of the larger crop's side are one."""
-ASTRAY = 1 / 16
-"""By so much of its side more a bystander who is not seen may have moved, each frame."""
+ASTRAY, GONE = 1 / 16, 25
+"""By so much of its side more a bystander who is not seen may have moved, each frame; and after so
+many frames he is not counted with any longer."""
+STEADY = 0.25
+"""Largest change of a bystander's size from one frame to the next, of its logarithm."""
+CUT = 0.3
+"""Correlation of two frames' thumbnails below which they are of different shots."""
+THUMBNAIL = (32, 18)
+"""px."""
 
 
 @dataclass(frozen=True)
@@ -215,8 +223,8 @@ class _Walk:
         near = None if self.place is None else self._crop_of(self.place)
         if near is not None and self.others is None and any(not _there(f, near) for f in faces):
             self.others = self._others_beside(i)
-            self.others[:, 4] += 1
-        faces = [face for face in faces if not self._is_another(face)]
+            self._follow_others(i)
+            faces = [face for face in faces if not self._is_another(face)]
         chosen = self.tracker.options.face.of(faces, near)
         settled = self.tracker.settled([self.pictures[i]], [chosen])[0]
         if settled is None:
@@ -232,7 +240,10 @@ class _Walk:
     def _faces(self, i: int) -> list[Sighting]:
         """All faces of frame i, but none where the others are."""
         if self.others is not None and len(self.others):
-            found = self.tracker.faces_in([self.pictures[i]], apart_from=self.others[:, :4])
+            seen = self.others[self.others[:, 4] == 0]
+            found = self.tracker.faces_in(
+                [self.pictures[i]], apart_from=seen, refused=self._is_another
+            )
             return found[0]
         if i not in self._searched:
             open_ = [j for j in range(i, len(self.pictures)) if not self._will_be_followed(j)]
@@ -250,45 +261,67 @@ class _Walk:
         """(N, 5): crops of the faces beside the lost one in the last frame that showed it, as far
         as that is at hand; `i`: a frame before which `lost` frames did not show it."""
         assert self.place is not None
-        shown = i - 1 - self.lost
-        picture = self.pictures[shown] if shown >= 0 else self.before.picture
         nobody = np.zeros((0, 5))
+        picture = self._picture_at(i - 1 - self.lost)
         if picture is None:
             return nobody
         faces = self.tracker.faces_in([picture])[0]
         lost = self._crop_of(self.place)
-        # What was seen last of a face on its way out may have lain beside it.
-        own = min(faces, key=lambda face: distance_to(face, lost), default=None)
-        if own is not None and distance_to(own, lost) > lost[2]:
-            own = None
+        alike = [face for face in faces if _there(face, lost) and same_size(face.roi, lost)]
+        own = min(alike, key=lambda face: distance_to(face, lost), default=None)
         rois = [face.roi[:4] for face in faces if face is not own]
         if not rois:
             return nobody
         return np.column_stack([np.stack(rois), np.full(len(rois), float(self.lost))])
 
+    def _picture_at(self, i: int) -> np.ndarray | None:
+        """Frame i of the block; the last of the block before for -1, if that is at hand."""
+        return self.pictures[i] if i >= 0 else self.before.picture if i == -1 else None
+
     def _follow_others(self, i: int) -> None:
-        """Bring the others to frame i."""
+        """Bring the others to frame i. Where that is another shot there are none."""
         assert self.others is not None
         if not len(self.others):
             return
-        crops = self.others[:, :4]
+        crops = self.others[:, :4].copy()
         looks = self.tracker.looked_again([self.pictures[i]] * len(crops), crops)
         for row, look in zip(self.others, looks, strict=True):
             row[4] += 1
-            if self.tracker.is_followed(look):
+            stretch = abs(np.log(look.own[2] / row[2]))
+            if self.tracker.is_followed(look) and stretch < STEADY * row[4]:
                 row[:4], row[4] = look.own, 0
+        self.others = self.others[self.others[:, 4] < GONE]
+        # Everybody at once: that, too, is a cut.
+        if self.lost == 0 and not (self.others[:, 4] == 0).any():
+            self.others = self.others[:0]
+        before = self._picture_at(i - 1)
+        if len(self.others) and before is not None and _is_cut(before, self.pictures[i]):
+            self.others = self.others[:0]
 
     def _is_another(self, face: Sighting) -> bool:
         """It is one of the others: seen where that one is, or might have gone unseen."""
         for row in self.others if self.others is not None else ():
-            gap = distance_to(face, row)
-            if gap < COVERS * max(face.roi[2], row[2]):
+            if not same_size(face.roi, row):
+                continue
+            gap, side = distance_to(face, row), max(face.roi[2], row[2])
+            if row[4] == 0 and gap < COVERS * side:
                 return True
-            reach = min(1.0, SAME_PLACE + ASTRAY * row[4]) * row[2]
-            if row[4] and gap < reach and same_size(face.roi, row):
+            if row[4] and gap < min(1.0, SAME_PLACE + ASTRAY * row[4]) * row[2]:
                 row[:4], row[4] = face.roi[:4], 0
                 return True
         return False
+
+
+def _is_cut(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether two pictures that follow one another have nothing in common but what is chance."""
+    import cv2
+
+    small = [
+        cv2.resize(p, THUMBNAIL, interpolation=cv2.INTER_AREA).mean(2) for p in (before, after)
+    ]
+    one, other = (picture - picture.mean() for picture in small)
+    scale = np.sqrt((one**2).sum() * (other**2).sum())
+    return bool(scale > 0 and (one * other).sum() < CUT * scale)
 
 
 def _there(face: Sighting, roi: np.ndarray) -> bool:

@@ -5,7 +5,7 @@ All work on batches of pictures; nothing here knows of files or cameras.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from densefit.landmarks.choice import FaceChoice
+from densefit.landmarks.choice import FaceChoice, same_size
 from densefit.landmarks.crop import FaceLayout, held
 from densefit.landmarks.detector import FaceBox, FaceFinder, load_detector
 from densefit.landmarks.follow import COVERS, Trail, follow
@@ -24,6 +24,10 @@ from densefit.precision import inference_dtype
 
 if TYPE_CHECKING:
     from densefit.head import HeadModel
+
+
+CROP_OVER_BOX = 1.5
+"""About the side of a face's crop over that of the detector's box."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,13 @@ class FaceTracker:
         pictures: list[np.ndarray],
         hidden: bool = False,
         apart_from: np.ndarray | None = None,
+        refused: Callable[[Sighting], bool] | None = None,
     ) -> list[list[Sighting]]:
         """All faces of each picture, studied.
 
         hidden: look at what the detector hardly believes in, too; apart_from: (N, >= 3) crops of
-        faces that are known, where none is looked for.
+        faces that are known, where none is looked for; refused: of a face that is sure enough, says
+        whether it is not wanted.
         """
 
         def boxes(picture: np.ndarray) -> list[FaceBox]:
@@ -142,7 +148,7 @@ class FaceTracker:
             looks = self._look_at(pictures, proposals)
         faces: list[list[tuple[Look, float]]] = [[] for _ in pictures]
         for proposal, look in zip(proposals, looks, strict=True):
-            if self._is_face(look, self.options.found_sigma):
+            if self._is_face(look, self.options.found_sigma) and not (refused and refused(look)):
                 faces[proposal.picture].append((look, proposal.score))
         return [
             self._confirmed(picture, seen) for picture, seen in zip(pictures, faces, strict=True)
@@ -278,8 +284,11 @@ def _stacked(faces: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
 
 def _in_one_of(box: FaceBox, crops: np.ndarray) -> bool:
     """Whether a box is that of a face in one of the crops (N, >= 3)."""
-    gap = np.hypot(crops[:, 0] - box.x, crops[:, 1] - box.y)
-    return bool((gap < COVERS * crops[:, 2]).any())
+    roi = _box_roi(box, CROP_OVER_BOX)
+    return any(
+        np.hypot(*(crop[:2] - roi[:2])) < COVERS * crop[2] and same_size(crop, roi)
+        for crop in crops
+    )
 
 
 def _box_roi(box: FaceBox, ratio: float) -> np.ndarray:

@@ -54,6 +54,8 @@ class Layers:
     """(B, h, w) uint8."""
     inverse_depth: np.ndarray
     """(B, h, w) float32, 1/m; 0 where there is no head."""
+    groups: np.ndarray
+    """(B, h, w) int16: the group of the triangle that is seen, -1 where there is none."""
 
 
 class LayerPainter:
@@ -97,7 +99,8 @@ class LayerPainter:
         covered = ids >= 0
         triangle = torch.where(covered, ids, len(self._triangles))
         depth = inverse_depth.numpy()
-        lines = _outlines(self._groups[triangle.numpy()], depth)
+        groups = self._groups[triangle.numpy()]
+        lines = _outlines(groups, depth)
         light = self._light(torch.from_numpy(points.astype(np.float32)))
         planes, edges = self._planes(pixels, light)
         strength = self._wire_strength(triangle, edges)
@@ -116,7 +119,7 @@ class LayerPainter:
         rgb = torch.minimum(rgb, opacity[..., None])
         if any(self._options.line_rgb):
             rgb += lines[..., None] * torch.tensor(self._options.line_rgb)
-        return Layers(_bytes(rgb), _bytes(opacity), depth)
+        return Layers(_bytes(rgb), _bytes(opacity), depth, groups)
 
     def _light(self, points: Tensor) -> Tensor:
         """(V, B): a head light with a weaker one from above, as a factor of sRGB values.

@@ -97,7 +97,7 @@ class Layout:
             x = (number % columns) * cell + (cell - w) // 2
             y = (number // columns) * high + (high - h) // 2
             tiles[name] = (x, y, w, h)
-        return Layout(2 * (columns * cell // 2), 2 * -(-rows * high // 2), tiles)
+        return Layout(2 * -(-columns * cell // 2), 2 * -(-rows * high // 2), tiles)
 
 
 class _Pictures:

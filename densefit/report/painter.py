@@ -34,9 +34,11 @@ class HeadPainter:
         groups = np.array([materials.index(material) for material in materials])
         self._layers = LayerPainter(head.triangles[keep], colours[part], groups[part], self.options)
         self._curves = landmark_curves(head)
-        # A landmark lies on the surface; 6 mm allow for the slope inside one pixel. Lids are thin.
+        # Lids lie so close to the eyeball that depth does not tell what they hide.
         irises = [i for i, name in enumerate(head.region_names) if "iris" in name]
-        self._curve_tolerance = np.where(np.isin(head.landmark_region, irises), 0.0015, 0.006)
+        self._on_eye = np.isin(head.landmark_region, irises)
+        eyes = np.isin(head.triangles[keep], head.landmark_vertices[self._on_eye]).any(axis=1)
+        self._eye_groups = np.unique(groups[part[eyes]])
 
     def draw(self, image: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
         """The picture with the head drawn over it: `draw_all` of one."""
@@ -72,14 +74,14 @@ class HeadPainter:
             picture = pictures[view.number]
             x0, y0, x1, y1 = view.box
             patch = picture[y0:y1, x0:x1]
-            rgb, opacity, depth = (
+            rgb, opacity, depth, groups = (
                 layer[k, : view.height, : view.width]
-                for layer in (layers.rgb, layers.opacity, layers.inverse_depth)
+                for layer in (layers.rgb, layers.opacity, layers.inverse_depth, layers.groups)
             )
             picture[y0:y1, x0:x1] = _blend(patch, rgb, opacity)
             if self.options.curves:
                 camera = cameras[view.number]
-                self._draw_curves(picture, vertices[view.number], camera, depth, view)
+                self._draw_curves(picture, vertices[view.number], camera, depth, groups, view)
         return pictures
 
     def _draw_curves(
@@ -88,9 +90,10 @@ class HeadPainter:
         vertices: np.ndarray,
         camera: Camera,
         inverse_depth: np.ndarray,
+        groups: np.ndarray,
         view: _View,
     ) -> None:
-        """Lids, brows and lips through their landmarks, where the surface does not hide them."""
+        """Irises, lids, brows and lips through their landmarks, where nothing hides them."""
         points = _camera_points(self._head.landmarks(vertices), camera)
         pixels = camera.project_camera(points)
         height, width = inverse_depth.shape
@@ -100,7 +103,8 @@ class HeadPainter:
         surface = inverse_depth[row, column]
         depth = points[:, 2]
         behind = depth - 1 / np.maximum(surface, 1e-6)
-        visible = inside & (surface > 0) & (behind < self._curve_tolerance)
+        visible = inside & (surface > 0) & (behind < CURVE_TOLERANCE)
+        visible &= ~self._on_eye | np.isin(groups[row, column], self._eye_groups)
         x0, y0, x1, y1 = view.box
         thickness = 1 if max(x1 - x0, y1 - y0) < 500 else 2
         ends = np.round(np.where(visible[:, None], pixels, 0) * 16).astype(np.int32)
@@ -155,6 +159,8 @@ class _View:
         return _View(number, points, box, width, height, stacked)
 
 
+CURVE_TOLERANCE = 0.006
+"""m: a landmark lies on the surface; this allows for the surface's slope inside one pixel."""
 CURVE_COLOURS = {
     "lid": (90, 255, 160),
     "lip": (255, 120, 120),

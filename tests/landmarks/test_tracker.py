@@ -69,8 +69,9 @@ class CentralBlobNetwork(BlobNetwork):
 
 
 def _picture(*discs: tuple[float, float, float]) -> np.ndarray:
+    """Discs before a wall that gets darker to the left."""
     y, x = np.mgrid[:180, :320]
-    picture = np.zeros((180, 320, 3), np.uint8)
+    picture = np.repeat((x * 110 // 320)[..., None], 3, axis=2).astype(np.uint8)
     for cx, cy, radius in discs:
         picture[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = 255
     return picture
@@ -245,7 +246,7 @@ def seeing(tracker: FaceTracker) -> None:
     import cv2
 
     def boxes(picture: np.ndarray, hidden: bool) -> list[FaceBox]:
-        found = cv2.connectedComponentsWithStats(picture[..., 0])
+        found = cv2.connectedComponentsWithStats((picture[..., 0] > 127).astype(np.uint8))
         return [FaceBox(*found[3][k], 2.3 * found[2][k][2] / 2, 0.9) for k in range(1, found[0])]
 
     tracker.face.network = CentralBlobNetwork()
@@ -295,6 +296,31 @@ def test_bystanders_are_followed_while_the_person_is_lost(
     seen, _ = _film(tracker, frames, block)
     assert [face is None for face in seen] == [i in hidden for i in range(40)]
     assert {x for x in _columns(seen) if x is not None} == {60}
+
+
+@pytest.mark.parametrize("block", [1, 4, 16])
+@pytest.mark.parametrize("close", [(195, 80, 45), (210, 65, 15)])
+def test_after_a_cut_anybody_may_be_the_person(
+    tracker: FaceTracker, block: int, close: Disc
+) -> None:
+    """A close-up where the bystander was, or somebody of the same size in another place."""
+    seeing(tracker)
+    two = [_picture((60, 110, 25), (200, 60, 14))] * 6
+    mirrored = (319 - close[0], close[1], close[2])
+    alone = _picture(mirrored)[:, ::-1].copy()  # another place: its wall is dark on the right
+    seen, _ = _film(tracker, two + [alone] * 6, block)
+    assert _columns(seen) == [60] * 6 + [close[0]] * 6
+
+
+def test_who_stands_close_by_is_not_the_person(tracker: FaceTracker) -> None:
+    """Also where the detector no longer finds the person in the last frame."""
+    seeing(tracker)
+    boxes = tracker.finder
+    frames = [_picture((80, 110, 25), (145, 110, 22))] * 5 + [_picture((145, 110, 22))] * 5
+    begun = Trail(_begun(tracker, frames[0]).place, picture=frames[0])
+    tracker.finder = lambda *shown: [b for b in boxes(*shown) if b.x > 100]  # type: ignore[assignment]
+    seen, _ = _film(tracker, frames[1:], 4, begun)
+    assert _columns(seen) == [80] * 4 + [None] * 5
 
 
 class WaryNetwork(CentralBlobNetwork):

@@ -81,6 +81,16 @@ def test_layout_fits(count: int, columns: int):
     assert covered.max() == 1
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("shape", [(1024, 817), (500, 337), (333, 251)])
+def test_odd_pictures_fit(count: int, shape: tuple[int, int]):
+    """As photos have them; videos are made even when they are encoded."""
+    layout = Layout.of(list("abcde"[:count]), dict.fromkeys("abcde"[:count], shape))
+    assert layout.width % 2 == 0 and layout.height % 2 == 0
+    for x, y, w, h in layout.tiles.values():
+        assert x + w <= layout.width and y + h <= layout.height
+
+
 def test_labels_have_their_edge_around_them():
     """Bold text of OpenCV 5 is wider, so that it stood beside the letters."""
     canvas = np.full((40, 300, 3), 128, np.uint8)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from calibration import Camera
+from densefit.head.model import EXPRESSION_INDEX, load_head
 from densefit.report.painter import HeadPainter, PainterOptions
 from tests.toy_fit import toy_head
 
@@ -78,6 +79,23 @@ def test_landmark_curves_are_drawn(head):
     grey = np.full((HEIGHT, WIDTH, 3), 127, np.uint8)
     picture = HeadPainter(head).draw(grey, head.template, camera([])).astype(int)
     assert (picture[..., 1] > picture[..., 0] + 60).any()
+
+
+@pytest.mark.parametrize("closed", [0.0, 1.0])
+def test_irises_are_not_drawn_through_lids(closed: float):
+    """Lids are 0.3 mm from the eyeball, less than what depth can tell."""
+    shipped = load_head()
+    psi = np.zeros((1, 52), np.float32)
+    psi[:, [EXPRESSION_INDEX["eyeBlinkLeft"], EXPRESSION_INDEX["eyeBlinkRight"]]] = closed
+    person = np.zeros(shipped.identity_count)
+    vertices = shipped.vertices(person, psi, np.zeros((1, 4, 3)))[0]
+    turned = np.diag([1.0, -1.0, -1.0, 1.0])
+    turned[2, 3] = 0.25  # the face fills the picture
+    view = replace(camera([]), T_camera_world=turned)
+    grey = np.full((HEIGHT, WIDTH, 3), 127, np.uint8)
+    picture = HeadPainter(shipped, PainterOptions(opacity=0.0)).draw(grey, vertices, view)
+    blue = picture[..., 2].astype(int) > picture[..., 1] + 30
+    assert blue.any() == (closed == 0.0)
 
 
 def test_several_at_once_are_drawn_as_one_by_one(head):
