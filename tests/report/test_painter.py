@@ -93,8 +93,9 @@ def test_irises_are_not_drawn_through_lids(closed: float):
     turned[2, 3] = 0.25  # the face fills the picture
     view = replace(camera([]), T_camera_world=turned)
     grey = np.full((HEIGHT, WIDTH, 3), 127, np.uint8)
-    picture = HeadPainter(shipped, PainterOptions(opacity=0.0)).draw(grey, vertices, view)
-    blue = picture[..., 2].astype(int) > picture[..., 1] + 30
+    painter = HeadPainter(shipped, PainterOptions(opacity=0.0))
+    picture = painter.draw(grey, vertices, view).astype(int)
+    blue = picture[..., 2] > picture[..., 1] + 30
     assert blue.any() == (closed == 0.0)
 
 
