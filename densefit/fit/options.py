@@ -113,6 +113,11 @@ class FitOptions:
     shape_rate: float = 4e-3
     """Non-rigid motion in the head frame, root mean square over vertices, m per sqrt(s):
     E = 1/2 sum_t |V_t - V_t-1|^2 / (V rate^2 dt), a random walk."""
+    expression_rate: float = 1.0
+    """Every single expression beside that, per sqrt(s): shapes that work against one another (brows
+    up and down) may change together without moving anything; inf: none."""
+    blink_rate: float = 4.0
+    """The same of the blinks: lids shut within three frames."""
     rotation_rate: float = 1.0
     """Rotation of the head, rad per sqrt(s)."""
     translation_rate: float = 0.1

@@ -16,7 +16,7 @@ from densefit.fit.camera_prior import CameraPrior
 from densefit.fit.landmark_model import LandmarkModel
 from densefit.fit.options import FitOptions
 from densefit.fit.state import FrameLayout, Motion
-from densefit.head.model import EXPRESSION_NAMES
+from densefit.head.model import BLINKS, EXPRESSION_NAMES
 
 Tensor = torch.Tensor
 TINY_SHAPE = 1e-9
@@ -103,6 +103,13 @@ def expression_slopes(options: FitOptions) -> Tensor:
     return options.expression_weight * options.expression_rest / sd
 
 
+def expression_rates(options: FitOptions) -> Tensor:
+    """(52,): deviation of an expression's change in a second, per sqrt(s)."""
+    rates = torch.full((len(EXPRESSION_NAMES),), options.expression_rate, dtype=torch.float64)
+    rates[list(BLINKS)] = options.blink_rate
+    return rates
+
+
 def eye_precision(options: FitOptions) -> Tensor:
     """(4, 4) of (left x, left y, right x, right y): a common direction, and small differences."""
     precision = torch.zeros(4, 4, dtype=torch.float64)
@@ -166,7 +173,8 @@ def make_priors(
     link = torch.zeros_like(frame)
     gram = model.vertex_gram[model.free][:, model.free]
     gram = gram + TINY_SHAPE * torch.eye(len(gram), dtype=torch.float64, device=device)
-    link[layout.expression, layout.expression] = gram / options.shape_rate**2
+    single = torch.diag(expression_rates(options)[pick] ** -2).to(device)
+    link[layout.expression, layout.expression] = gram / options.shape_rate**2 + single
     link[layout.rotation, layout.rotation] = eye / options.rotation_rate**2
     link[layout.translation, layout.translation] = eye / options.translation_rate**2
     link[layout.neck, layout.neck] = eye / options.neck_rate**2

@@ -11,7 +11,7 @@ import torch
 
 from densefit.fit import initial, newton_step, so3, tridiagonal
 from densefit.fit.camera_columns import camera_columns
-from densefit.fit.camera_prior import camera_prior
+from densefit.fit.camera_prior import CameraPrior, camera_prior
 from densefit.fit.data import frames_to_solve
 from densefit.fit.geometry import congruence
 from densefit.fit.inverse import Inverse, ScoreCovariance, deviations
@@ -22,9 +22,15 @@ from densefit.fit.linearization import FrameTerms, Linearization, Planes
 from densefit.fit.newton_step import Box, SchurComplement, solve_step
 from densefit.fit.observations import landmark_region_weights, normalize_observations
 from densefit.fit.options import EXPRESSION_SD, FitOptions
-from densefit.fit.priors import Priors, expression_deviations, expression_precision, eye_precision
+from densefit.fit.priors import (
+    Priors,
+    expression_deviations,
+    expression_precision,
+    eye_precision,
+    make_priors,
+)
 from densefit.fit.products import products, symmetric_products
-from densefit.fit.state import CameraState
+from densefit.fit.state import CameraState, FrameLayout
 from densefit.fit.weights import facing_weight, landmark_normals
 from densefit.head.model import EXPRESSION_NAMES
 from densefit.head.rotation import continuous_axis_angle, rotation_matrix
@@ -332,6 +338,25 @@ def test_expression_priors():
     assert (
         float(precision[EXPRESSION_NAMES.index("jawLeft"), EXPRESSION_NAMES.index("jawRight")]) == 0
     )
+
+
+def test_single_expressions_are_smoothed():
+    """Beside the motion of the mesh, to which shapes that cancel one another are nothing."""
+    model = landmark_model(tiny_head(), f8)
+    options = FitOptions(expression_rate=0.8, blink_rate=3.0, temporal_weight=2.0)
+    time = torch.tensor([0.0, 0.1], dtype=f8)
+    none = torch.zeros(0, dtype=f8)
+    cameras = CameraPrior(none.view(0, 3, 3), none.view(0, 3), none, none, none, none, none)
+    priors = make_priors(model, options, time, 2, cameras)
+    place = {EXPRESSION_NAMES[k]: i for i, k in enumerate(model.free.tolist())}
+    change = torch.zeros(FrameLayout(len(model.free)).size, dtype=f8)
+    change[place["browInnerUp"]], change[place["eyeBlinkLeft"]] = 0.3, -0.5
+    found = float(priors.link_weights[0] * (change @ priors.link @ change))
+    moved = change[: len(model.free)]
+    gram = model.vertex_gram[model.free][:, model.free]
+    mesh = float(moved @ gram @ moved) / options.shape_rate**2
+    expected = 2.0 * (mesh + 0.3**2 / 0.8**2 + 0.5**2 / 3.0**2) / 0.1
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_eye_prior_lets_both_eyes_turn_together():

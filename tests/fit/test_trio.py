@@ -43,7 +43,7 @@ def world(head, identity, expression, rotation, translation, joints) -> np.ndarr
 
 
 def test_half_a_millimetre_from_true_landmarks():
-    head, cameras, vertices, observations = take(slice(0, 60, 4))
+    head, cameras, vertices, observations = take(slice(0, 60, 3))
     result = fit(head, cameras, observations)
     fitted = world(head, result.identity, *(getattr(result, n) for n in MOTION))
     skin = np.unique(head.triangles[head.part_triangles("skin", "scalp")])
