@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibration.camera import NAME_PATTERN
 from densefit.errors import InputError
+from densefit.export.formats import FORMATS
 from densefit.files import read_json
 from densefit.fit_file import FORMAT
 from densefit.input_files import files_of, refuse_replacing
+from densefit.progress import warn
 
 if TYPE_CHECKING:
     from densefit.capture import Take
@@ -77,6 +80,23 @@ def remove_outputs(out: Path, cameras: Iterable[str]) -> None:
     for path in (*single, *numbered):
         if path.name not in _WRITTEN_ANEW and path.is_file():
             path.unlink()
+
+
+def warn_of_earlier_exports(out: Path) -> None:
+    """Say which exports are there when a new fit was written, and how to make them anew.
+
+    They stay: whoever asked for them may have them open, or have chosen options that are not known
+    any more.
+    """
+    folder = out / "export"
+    made = [name for name in FORMATS if any(folder.glob(f"{name}/*"))]
+    if made:
+        again = " ".join(f"-f {name}" for name in made)
+        warn(
+            f"{folder}: {', '.join(made)} {'are' if len(made) > 1 else 'is'} of the earlier fit; "
+            f"`densefit export {shlex.quote(str(out))} {again}` writes "
+            f"{'them' if len(made) > 1 else 'it'} again"
+        )
 
 
 def _holds_fit(out: Path) -> bool:

@@ -234,7 +234,7 @@ def changed_recordings(take: Take, out: Path, chosen: PredictOptions, earlier: s
         out: the folder of the earlier fit.
         earlier: its `recordings_hash`.
     """
-    from densefit.landmarks.files import earlier_job
+    from densefit.landmarks.files import CHOSEN_BY, earlier_job
     from densefit.landmarks.jobs import job
 
     now = {name: job(source, chosen) for name, source in take.sources.items()}
@@ -243,8 +243,7 @@ def changed_recordings(take: Take, out: Path, chosen: PredictOptions, earlier: s
     changed = {k for name, parts in now.items() for k in parts if then[name][k] != parts[k]}
     if _hash(*then.items()) != earlier or not changed:
         return ["recordings"]
-    named = {"frames": "frames (--start, --end, --every, or --fps of a picture sequence)"}
-    return [named.get(key, key) for key in next(iter(now.values())) if key in changed]
+    return [CHOSEN_BY.get(key, key) for key in next(iter(now.values())) if key in changed]
 
 
 def input_hashes(

@@ -22,6 +22,7 @@ from densefit.fit_meta import median, sizes_of_given_identity
 from densefit.progress import info, progress
 
 if TYPE_CHECKING:
+    from calibration import Camera
     from densefit.capture import Frame, MasterTimeline, Source, Take
     from densefit.head.model import HeadModel
     from densefit.landmarks.files import LandmarkTrack
@@ -61,6 +62,8 @@ class FitRigReport:
     """Median over the frames, by camera."""
     seen_frames: dict[str, int] = field(default_factory=dict)
     focal_px: dict[str, float] = field(default_factory=dict)
+    focal_std_px: dict[str, float] = field(default_factory=dict)
+    """One standard deviation where the fit estimated the focal length, else 0."""
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -200,7 +203,9 @@ def summarize(report: FitRigReport, fit: FitFile, clock: Clock) -> FitRigReport:
     report.seen_frames = {
         name: int(np.isfinite(fit.residual_px[:, c]).sum()) for c, name in enumerate(names)
     }
-    report.focal_px = {n: float(c.K[0, 0]) for n, c in rig.cameras.items() if c.K is not None}
+    known = {n: c for n, c in rig.cameras.items() if c.K is not None}
+    report.focal_px = {n: float(c.K[0, 0]) for n, c in known.items()}  # type: ignore[index]
+    report.focal_std_px = {n: estimated_focal_std(c) for n, c in known.items()}
     report.seconds = clock.laps
     return report
 
@@ -211,7 +216,27 @@ def size_sentence(meta: Mapping[str, Any]) -> str:
     if given:
         return given
     sentence, deviation = SCALES[meta["scale"]], float(meta.get("scale_std") or 0.0)
-    return f"{sentence} (give or take {100 * deviation:.1f} %)" if deviation else sentence
+    if not deviation:
+        return sentence
+    return f"{sentence} (give or take {100 * deviation:.1f} %, one standard deviation)"
+
+
+def estimated_focal_std(camera: Camera) -> float:
+    """Standard deviation in px of a focal length that the fit found; 0 where it was given.
+
+    A calibration knows the principal point, the fit takes it for the middle of the picture.
+    """
+    assert camera.K is not None
+    K, middle = camera.K, [(camera.width - 1) / 2, (camera.height - 1) / 2]
+    estimated = K[0, 0] == K[1, 1] and np.array_equal(K[:2, 2], middle)
+    return float((camera.std or {}).get("focal", 0.0)) if estimated else 0.0
+
+
+def focal_text(focal: float, std: float) -> str:
+    """A focal length in px for people, and how well it is known where it was estimated."""
+    if not std:
+        return f"{focal:.1f} px"
+    return f"{focal:.0f} px (estimated, give or take {std:.0f})"
 
 
 def camera_table(report: FitRigReport) -> Iterator[str]:
@@ -219,7 +244,10 @@ def camera_table(report: FitRigReport) -> Iterator[str]:
     for name, residual in report.residual_px.items():
         share = f"{report.seen_frames[name]} of {report.frames} frames"
         fitted = "takes no part" if residual is None else f"residual {residual:.2f} px"
-        focal = f", focal {report.focal_px[name]:.0f} px" if name in report.focal_px else ""
+        focal = ""
+        if name in report.focal_px:
+            std = report.focal_std_px[name]
+            focal = f", focal {focal_text(report.focal_px[name], std)}"
         yield f"  {name}: {share}, {fitted}{focal}"
 
 

@@ -19,7 +19,12 @@ from densefit import __version__
 from densefit.errors import InputError
 from densefit.files import ensure_out_dir, read_json
 from densefit.fit_file import FitFile, read_fit, write_fit
-from densefit.fit_folder import PARTS, check_fit_folder, remove_outputs
+from densefit.fit_folder import (
+    PARTS,
+    check_fit_folder,
+    remove_outputs,
+    warn_of_earlier_exports,
+)
 from densefit.fit_inputs import (
     FitInputs,
     changed_inputs,
@@ -45,7 +50,7 @@ from densefit.fit_outputs import (
 from densefit.footage import write_footage
 from densefit.model_file import open_head
 from densefit.progress import info, progress, warn
-from densefit.refine_sync import refine_sync
+from densefit.refine_sync import check_refine_sync, refine_sync
 from densefit.rig_units import check_units
 
 if TYPE_CHECKING:
@@ -117,7 +122,7 @@ def run_fit_rig(take: Take, out: Path, options: FitRigOptions) -> FitRigReport:
             something else, or files that are nobody's to replace (`check_fit_folder`).
     """
     check_fit_folder(take, out, options.overwrite)
-    _check_ranges(take, options.predict)
+    _check_take(take, options)
     ready = prepare(take, out, options)
     hashes, stated = _hashes(ready, {})
     if not _is_kept(ready, hashes):
@@ -140,8 +145,11 @@ def run_same_person(takes: list[Take], out: Path, options: FitRigOptions) -> lis
         raise InputError(f"two takes are called {twice[0]}: rename one, each gets its own folder")
     for take in takes:  # all of them before any work
         check_fit_folder(take, out / take.name, options.overwrite)
-        _check_ranges(take, options.predict)
-    ready = [prepare(take, out / take.name, options) for take in takes]
+        _check_take(take, options)
+    ready = []
+    for take in takes:
+        info(f"take {take.name}")
+        ready.append(prepare(take, out / take.name, options))
     everyone = {name: _hashes(r, {})[0]["landmarks"] for name, r in zip(names, ready, strict=True)}
     hashes = [_hashes(r, {"takes of the same person": _joined(everyone)}) for r in ready]
     # One take that is new or gone changes the identity of all.
@@ -160,15 +168,22 @@ def run_same_person(takes: list[Take], out: Path, options: FitRigOptions) -> lis
             )
         for r, result, (own, stated) in zip(ready, results, hashes, strict=True):
             _store(r, result, own, stated)
-    return [_finish(r, kept=all(kept)) for r in ready]
+    reports = []
+    for r in ready:
+        info(f"take {r.take.name}")
+        reports.append(_finish(r, kept=all(kept)))
+    return reports
 
 
-def _check_ranges(take: Take, chosen: PredictOptions) -> None:
-    """InputError where a recording has no frame in the chosen range."""
+def _check_take(take: Take, options: FitRigOptions) -> None:
+    """InputError where a recording has no frame in the chosen range, or clocks that are to be
+    refined cannot be."""
     from densefit.capture import check_range
 
     for source in take.sources.values():
-        check_range(source, chosen.start, chosen.end)
+        check_range(source, options.predict.start, options.predict.end)
+    if options.refine_sync:
+        check_refine_sync(take)
 
 
 def prepare(take: Take, out: Path, options: FitRigOptions) -> Prepared:
@@ -295,6 +310,7 @@ def _store(
         ready.out, replace(result, residual_px=residual),
         meta | computed | {"options": stated, "inputs": hashes},
     )  # fmt: skip
+    warn_of_earlier_exports(ready.out)
 
 
 def _refuse_changed(take: Take, out: Path, hashes: dict[str, str], predict: PredictOptions) -> None:

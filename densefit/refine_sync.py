@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from densefit.capture.timeline import grouped_by_table
 from densefit.errors import InputError
 from densefit.progress import info, warn
 
@@ -34,6 +35,20 @@ class Excerpt:
     offsets: Offsets
 
 
+def check_refine_sync(take: Take) -> None:
+    """InputError where the clocks of a take cannot be refined, known before any work.
+
+    That is: frames that belong together by a table, single pictures, or one camera alone.
+    """
+    if take.independent_frames or len(take.sources) < 2:
+        raise InputError(f"{take.name}: --refine-sync needs recordings of at least two cameras")
+    if grouped_by_table(take):
+        raise InputError(
+            f"{take.name}: the sync table itself says which frames belong together; leave out "
+            "--refine-sync, or give sync: pts in take.yaml"
+        )
+
+
 def refine_sync(
     take: Take, head: HeadModel, options: FitOptions, inputs_of: Callable[[Take], FitInputs]
 ) -> Take:
@@ -42,19 +57,13 @@ def refine_sync(
     Args:
         inputs_of: landmarks of all cameras on the timeline of a take.
     Raises:
-        InputError: frames that belong together by a table, single pictures, or one camera alone.
+        InputError: as `check_refine_sync`.
     """
-    if take.independent_frames or len(take.sources) < 2:
-        raise InputError(f"{take.name}: --refine-sync needs recordings of at least two cameras")
+    check_refine_sync(take)
     inputs = inputs_of(take)
     if len(inputs.cameras) < 2:
         warn(f"only camera {inputs.cameras[0].name} shows a head: the clocks stay as they are")
         return take
-    if inputs.observations.columns[0].phase is None:
-        raise InputError(
-            f"{take.name}: the sync table itself says which frames belong together; leave out "
-            "--refine-sync, or give sync: pts in take.yaml"
-        )
     steps = np.diff(inputs.observations.time)
     period = float(np.median(steps)) if len(steps) else 0.0
     first: Mapping[str, float] = take.offsets

@@ -134,6 +134,17 @@ def test_names(tmp_path: Path) -> None:
     assert take_name(tmp_path) == tmp_path.name
     assert take_name(tmp_path / "take.yaml") == tmp_path.name
     assert take_name(tmp_path / "walk.yaml") == "walk"
+    # Of recordings that are takes by themselves, the folder would be everybody's name.
+    assert take_name(tmp_path / "a.mp4") == "a"
+    assert take_name(tmp_path / "b b.jpg") == "b_b"
+
+
+def test_videos_that_lie_in_one_folder(commands: list[list[str]], tmp_path: Path) -> None:
+    videos = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    results = run_batch(videos, tmp_path / "out", BatchOptions())
+    assert [r.name for r in results] == ["a", "b"]
+    outs = {command[command.index("-o") + 1] for command in commands}
+    assert outs == {str(tmp_path / "out" / name) for name in "ab"}
 
 
 def test_options_travel_as_they_were_given() -> None:

@@ -15,12 +15,14 @@ from known_take import FRAMES, NAMES, Scene, make_scene
 
 from calibration import read_rig, write_rig
 from densefit.capture import load_take
+from densefit.capture.sync_table import SyncTable
 from densefit.cli import main
 from densefit.errors import InputError
 from densefit.export.formats import export
 from densefit.export.scene import frame_vertices
 from densefit.fit import FitOptions
 from densefit.fit_file import read_fit
+from densefit.fit_outputs import FitRigReport, camera_table
 from densefit.fit_rig import FitRigOptions, run_fit_rig, run_same_person
 from densefit.head.model import load_head
 from densefit.landmarks import jobs, predictor, slices
@@ -126,6 +128,17 @@ def test_other_inputs_are_refused_unless_told_to_overwrite(scene, tracks, out):
     assert not list(out.glob("meshes/frame_*")), "meshes of the earlier fit must not stay"
 
 
+def test_exports_of_the_earlier_fit_are_named(scene, tracks, out, capsys):
+    export(out, ["glb", "csv"])
+    run_fit_rig(load_take([scene.take]), out, options())
+    assert "earlier fit" not in capsys.readouterr().err, "the fit was kept"
+    run_fit_rig(load_take([scene.take]), out, options(overwrite=True))
+    said = capsys.readouterr().err
+    assert said.count("glb, csv are of the earlier fit") == 1
+    assert f"`densefit export {out} -f glb -f csv` writes them again" in said
+    assert (out / "export" / "glb" / "head.glb").is_file()
+
+
 def test_other_recordings_are_refused_before_any_work(scene, tracks, out, monkeypatch):
     monkeypatch.setattr(predictor, "predict", lambda *_: pytest.fail("predicted in vain"))
     part = options(predict=predictor.PredictOptions(end="3"))
@@ -139,6 +152,7 @@ def test_other_recordings_are_refused_before_any_work(scene, tracks, out, monkey
         ({"end": "3"}, "other frames (--start, --end, --every"),
         ({"every": 2, "face": "left"}, "face;"),
         ({"face": "left"}, "other face;"),
+        ({"quality": "fast"}, "other weights (--quality or --weights"),
     ],
 )
 def test_what_changed_is_named(scene, tracks, out, changes, said):
@@ -168,6 +182,15 @@ def test_a_range_without_frames_is_told_before_any_work(scene, tracks, tmp_path,
     assert not (tmp_path / "new").exists()
 
 
+def test_clocks_that_a_table_ties_are_told_before_any_work(scene, tracks, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor, "predict", lambda *_: pytest.fail("predicted in vain"))
+    table = SyncTable(tmp_path / "t.csv", {}, {name: np.arange(FRAMES) for name in NAMES})
+    take = replace(load_take([scene.take]), sync="csv", sync_table=table)
+    for run, given in ((run_fit_rig, take), (run_same_person, [take, replace(take, name="b")])):
+        with pytest.raises(InputError, match="leave out --refine-sync"):
+            run(given, tmp_path / "new", options(refine_sync=True))
+
+
 def test_the_size_of_a_given_identity_goes_with_it(scene, tracks, out, tmp_path):
     """Through a chain of takes, too: calibrated cameras do not measure a head that is given."""
     meta = json.loads((out / "meta.json").read_text())
@@ -183,6 +206,15 @@ def test_the_size_of_a_given_identity_goes_with_it(scene, tracks, out, tmp_path)
         assert "those of take talk, whose sizes were estimates" in report.sizes
 
 
+def test_an_estimated_focal_length_has_a_deviation(tmp_path):
+    report = FitRigReport(tmp_path, tmp_path, tmp_path, frames=9)
+    report.residual_px, report.seen_frames = {"a": 1.0, "b": 1.0}, {"a": 9, "b": 9}
+    report.focal_px, report.focal_std_px = {"a": 783.4, "b": 783.4}, {"a": 110.2, "b": 0.0}
+    estimated, given = camera_table(report)
+    assert estimated.endswith("focal 783 px (estimated, give or take 110)")
+    assert given.endswith("focal 783.4 px")
+
+
 def test_identity_of_an_earlier_take(scene, tracks, out, tmp_path):
     run_fit_rig(load_take([scene.take]), tmp_path / "b", options(identity=out))
     one, two = read_fit(out), read_fit(tmp_path / "b")
@@ -196,6 +228,9 @@ def test_takes_of_the_same_person(scene, tracks, tmp_path, capsys):
     reports = run_same_person(takes, tmp_path, options())
     folders = [report.fit.parent for report in reports]
     assert [folder.name for folder in folders] == [one.name, "again"]
+    said = capsys.readouterr().err
+    # Once before its landmarks and once before its results.
+    assert said.count(f"take {one.name}\n") == said.count("take again\n") == 2
     fits = [read_fit(folder) for folder in folders]
     np.testing.assert_array_equal(fits[0].identity, fits[1].identity)
     assert all(r.kept for r in run_same_person(takes, tmp_path, options()))

@@ -7,6 +7,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from recordings import MakeVideo
 
@@ -87,6 +89,19 @@ def test_what_costs_more(take: Path, fast: None) -> None:
     assert (alone.fit_seconds, alone.overlay_seconds) == (0, 0)
 
 
+def test_costs_are_those_that_were_measured(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """448 frames of 512 x 512 px took 13 s to fit, 9 s to draw and 4 s to report, where the
+    networks did 200 crops a second; they were once estimated at 30 and 30 s."""
+    monkeypatch.setattr(inspection, "_network_rate", lambda options, cameras: 200.0)
+    video = make_video("left.mp4", n=448, size=(512, 512))
+    cost = inspect_take(load_take([video])).estimate
+    assert cost is not None
+    assert cost.fit_seconds == pytest.approx(13, rel=0.25)
+    assert cost.overlay_seconds == pytest.approx(13, rel=0.25)
+
+
 def test_ranges_count(take: Path, fast: None) -> None:
     report = inspect_take(load_take([take]), PredictOptions(start="10", end="30", every=2))
     assert report.cameras["left"].chosen_frames == 10
@@ -106,6 +121,20 @@ def test_the_command_prints_json_or_a_table(
     for part in ("left.mov (h264 yuv420p)", "96x64", "2 dropped", "sync by timecode", "memory"):
         assert part in captured.out
     assert captured.err == ""
+
+
+def test_photos_have_sizes_and_no_clock(
+    tmp_path: Path, fast: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, size in enumerate([(64, 96), (64, 96), (80, 60)]):
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros((*size, 3), np.uint8))
+    assert main(["inspect", str(folder)]) == 0
+    said = capsys.readouterr().out
+    for part in ("96x64, also 60x80", "3 separate photos"):
+        assert part in said
+    assert "frames/s" not in said and "s long" not in said
 
 
 @pytest.mark.parametrize("command", ["predict", "fit-rig"])

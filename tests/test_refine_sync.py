@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from densefit.capture.sync_table import SyncTable
 from densefit.capture.take import Take
 from densefit.capture.timeline import match_frames
 from densefit.errors import InputError
@@ -86,11 +88,10 @@ def test_what_cannot_be_refined():
     inputs_of = inputs_from(shifted(head, cameras, 5, [0.0] * 3), cameras)
     with pytest.raises(InputError, match="at least two cameras"):
         refine_sync(Take("t", {"cam0": None}, None), head, PLAIN, inputs_of)
-    by_table = inputs_of(Take("t", dict.fromkeys(NAMES), None))
-    for column in by_table.observations.columns:
-        object.__setattr__(column, "phase", None)
+    table = SyncTable(Path("t.csv"), {}, {name: np.arange(5) for name in NAMES})
+    by_table = Take("t", dict.fromkeys(NAMES), None, sync="csv", sync_table=table)
     with pytest.raises(InputError, match="table itself"):
-        refine_sync(Take("t", dict.fromkeys(NAMES), None), head, PLAIN, lambda _: by_table)
+        refine_sync(by_table, head, PLAIN, lambda _: pytest.fail("predicted in vain"))
 
 
 def test_an_excerpt_that_knows_nothing_leaves_the_word_to_the_other():

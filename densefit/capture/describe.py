@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from densefit.capture.clock import frame_times
+from densefit.capture.photos import read_photo
 from densefit.capture.source import Source, open_video
 from densefit.capture.streams import real_video_streams, video_stream
 
@@ -14,6 +15,9 @@ from densefit.capture.streams import real_video_streams, video_stream
 _UNEVEN = 0.1
 # Share of uneven distances, other than dropped frames, from which the rate is called variable.
 _VARIABLE = 0.02
+
+# Photos whose size is looked at.
+_SIZED_PHOTOS = 40
 
 # Transfer characteristics of ITU-T H.273.
 _HDR = {16: "HDR (PQ)", 18: "HDR (HLG)"}
@@ -59,7 +63,8 @@ def describe(source: Source) -> RecordingFacts:
     if source.kind != "video":
         times = np.arange(len(source.files)) / source.fps
         codec = source.files[0].suffix[1:].lower()
-        return RecordingFacts(source, codec, "", (), times, size)
+        sizes = _other_sizes(source) if source.kind == "photos" else ()
+        return RecordingFacts(source, codec, "", sizes, times, size)
     with open_video(source.path) as container:
         stream = video_stream(container, source.path)
         context = stream.codec_context
@@ -70,6 +75,14 @@ def describe(source: Source) -> RecordingFacts:
             remarks += (f"video {streams.index(stream) + 1} of {len(streams)} in the file",)
     times = frame_times(source.path)
     return RecordingFacts(source, codec, pixel_format, remarks, times, size)
+
+
+def _other_sizes(source: Source) -> tuple[str, ...]:
+    """Sizes of photos that are not of the first one's size, of as many as are soon read."""
+    shapes = (read_photo(file).shape for file in source.files[1:_SIZED_PHOTOS])
+    sizes = dict.fromkeys((width, height) for height, width, _ in shapes)
+    sizes.pop((source.width, source.height), None)
+    return tuple(f"also {width}x{height}" for width, height in sizes)
 
 
 def _remarks(source: Source, context: object) -> tuple[str, ...]:

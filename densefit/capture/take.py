@@ -145,7 +145,7 @@ def _load_rig_and_videos(paths: list[Path], options: _Options) -> Take:
             )
         files[name] = path
     sources = _open_all(files, options)
-    return _make_take(take_name(paths[1]), sources, rig, {}, paths[0], options)
+    return _make_take(take_name(paths[1].parent), sources, rig, {}, paths[0], options)
 
 
 def _load_take_file(path: Path, options: _Options) -> Take:
@@ -314,7 +314,10 @@ def _camera_name(path: Path) -> str:
 
 
 def take_name(path: Path) -> str:
-    """What a take is called: after its take file, or after the folder of take.yaml."""
-    if path.is_dir() or path.stem in ("take", "rig") or not _is_yaml(path):
-        return (path if path.is_dir() else path.parent).resolve().name
-    return path.stem
+    """What a take is called: after its folder, its take file (take.yaml: that one's folder), or its
+    only recording."""
+    if path.is_dir():
+        return path.resolve().name
+    if not _is_yaml(path):
+        return _camera_name(path)
+    return path.parent.resolve().name if path.stem in ("take", "rig") else path.stem

@@ -57,7 +57,7 @@ def master_timeline(
         else _frame_numbers(take, name, clean[name])
         for name in cameras
     }
-    if take.sync == "csv" and _grouped(take):
+    if grouped_by_table(take):
         time, index = _by_sync_index(take, cameras, numbers)
         phase = None
     else:
@@ -208,10 +208,11 @@ def _warn_of_missing_rows(take: Take, name: str, missing: int) -> None:
         warn(f"{take.sync_table.path}: no rows for the last {missing} frames of camera '{name}'")
 
 
-def _grouped(take: Take) -> bool:
+def grouped_by_table(take: Take) -> bool:
     """Whether the table itself says which frames belong together and nothing shifts them."""
     return (
-        take.sync_table is not None
+        take.sync == "csv"
+        and take.sync_table is not None
         and take.sync_table.sync_indices is not None
         and not any(take.offsets.values())
         and all(rate == 1.0 for rate in take.clock_rates.values())

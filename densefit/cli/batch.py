@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 def batch(
     takes: Annotated[
-        list[Path], typer.Argument(metavar="TAKE...", help="take.yaml files or their folders.")
+        list[Path],
+        typer.Argument(
+            metavar="TAKE...",
+            help="take.yaml files or their folders, videos, photos or folders of photos.",
+        ),
     ],
     out: Out,
     recordings: SyncFlags,

@@ -53,7 +53,9 @@ def fit_rig(
         reports = run_same_person(takes, out, options)
     else:
         reports = [run_fit_rig(takes[0], out, options)]
-    for report in reports:
+    for take, report in zip(takes, reports, strict=True):
+        if same_person:
+            info(f"take {take.name}")
         info(f"{report.valid_frames} of {report.frames} frames fitted, {report.sizes}")
         for line in camera_table(report):
             info(line)

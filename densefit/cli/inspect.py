@@ -33,9 +33,13 @@ def show(report: TakeReport, as_json: bool) -> None:
     headings = ("camera", "recording", "picture", "frames", "clock", "calibration", "work")
     rows = [(name, *_cells(camera)) for name, camera in report.cameras.items()]
     print_table(headings, rows, report.name)
+    photos = [camera for camera in report.cameras.values() if camera.kind == "photos"]
     complete = f"{report.complete_frames} of {report.master_frames} master frames have all cameras"
     rate = f" at {report.master_fps:.2f} frames/s" if report.master_fps else ""
-    typer.echo(f"sync by {report.sync}: {complete}{rate}")
+    if photos and len(photos) == len(report.cameras):
+        typer.echo(f"{report.master_frames} separate photos: one person, one lens")
+    else:
+        typer.echo(f"sync by {report.sync}: {complete}{rate}")
     for remark in report.remarks:
         typer.echo(f"note: {remark}")
     if report.estimate is not None:
@@ -53,6 +57,8 @@ def _cells(camera: CameraReport) -> tuple[str, ...]:
     if camera.dropped:
         frames += f", {camera.dropped} dropped"
     clock = f"from {camera.start_time:.3f} s, {camera.duration:.2f} s long"
+    if camera.kind == "photos":
+        frames, clock = f"{frames} separate photos", ""
     if camera.timecode:
         clock += f", timecode {camera.timecode}"
     if camera.offset:

@@ -23,6 +23,7 @@ def predict(
     """Find and follow the head; write its 703 landmarks to OUT/landmarks/<camera>.npz."""
     from densefit.cli.results import print_json
     from densefit.inspection import inspect_take
+    from densefit.landmarks.overlay import check_overlays, overlay_paths
     from densefit.landmarks.predictor import predict as run_predict
     from densefit.model_file import open_head
 
@@ -31,7 +32,6 @@ def predict(
     if dry_run:
         from densefit.cli.inspect import show
         from densefit.files import check_out_dir
-        from densefit.landmarks.overlay import check_overlays
 
         check_out_dir(out)
         if overlay:
@@ -39,9 +39,12 @@ def predict(
         show(inspect_take(take, options, out, fit=False), as_json)
         return
     open_head(options.model)  # a damaged one is told before anything relies on it
-    paths = run_predict(take, out, options)
+    made = {"landmarks": run_predict(take, out, options)}
+    if overlay:
+        made["overlays"] = overlay_paths(take, out / "overlay")
     if as_json:
-        print_json({"landmarks": paths})
+        print_json(made)
     else:
-        for path in paths.values():
-            typer.echo(path)
+        for paths in made.values():
+            for path in paths.values():
+                typer.echo(path)

@@ -190,7 +190,7 @@ def check(
     from calibration.formats import ReadOptions, parse_size, parse_units
     from calibration.formats.registry import named
     from densefit.errors import QualityError
-    from densefit.rig_check import check_rig
+    from densefit.rig_check import NOTHING, check_rig
 
     # "." and "/" have no name.
     beside = rig.with_name(f"{rig.stem}_check") if rig.name else Path("rig_check")
@@ -203,7 +203,8 @@ def check(
     typer.echo(f"{result.png}\n{result.html}")
     if result.suspicions:
         raise QualityError(f"{rig}: " + "; ".join(s.text for s in result.suspicions))
-    typer.echo("nothing suspicious found")
+    for line in result.remarks or [NOTHING]:
+        typer.echo(line)
 
 
 COMMANDS = {"convert": convert, "check": check}

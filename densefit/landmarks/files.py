@@ -27,6 +27,11 @@ FARTHEST = 1e6
 """px: nothing in a picture, nor beside it, is farther off or larger."""
 _UNSAID = {"precision": "float32"}
 """What was so before jobs said it."""
+CHOSEN_BY = {
+    "frames": "frames (--start, --end, --every, or --fps of a picture sequence)",
+    "weights": "weights (--quality or --weights, or another version of densefit)",
+}
+"""What a part of a job is called where it differs: the options that change it are told, too."""
 _ARRAYS = ("xy", "sigma", "time", "valid", "roi")
 _TRAIL = "trail_"
 """Begins the names of what a part says of the face's trail after its last frame."""
@@ -138,7 +143,11 @@ class PartWriter:
         if self.overwrite or not (self.path.exists() or self._part(0).exists()):
             return
         stated = earlier_job(self.path.parent, self.camera) or {}
-        changed = [name for name, value in self.job.items() if stated.get(name) != value]
+        changed = [
+            CHOSEN_BY.get(name, name)
+            for name, value in self.job.items()
+            if stated.get(name) != value
+        ]
         if changed:
             raise InputError(
                 f"{self.path}: made from other {', '.join(changed)}; choose another folder with "

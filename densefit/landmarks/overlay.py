@@ -9,6 +9,7 @@ import numpy as np
 
 from densefit.input_files import files_of, refuse_replacing
 from densefit.landmarks.files import LandmarkTrack, read_landmarks
+from densefit.progress import warn
 
 if TYPE_CHECKING:
     from densefit.capture import Take
@@ -43,10 +44,10 @@ def check_overlays(take: Take, folder: Path) -> None:
     """InputError when an overlay in `folder` would replace, or lie among, what the take reads."""
     inputs = list(files_of(take))
     folders = {path.parent for source in take.sources.values() for path in source.files}
-    refuse_replacing([*inputs, *sorted(folders)], _targets(take, folder).values())
+    refuse_replacing([*inputs, *sorted(folders)], overlay_paths(take, folder).values())
 
 
-def _targets(take: Take, folder: Path) -> dict[str, Path]:
+def overlay_paths(take: Take, folder: Path) -> dict[str, Path]:
     """Each camera's video, or folder of pictures."""
     return {
         name: folder / (name if source.kind in ("photo", "photos") else f"{name}.mp4")
@@ -65,7 +66,7 @@ def write_overlays(
 
     ensure_out_dir(folder)
     written = []
-    targets = _targets(take, folder)
+    targets = overlay_paths(take, folder)
     for name, source in take.sources.items():
         target = targets[name]
         if target.is_file() and target.stat().st_mtime_ns > paths[name].stat().st_mtime_ns:
@@ -77,6 +78,21 @@ def write_overlays(
         else:
             written.append(_write_video(source, track, target, options))
     return written
+
+
+def warn_of_older_overlays(take: Take, paths: dict[str, Path], folder: Path) -> None:
+    """Say which overlays in `folder` were drawn before the landmarks at `paths` were found."""
+    old = []
+    for name, target in overlay_paths(take, folder).items():
+        drawn = [target] if target.is_file() else list(target.glob("*.png"))
+        found = paths[name].stat().st_mtime_ns
+        if drawn and min(path.stat().st_mtime_ns for path in drawn) < found:
+            old.append(str(target))
+    if old:
+        warn(
+            f"{', '.join(old)}: drawn from earlier landmarks; the same `densefit predict` with "
+            "--overlay draws these"
+        )
 
 
 def _frames(source, track: LandmarkTrack, options: PredictOptions):  # type: ignore[no-untyped-def]

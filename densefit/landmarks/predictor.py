@@ -96,7 +96,7 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
     """
     from densefit.capture import check_range
     from densefit.head import load_head
-    from densefit.landmarks.overlay import check_overlays, write_overlays
+    from densefit.landmarks.overlay import check_overlays, warn_of_older_overlays, write_overlays
 
     for source in take.sources.values():
         check_range(source, options.start, options.end)
@@ -109,7 +109,8 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
         writer.check()
     for name in [n for n, writer in writers.items() if writer.finished]:
         detail(f"{writers[name].path}: kept, nothing has changed")
-    if not all(writer.finished for writer in writers.values()):
+    found_before = all(writer.finished for writer in writers.values())
+    if not found_before:
         options = replace(options, precision=precision_of_run(writers))
         detail(f"predicting on {resolve_device(options.device)} in {options.precision}")
         _run(take.sources, writers, make_tracker(head, options), options)
@@ -117,6 +118,8 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
     _report(paths, take)
     if options.overlay:
         write_overlays(take, paths, out / "overlay", options)
+    elif not found_before:
+        warn_of_older_overlays(take, paths, out / "overlay")
     return paths
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,6 +12,9 @@ import numpy as np
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626")
 MAX_POINTS = 500
 """Of a line; longer takes are thinned to the extremes of each stretch."""
+
+# px: charts that are lower or narrower have fewer marks.
+_LOW, _NARROW = 90, 500
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,7 @@ def line_chart(x: np.ndarray, lines: Sequence[Line], options: ChartOptions | Non
         return top + (high - np.clip(values, low, high)) / (high - low) * height
 
     parts = [_open(options.width, options.height)]
-    ends = (f"{x0:.2f}", f"{x1:.2f} s") if options.joined else (f"{x0:.0f}", f"picture {x1:.0f}")
-    parts += _axes((left, top, width, height), (x0, x1), (low, high), ends)
+    parts += _axes((left, top, width, height), (x0, x1), (low, high), options.joined)
     parts.append(f'<text x="{left}" y="14" class="label">{escape(options.y_label)}</text>')
     for number, line in enumerate(lines):
         stroke = colour(number)
@@ -169,30 +172,46 @@ def _range(lines: Sequence[Line]) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1)
 
 
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Numbers within [low, high] that are 1, 2 or 5 times a power of ten apart.
+
+    There are at most `most` steps between them.
+    """
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    # What is a hair too many by rounding is not.
+    step = next(k * power for k in (1, 2, 5, 10) if k * power * most >= (high - low) * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
 def _axes(
-    box: tuple[int, int, int, int],
-    x: tuple[float, float],
-    y: tuple[float, float],
-    ends: tuple[str, str],
+    box: tuple[int, int, int, int], x: tuple[float, float], y: tuple[float, float], seconds: bool
 ) -> list[str]:
-    """Three grid lines with their values, and five marks of x; `ends` are the first and last."""
+    """Grid lines with their values, and marks of x: seconds, or numbers of pictures."""
     left, top, width, height = box
     parts = []
-    for share in (0.0, 0.5, 1.0):
-        at = top + height * (1 - share)
-        value = y[0] + (y[1] - y[0]) * share
+    for value in ticks(*y, 3 if height < _LOW else 4):
+        at = top + height * (y[1] - value) / (y[1] - y[0])
         parts.append(f'<path d="M{left} {at:.1f}h{width}" stroke="#ddd"/>')
         where = f'x="{left - 5}" y="{at + 4:.1f}" text-anchor="end"'
-        parts.append(f'<text {where} class="tick">{value:.3g}</text>')
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        at, value = left + width * share, x[0] + (x[1] - x[0]) * share
-        anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-        text = {0.0: ends[0], 1.0: ends[1]}.get(share, f"{value:.2f}" if ends[1][-1] == "s" else "")
+        parts.append(f'<text {where} class="tick">{value:.6g}</text>')
+    marks = ticks(*x, 5 if width < _NARROW else 10)
+    if not seconds:
+        marks = [value for value in marks if value == round(value)]
+    for value in marks:
+        at = left + width * (value - x[0]) / (x[1] - x[0])
         parts.append(
-            f'<text x="{at:.1f}" y="{top + height + 15}" text-anchor="{anchor}" class="tick">'
-            f"{text}</text>"
+            f'<text x="{at:.1f}" y="{top + height + 15}" text-anchor="middle" class="tick">'
+            f"{value:.6g}{_unit(value, marks, seconds)}</text>"
         )
     return parts
+
+
+def _unit(value: float, marks: Sequence[float], seconds: bool) -> str:
+    """Behind the last but one mark of x: behind the last it might stand beyond the edge."""
+    if value != marks[max(0, len(marks) - 2)]:
+        return ""
+    return " s" if seconds else " (picture)"
 
 
 def _legend(labels: Sequence[str], x: float, y: float) -> str:

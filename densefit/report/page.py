@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from densefit.files import write_text
-from densefit.fit_outputs import size_sentence
+from densefit.fit_outputs import estimated_focal_std, focal_text, size_sentence
 from densefit.head.rotation import rotation_matrix
 from densefit.report.charts import ChartOptions, Line, line_chart, plan_drawing, seen_strip
 from densefit.report.evidence import Evidence, gather_evidence, meta_text
 from densefit.report.pictures import FramePictures, frame_pictures, identity_views
-from densefit.report.verdict import GOOD, LOOK, NOTE, judge
+from densefit.report.verdict import GOOD, LOOK, NOTE, ODD_REGION, judge
 from densefit.report.viewer_data import viewer_data
 
 FOLDER = Path(__file__).parent
@@ -147,7 +147,10 @@ def _residual_section(evidence: Evidence) -> str:
             ]
         )
     header = ["camera", "frames", "median px", "95 % px", "face square px", "median / square"]
-    note = "Distance between the landmarks and the fitted head's, over those that are certain."
+    note = (
+        "Distance between the landmarks and the fitted head's, over those that are certain. The "
+        "face's square is what the network looked at, about 1.4 times the face's height."
+    )
     return _section("Residual", chart + _table(header, rows), note)
 
 
@@ -162,7 +165,8 @@ def _region_section(evidence: Evidence) -> str:
     table = f"<details open><summary>{len(rows)} regions</summary>{_table(header, rows)}</details>"
     note = (
         "In thousandths of the face's square, medians over cameras and frames. Residual / sigma "
-        "above 1.2: the head cannot follow, or the network is surer than it should be."
+        "above 1.2: the head cannot follow, or the network is surer than it should be; the verdict "
+        f"names regions above {ODD_REGION}, but for those that mouth, hair and collar mostly hide."
     )
     return _section("Residual by region", table, note)
 
@@ -290,17 +294,25 @@ def _rig_section(evidence: Evidence) -> str:
         inverse = np.linalg.inv(np.asarray(camera.T_camera_world))
         centre, direction = turn @ inverse[:3, 3], turn @ inverse[:3, 2]
         cameras.append((name, centre, direction))
-        k = np.asarray(camera.K)
         distance = float(np.nanmedian(np.linalg.norm(path - centre, axis=1)))
         size = f"{camera.width} x {camera.height}"
-        rows.append([name, size, f"{k[0, 0]:.1f}", camera.model, f"{distance:.3f} m"])
+        focal, std = float(np.asarray(camera.K)[0, 0]), estimated_focal_std(camera)
+        # Sizes in the picture tell focal length over distance, so both are off by the same share.
+        spread = distance * std / focal
+        away = f"{distance:.2f} m (give or take {spread:.2f})" if std else f"{distance:.3f} m"
+        rows.append([name, size, focal_text(focal, std), camera.model, away])
     views = ""
     # Seen from above, the cameras' side is down: x to the right, -z upwards.
     for title, axes, signs in (("from above", [0, 2], [1, -1]), ("from the side", [2, 1], [1, 1])):
         items = [(n, c[axes] * signs, d[axes] * signs) for n, c, d in cameras]
         views += plan_drawing(title, items, path[:, axes] * signs)
-    header = ["camera", "picture", "focal px", "lens", "to the head"]
-    return _section("Rig", views + _table(header, rows)) if rows else ""
+    header = ["camera", "picture", "focal length", "lens", "to the head"]
+    note = (
+        "Lens: how the picture is distorted, by OpenCV's names (opencv: an ordinary lens). What is "
+        "estimated was found by the fit, not given; give or take is one standard deviation, and "
+        "distances share it."
+    )
+    return _section("Rig", views + _table(header, rows), note) if rows else ""
 
 
 def _settings_section(evidence: Evidence) -> str:

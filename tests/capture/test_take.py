@@ -56,6 +56,7 @@ def test_take_file(folder: Path) -> None:
 
 def test_rig_and_videos(folder: Path) -> None:
     take = load_take([folder / "rig.yaml", folder / "right.mp4", folder / "left.mp4"])
+    assert take.name == folder.name
     assert list(take.sources) == ["right", "left"]
     assert take.sync == "auto"
 

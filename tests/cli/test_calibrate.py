@@ -20,7 +20,7 @@ from densefit.calibrate_inputs import open_recordings
 from densefit.capture import Take, open_source
 from densefit.cli import main
 from densefit.errors import InputError
-from densefit.rig_check import same_recording, unshared
+from densefit.rig_check import odd_residuals, same_recording, unshared
 
 TEXT = "charuco:6x5:40mm:30mm:DICT_4X4_50"
 BOARD = parse_board(TEXT)
@@ -263,6 +263,22 @@ def test_rig_check_names_a_camera_that_shares_nothing() -> None:
     residuals = Residuals(("left", "right"), np.array([0.5, np.nan]), np.zeros((2, 3)))
     (found,) = unshared(residuals)
     assert "camera right sees the face at no moment" in found.text
+
+
+def test_rig_check_tells_a_camera_that_is_worse_than_the_others() -> None:
+    """Once the report sent people here, and here was nothing suspicious."""
+    median = np.array([0.1, 1.84, 2.98, 1.62])
+    fit = Residuals(("a", "b", "c", "d"), median, np.zeros((0, 3)))
+    (line,) = odd_residuals(fit, np.array([255.0, 209, 194, 177]))
+    assert "camera 'c' has 1.7 times" in line and "no known mistake" in line
+    # Where the face is twice as large, the same pixels are half as bad.
+    assert odd_residuals(fit, np.array([255.0, 209, 388, 177])) == []
+    # Parts of a pixel are no reason to doubt a rig, however they are spread.
+    good = Residuals(("a", "b", "c"), np.array([0.14, 0.22, 0.12]), np.zeros((0, 3)))
+    assert odd_residuals(good, np.full(3, 250.0)) == []
+    # Of two cameras nobody knows which is off.
+    two = Residuals(("a", "b"), np.array([0.1, 4.0]), np.zeros((0, 3)))
+    assert odd_residuals(two, np.full(2, 250.0)) == []
 
 
 def test_rig_check_names_cameras_of_one_recording(folder: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from square import SquareTracker, square_video
 
 from densefit.capture import load_take
+from densefit.cli import main
 from densefit.errors import InputError
 from densefit.landmarks import jobs, predictor
 from densefit.landmarks.files import read_landmarks
@@ -135,6 +136,22 @@ def test_one_camera_without_a_face_is_a_warning(
     drawn = overlay.stat().st_mtime_ns
     predict(take, tmp_path / "out", PredictOptions(overlay=True))
     assert overlay.stat().st_mtime_ns == drawn
+    predict(take, tmp_path / "out")
+    assert "earlier landmarks" not in capsys.readouterr().err
+    predict(take, tmp_path / "out", PredictOptions(every=2, overwrite=True))
+    said = capsys.readouterr().err
+    assert "right.mp4: drawn from earlier landmarks" in said and str(overlay) in said
+    predict(take, tmp_path / "out", PredictOptions(every=2, overlay=True))
+    assert len(load_overlay(overlay)) == 4
+
+
+def test_paths_of_overlays_are_printed(tmp_path: Path, tracker, capsys) -> None:  # type: ignore[no-untyped-def]
+    video, out = str(square_video(tmp_path / "left.mp4", 4)), tmp_path / "out"
+    assert main(["predict", video, "-o", str(out), "--overlay"]) == 0
+    made = [out / "landmarks" / "left.npz", out / "overlay" / "left.mp4"]
+    assert capsys.readouterr().out.split() == [str(path) for path in made]
+    assert main(["predict", video, "-o", str(out)]) == 0
+    assert capsys.readouterr().out.split() == [str(made[0])]
 
 
 def test_photos_are_looked_at_one_by_one(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]

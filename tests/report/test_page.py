@@ -16,11 +16,11 @@ from densefit.head.model import HeadModel
 from densefit.report import evidence as evidence_module
 from densefit.report import page as page_module
 from densefit.report import viewer_data
-from densefit.report.charts import Line, line_chart, seen_strip
-from densefit.report.evidence import Evidence, gather_evidence
+from densefit.report.charts import ChartOptions, Line, line_chart, seen_strip, ticks
+from densefit.report.evidence import Evidence, RegionResidual, gather_evidence
 from densefit.report.page import write_report
 from densefit.report.pictures import crop, orbit_camera, telling_frames
-from densefit.report.verdict import GOOD, LOOK, USABLE, judge
+from densefit.report.verdict import GOOD, LOOK, USABLE, Verdict, judge
 from tests.report.toy_report import write_toy_out
 from tests.toy_fit import toy_head
 
@@ -108,6 +108,29 @@ def test_verdicts(evidence: Evidence):
     assert any("estimates" in reason.text for reason in estimate.reasons)
 
 
+def test_regions_that_the_head_does_not_follow_are_named(evidence: Evidence):
+    fit = replace(evidence.fit, valid=np.ones(evidence.fit.n_frames, bool))
+    whole = replace(evidence, fit=fit)
+
+    def verdict(**in_sigmas: float) -> Verdict:
+        regions = [RegionResidual(n.replace("_", " "), 9, 3, s) for n, s in in_sigmas.items()]
+        return judge(with_regions(whole, regions))
+
+    good = verdict(right_lower_teeth=1.9, tongue=1.6, scalp_middle=1.6, left_brow_upper=1.2)
+    assert good.level == GOOD and "follow" not in " ".join(r.text for r in good.reasons)
+    poor = verdict(lips_inner_upper=2.24, right_lower_teeth=1.9, jaw=1.6, left_face=1.4)
+    assert poor.level == USABLE
+    assert "does not follow lips inner upper (2.2), jaw (1.6): " in poor.reasons[0].text
+    many = verdict(**{f"region_{i}": 2 for i in range(7)})
+    assert "region 3 (2.0) and 3 more regions: " in many.reasons[0].text
+
+
+def with_regions(evidence: Evidence, regions: list[RegionResidual]) -> Evidence:
+    """Stand in for what is measured: tests change the head, not the landmarks with it."""
+    evidence.__dict__["regions"] = regions
+    return evidence
+
+
 def test_a_size_that_no_adult_has_is_looked_at(evidence: Evidence):
     fit = replace(evidence.fit, valid=np.ones(evidence.fit.n_frames, bool))
     eyes = evidence.eye_distance
@@ -118,7 +141,7 @@ def test_a_size_that_no_adult_has_is_looked_at(evidence: Evidence):
         moved = person.copy()
         moved[2:] *= distance / eyes
         object.__setattr__(head, "joint_positions", lambda identity, moved=moved: moved)
-        verdict = judge(replace(evidence, fit=fit, head=head))
+        verdict = judge(with_regions(replace(evidence, fit=fit, head=head), []))
         assert verdict.level == level, distance
         praised = any("Sizes are calibrated" in reason.text for reason in verdict.reasons)
         assert praised == (level == GOOD)
@@ -130,12 +153,13 @@ def test_an_identity_that_nobody_has_is_looked_at(evidence: Evidence):
     head = replace(evidence.head, joint_basis=0 * evidence.head.joint_basis)
     for largest, level in ((3.5, GOOD), (-4.9, LOOK)):
         odd = replace(fit, identity=np.array([0.2, largest, 0, 0, 0]))
-        verdict = judge(replace(evidence, fit=odd, head=head))
+        verdict = judge(with_regions(replace(evidence, fit=odd, head=head), []))
         assert verdict.level == level
         assert level == GOOD or "4.9 standard deviations" in verdict.reasons[0].text
         # Where the size is the prior's, the rig is not to blame.
         prior = replace(odd, meta={**fit.meta, "scale": "prior"})
-        assert judge(replace(evidence, fit=prior, head=head)).level == GOOD
+        plain = with_regions(replace(evidence, fit=prior, head=head), [])
+        assert judge(plain).level == GOOD
 
 
 @pytest.mark.parametrize("scale", ["prior", "calibrated"])
@@ -321,3 +345,37 @@ def test_an_identity_that_was_given_is_not_said_to_be_measured(evidence, monkeyp
     assert "the recordings determine" in page_module._identity_section(evidence)
     given = replace(evidence.fit, identity_std=np.zeros_like(evidence.fit.identity_std))
     assert "earlier take" in page_module._identity_section(replace(evidence, fit=given))
+
+
+def test_axes_are_marked_with_round_numbers():
+    """They once said 1.99 and 3.98 s, and 0.896 and 1.79 px."""
+    assert ticks(0, 1.79, 4) == [0, 0.5, 1, 1.5]
+    assert ticks(0, 7.96, 10) == list(range(8))
+    assert ticks(-23, 23, 4) == [-20, 0, 20]
+    assert ticks(0, 1, 4) == [0, 0.5, 1]
+    assert ticks(0.3, 0.302, 5) == pytest.approx([0.3, 0.3005, 0.301, 0.3015, 0.302])
+    drawn = line_chart(np.arange(200) / 25, [Line("a", np.linspace(0, 1.6, 200))])
+    marks = re.findall(r'class="tick">([^<]*)<', drawn)
+    assert marks == ["0", "0.5", "1", "1.5", *"0123456"[:6], "6 s", "7"]
+    pictures = line_chart(
+        np.arange(4), [Line("a", np.ones(4))], ChartOptions(joined=False, y_range=(0, 1))
+    )
+    assert re.findall(r'class="tick">([^<]*)<', pictures)[3:] == ["0", "1", "2 (picture)", "3"]
+
+
+def test_what_was_estimated_is_not_told_as_a_fact(out: Path, head: HeadModel):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence_module, "open_head", lambda model: head)
+        given = gather_evidence(out)
+    cameras = dict(given.rig.cameras)
+    left = cameras["left"]
+    K = np.array([[783.0, 0, (left.width - 1) / 2], [0, 783, (left.height - 1) / 2], [0, 0, 1]])
+    cameras["left"] = replace(left, K=K, dist=np.zeros(0), std={"focal": 78.3})
+    section = page_module._rig_section(replace(given, rig=replace(given.rig, cameras=cameras)))
+    assert "783 px (estimated, give or take 78)" in section
+    far, spread = map(float, re.search(r">([\d.]+) m \(give or take ([\d.]+)\)<", section).groups())
+    assert spread == pytest.approx(far / 10, abs=0.006)
+    # A calibration's deviation is no estimate of the fit.
+    cameras["left"] = replace(cameras["left"], K=K + [[0, 0, 3], [0, 0, 1], [0, 0, 0]])
+    section = page_module._rig_section(replace(given, rig=replace(given.rig, cameras=cameras)))
+    assert "783.0 px" in section and "(estimated)" not in section
