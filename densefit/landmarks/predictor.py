@@ -113,7 +113,11 @@ def predict(take: Take, out: Path, options: PredictOptions = PredictOptions()) -
     if not found_before:
         options = replace(options, precision=precision_of_run(writers))
         detail(f"predicting on {resolve_device(options.device)} in {options.precision}")
-        _run(take.sources, writers, make_tracker(head, options), options)
+        tracker = make_tracker(head, options)
+        try:
+            _run(take.sources, writers, tracker, options)
+        finally:
+            tracker.close()
     paths = {name: writer.path for name, writer in writers.items()}
     _report(paths, take)
     if options.overlay:

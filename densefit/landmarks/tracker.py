@@ -92,6 +92,12 @@ class FaceTracker:
         """The next frames of some films (see `densefit.landmarks.follow`)."""
         return follow(self, films, trails)
 
+    def close(self) -> None:
+        """End the networks' threads; they begin anew when they are needed."""
+        for looker in (self.face, self.closeup):
+            if looker is not None:
+                looker.close()
+
     def find_all(self, picture: np.ndarray) -> list[Sighting]:
         """All faces of a picture (H, W, 3) uint8 RGB, in no particular order."""
         faces = self._searched([picture])[0]

@@ -20,6 +20,7 @@ class SquareTracker:
         self.found = 0
         self.followed = 0
         self.stop_after: int | None = None
+        self.closed = False
 
     def _see(self, picture: np.ndarray) -> Sighting | None:
         y, x = np.nonzero(picture[..., 1] > 180)
@@ -27,6 +28,9 @@ class SquareTracker:
             return None
         xy = np.tile(np.array([x.mean(), y.mean()], np.float32), (703, 1))
         return Sighting(xy, np.ones(703, np.float32), np.array([*xy[0], 20.0, 0.0, 0.9]))
+
+    def close(self) -> None:
+        self.closed = True
 
     def find(self, pictures: list[np.ndarray]) -> list[Sighting | None]:
         self.found += len(pictures)

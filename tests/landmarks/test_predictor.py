@@ -280,6 +280,16 @@ def test_a_film_is_searched_once_and_then_followed(tmp_path: Path, tracker) -> N
     np.testing.assert_array_equal(read_landmarks(track).valid, np.arange(20) >= 3)
 
 
+def test_the_networks_threads_end(tmp_path: Path, tracker) -> None:  # type: ignore[no-untyped-def]
+    """Beside them a fit in the same process took up to twice as long."""
+    predict(load_take([square_video(tmp_path / "a.mp4", 4)]), tmp_path / "a")
+    assert tracker.closed
+    tracker.closed, tracker.stop_after = False, 0
+    with pytest.raises(KeyboardInterrupt):
+        predict(load_take([square_video(tmp_path / "b.mp4", 4)]), tmp_path / "b")
+    assert tracker.closed
+
+
 def test_hardly_any_face_is_a_warning(
     tmp_path: Path,
     tracker,  # type: ignore[no-untyped-def]

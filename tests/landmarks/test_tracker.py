@@ -424,3 +424,22 @@ def test_a_film_begins_as_it_goes_on(tracker: FaceTracker) -> None:
     np.testing.assert_allclose(second.xy, first.xy, atol=0.2)
     studied = tracker.find([picture])[0]
     assert studied is not None and abs(studied.xy[0, 0] - first.xy[0, 0]) > 1
+
+
+def test_a_closed_tracker_leaves_no_threads_and_works_again(tracker: FaceTracker) -> None:
+    import threading
+
+    before, threads = threading.active_count(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        pictures = [_picture((140 + 3 * i, 92, 26)) for i in range(9)]
+        found = tracker.find(pictures)
+        assert threading.active_count() > before
+        tracker.close()
+        assert threading.active_count() == before
+        for one, other in zip(tracker.find(pictures), found, strict=True):
+            assert one is not None and other is not None
+            np.testing.assert_array_equal(one.xy, other.xy)
+        tracker.close()
+    finally:
+        torch.set_num_threads(threads)

@@ -26,6 +26,7 @@ from densefit.train.landmark_task import (
     LandmarkTask,
     LandmarkTaskOptions,
     landmark_loss,
+    landmark_weights,
     region_weights,
 )
 from densefit.train.loop import Trainer, TrainOptions
@@ -62,6 +63,18 @@ def test_region_weights_have_mean_one(head) -> None:  # type: ignore[no-untyped-
     weight = region_weights(head.landmark_region, head.region_names)
     assert abs(float(weight.mean()) - 1) < 1e-5
     assert weight[0] > weight[-1]
+
+
+def test_the_closeup_is_trained_on_the_mouth_inside_too() -> None:
+    """It is not cut around teeth and tongue, but nothing else sees them as large."""
+    from densefit.head import load_head
+
+    head = load_head()
+    near = landmark_weights(head, closeup=True).numpy()
+    weight = {name: near[head.region(name)].mean() for name in head.region_names}
+    lips = max(value for name, value in weight.items() if "lips" in name)
+    assert weight["tongue"] > lips > weight["left_upper_teeth"] > 5 * weight["scalp_middle"]
+    assert near.mean() == pytest.approx(1, rel=1e-5)
 
 
 def test_temperature_makes_sigma_honest() -> None:
