@@ -52,7 +52,8 @@ def wait_asleep() -> None:
     otherwise; to be called before torch is imported.
 
     They spin for milliseconds by default. Beside two other busy programs on two cores that made
-    `predict` twice and `fit-rig` up to four times as slow; on an idle machine it gains nothing.
+    `predict` twice and `fit-rig` up to four times as slow; on an idle machine it gains a twentieth,
+    of long fits up to a third (GOMP_SPINCOUNT=20000 gives that back).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
