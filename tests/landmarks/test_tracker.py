@@ -429,14 +429,15 @@ def test_a_film_begins_as_it_goes_on(tracker: FaceTracker) -> None:
 def test_a_closed_tracker_leaves_no_threads_and_works_again(tracker: FaceTracker) -> None:
     import threading
 
-    before, threads = threading.active_count(), torch.get_num_threads()
+    before, threads = set(threading.enumerate()), torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         pictures = [_picture((140 + 3 * i, 92, 26)) for i in range(9)]
         found = tracker.find(pictures)
-        assert threading.active_count() > before
+        begun = set(threading.enumerate()) - before
+        assert begun
         tracker.close()
-        assert threading.active_count() == before
+        assert not any(thread.is_alive() for thread in begun)
         for one, other in zip(tracker.find(pictures), found, strict=True):
             assert one is not None and other is not None
             np.testing.assert_array_equal(one.xy, other.xy)
