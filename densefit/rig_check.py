@@ -175,9 +175,10 @@ def odd_residuals(fit: Residuals, sides: np.ndarray) -> list[str]:
     Args:
         sides: (C,) px, of the face's square in each camera.
     """
-    if len(fit.names) < 3:
+    shares = zip(fit.names, (fit.median / sides).tolist(), strict=True)
+    relative = {name: share for name, share in shares if np.isfinite(share)}
+    if len(relative) < 3:
         return []
-    relative = dict(zip(fit.names, (fit.median / sides).tolist(), strict=True))
     return [
         f"camera '{name}' has {times:.1f} times the residual of the others, for its size of face; "
         "no known mistake explains that: a face seen from the side, small or blurred, or glasses "

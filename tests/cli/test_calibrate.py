@@ -271,6 +271,9 @@ def test_rig_check_tells_a_camera_that_is_worse_than_the_others() -> None:
     fit = Residuals(("a", "b", "c", "d"), median, np.zeros((0, 3)))
     (line,) = odd_residuals(fit, np.array([255.0, 209, 194, 177]))
     assert "camera 'c' has 1.7 times" in line and "no known mistake" in line
+    # A camera without a face says nothing, and hides nothing.
+    blind = Residuals((*fit.names, "e"), np.append(fit.median, np.nan), np.zeros((0, 3)))
+    assert odd_residuals(blind, np.array([255.0, 209, 194, 177, np.nan])) == [line]
     # Where the face is twice as large, the same pixels are half as bad.
     assert odd_residuals(fit, np.array([255.0, 209, 388, 177])) == []
     # Parts of a pixel are no reason to doubt a rig, however they are spread.
