@@ -30,7 +30,7 @@ META_KEYS = ("model", "landmarks_version", "cameras", "expression_names", "units
 META_KINDS: dict[str, type | tuple[type, ...]] = {
     "scale": str, "take": str, "fps": (int, float), "scale_std": (int, float), "up": list,
     "inputs": dict, "options": dict, "versions": dict, "independent_frames": bool,
-    "identity_source": dict,
+    "identity_source": dict, "estimated_focal": list,
 }  # fmt: skip
 
 # Symbolic shapes: T master frames, K identity coefficients, C cameras, E expressions.

@@ -29,6 +29,7 @@ def fit_meta(
         "landmarks_version": head.landmarks_version,
         "take": take.name,
         "cameras": names,
+        "estimated_focal": [name for name in names if take.camera(name).K is None],
         "expression_names": list(head.expression_names),
         "units": UNITS,
         "scale": result.scale,

@@ -205,7 +205,7 @@ def summarize(report: FitRigReport, fit: FitFile, clock: Clock) -> FitRigReport:
     }
     known = {n: c for n, c in rig.cameras.items() if c.K is not None}
     report.focal_px = {n: float(c.K[0, 0]) for n, c in known.items()}  # type: ignore[index]
-    report.focal_std_px = {n: estimated_focal_std(c) for n, c in known.items()}
+    report.focal_std_px = {n: estimated_focal_std(c, fit.meta) for n, c in known.items()}
     report.seconds = clock.laps
     return report
 
@@ -221,14 +221,10 @@ def size_sentence(meta: Mapping[str, Any]) -> str:
     return f"{sentence} (give or take {100 * deviation:.1f} %, one standard deviation)"
 
 
-def estimated_focal_std(camera: Camera) -> float:
-    """Standard deviation in px of a focal length that the fit found; 0 where it was given.
-
-    A calibration knows the principal point, the fit takes it for the middle of the picture.
-    """
-    assert camera.K is not None
-    K, middle = camera.K, [(camera.width - 1) / 2, (camera.height - 1) / 2]
-    estimated = K[0, 0] == K[1, 1] and np.array_equal(K[:2, 2], middle)
+def estimated_focal_std(camera: Camera, meta: Mapping[str, Any]) -> float:
+    """Standard deviation in px of a focal length that the fit found, as meta.json says; 0 where it
+    was given."""
+    estimated = camera.name in (meta.get("estimated_focal") or ())
     return float((camera.std or {}).get("focal", 0.0)) if estimated else 0.0
 
 

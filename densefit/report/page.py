@@ -296,7 +296,10 @@ def _rig_section(evidence: Evidence) -> str:
         cameras.append((name, centre, direction))
         distance = float(np.nanmedian(np.linalg.norm(path - centre, axis=1)))
         size = f"{camera.width} x {camera.height}"
-        focal, std = float(np.asarray(camera.K)[0, 0]), estimated_focal_std(camera)
+        focal, std = (
+            float(np.asarray(camera.K)[0, 0]),
+            estimated_focal_std(camera, evidence.fit.meta),
+        )
         # Sizes in the picture tell focal length over distance, so both are off by the same share.
         spread = distance * std / focal
         away = f"{distance:.2f} m (give or take {spread:.2f})" if std else f"{distance:.3f} m"

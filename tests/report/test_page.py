@@ -369,13 +369,12 @@ def test_what_was_estimated_is_not_told_as_a_fact(out: Path, head: HeadModel):
         given = gather_evidence(out)
     cameras = dict(given.rig.cameras)
     left = cameras["left"]
-    K = np.array([[783.0, 0, (left.width - 1) / 2], [0, 783, (left.height - 1) / 2], [0, 0, 1]])
-    cameras["left"] = replace(left, K=K, dist=np.zeros(0), std={"focal": 78.3})
-    section = page_module._rig_section(replace(given, rig=replace(given.rig, cameras=cameras)))
+    K = np.array([[783.0, 0, 100.0], [0, 783, 90.0], [0, 0, 1]])
+    cameras["left"] = replace(left, K=K, std={"focal": 78.3})
+    given = replace(given, rig=replace(given.rig, cameras=cameras))
+    assert "estimated, give" not in page_module._rig_section(given), "a calibration has a std, too"
+    meta = given.fit.meta | {"estimated_focal": ["left"]}
+    section = page_module._rig_section(replace(given, fit=replace(given.fit, meta=meta)))
     assert "783 px (estimated, give or take 78)" in section
     far, spread = map(float, re.search(r">([\d.]+) m \(give or take ([\d.]+)\)<", section).groups())
     assert spread == pytest.approx(far / 10, abs=0.006)
-    # A calibration's deviation is no estimate of the fit.
-    cameras["left"] = replace(cameras["left"], K=K + [[0, 0, 3], [0, 0, 1], [0, 0, 0]])
-    section = page_module._rig_section(replace(given, rig=replace(given.rig, cameras=cameras)))
-    assert "783.0 px" in section and "(estimated)" not in section
